@@ -1,0 +1,52 @@
+"""The only Faust application factory: every default that bites is set here, with its reason."""
+
+from __future__ import annotations
+
+import ssl
+
+import faust
+from faust.types.auth import AuthProtocol
+
+from streams.settings import StreamsSettings
+
+
+def make_app(name: str, settings: StreamsSettings) -> faust.App:
+    """A Faust application of consumer group `name`; at least once, nothing kept in Faust."""
+    return faust.App(
+        name,
+        broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
+        broker_credentials=_credentials(settings),
+        value_serializer="raw",
+        key_serializer="raw",
+        web_enabled=False,  # its server listens on 0.0.0.0:6066 without a password
+        topic_allow_declare=False,  # `vigie topics` makes them; the mock broker cannot
+        topic_disable_leader=True,
+        store="memory://",
+        processing_guarantee="at_least_once",
+        # After kill -9 nobody reads its partitions before the session ends: 60 s by default (6 s: the least a broker allows).
+        broker_session_timeout=6,
+        broker_heartbeat_interval=2,
+        broker_rebalance_timeout=10,
+        broker_max_poll_interval=600,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=8192,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        worker_redirect_stdouts=False,
+        autodiscover=False,
+    )
+
+
+def _credentials(settings: StreamsSettings) -> faust.auth.Credentials | None:
+    protocol = AuthProtocol(settings.kafka_security)
+    if protocol is AuthProtocol.PLAINTEXT:
+        return None
+    context = ssl.create_default_context(cafile=settings.kafka_ca) if "SSL" in settings.kafka_security else None
+    if context is not None and not settings.kafka_username:
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        mechanism="SCRAM-SHA-512",
+        ssl_context=context,
+    )

@@ -1,0 +1,90 @@
+"""Seals: patient identity travels encrypted and authenticated, under a ring of keys that rotate (promise 8)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import ValidationError
+
+from streams.errors import Park, Reason
+from streams.events import Identity
+
+_NONCE = 12  # bytes, NIST SP 800-38D §8.2.2: random 96-bit nonces
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """AES-256-GCM keys by name; `current` seals, all open. `pseudonym` never rotates: it makes topic keys."""
+
+    current: str
+    keys: dict[str, bytes]
+    pseudonym: bytes
+
+    def __repr__(self) -> str:
+        return f"KeyRing(current={self.current!r}, {len(self.keys)} keys)"
+
+    def seal(self, plain: bytes) -> str:
+        """`plain` under the current key, as ``name.base64``."""
+        nonce = os.urandom(_NONCE)
+        box = AESGCM(self.keys[self.current]).encrypt(nonce, plain, self.current.encode())
+        return f"{self.current}.{base64.b64encode(nonce + box).decode()}"
+
+    def open(self, sealed: str) -> bytes:
+        """What `seal` was given.
+
+        Raises:
+            Park: `bad_seal` when the key is not on the ring or the bytes were changed.
+        """
+        name, _, box = sealed.partition(".")
+        try:
+            raw = base64.b64decode(box, validate=True)
+            return AESGCM(self.keys[name]).decrypt(raw[:_NONCE], raw[_NONCE:], name.encode())
+        except (KeyError, ValueError, InvalidTag, binascii.Error):
+            raise Park(Reason.BAD_SEAL) from None
+
+    def seal_identity(self, identity: Identity) -> str:
+        """`identity` under seal."""
+        return self.seal(identity.model_dump_json().encode())
+
+    def open_identity(self, sealed: str) -> Identity:
+        """The identity in `sealed`; raises as `open`."""
+        try:
+            return Identity.model_validate_json(self.open(sealed))
+        except ValidationError:
+            raise Park(Reason.BAD_SEAL) from None
+
+
+def new_ring() -> KeyRing:
+    """A fresh ring of one key, for a demo or a new site."""
+    return KeyRing("k1", {"k1": os.urandom(32)}, os.urandom(32))
+
+
+def write_ring(ring: KeyRing, path: Path) -> None:
+    """Writes `ring` to `path`, readable by its owner alone."""
+    body = {
+        "current": ring.current,
+        "keys": {name: base64.b64encode(key).decode() for name, key in ring.keys.items()},
+        "pseudonym": base64.b64encode(ring.pseudonym).decode(),
+    }
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(body, file)
+
+
+def read_ring(path: Path) -> KeyRing:
+    """The ring in `path`. Raises ValueError when the file does not hold one, OSError when it cannot be read."""
+    body = json.loads(path.read_text())
+    try:
+        keys = {name: base64.b64decode(key, validate=True) for name, key in body["keys"].items()}
+        ring = KeyRing(body["current"], keys, base64.b64decode(body["pseudonym"], validate=True))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path.name} is no key ring: {type(error).__name__}") from None
+    if ring.current not in keys or any(len(key) != 32 for key in (*keys.values(), ring.pseudonym)):
+        raise ValueError(f"{path.name}: each key has 32 bytes, and `current` names one of them")
+    return ring

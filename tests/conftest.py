@@ -1,0 +1,58 @@
+"""What every test may use: the corpora, real tools by name, a fixed clock and a key ring."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from streams.seal import KeyRing
+
+#: How to get what pip cannot bring.
+INSTALL = {
+    "storescu": "apt-get install dcmtk",
+    "echoscu": "apt-get install dcmtk",
+    "chromium": "apt-get install chromium",
+    "promtool": "apt-get install prometheus",
+    "prometheus": "apt-get install prometheus",
+    "psql": "apt-get install postgresql-client",
+    "java": "apt-get install openjdk-17-jre-headless",
+    "mvn": "apt-get install maven",
+    "Orthanc": "apt-get install orthanc",
+    "docker": "apt-get install docker.io docker-compose",
+}
+
+
+def corpora() -> Path:
+    """Folder of the test material that the project does not commit."""
+    return Path(os.environ.get("VIGIE_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for tool in mark.args:
+            there = corpora().is_dir() if tool == "corpora" else shutil.which(tool) is not None
+            if there:
+                continue
+            how = "set VIGIE_CORPORA" if tool == "corpora" else INSTALL.get(tool, "")
+            if os.environ.get("VIGIE_REQUIRE") == "all":
+                pytest.fail(f"{tool} is missing ({how})")
+            pytest.skip(f"NOT RUN: {tool} is missing ({how})")
+
+
+@pytest.fixture(scope="session")
+def ring() -> KeyRing:
+    return KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32)
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def corpora_dir() -> Path:
+    return corpora()
