@@ -1,0 +1,40 @@
+"""What goes wrong at the edge, as problem+json: one table from codes to HTTP statuses."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.responses import Response
+
+#: code → HTTP status. A code that is not here is a conflict: the list refused, with its reason.
+STATUS = {
+    "bad_request": 400,
+    "reason_needed": 422,
+    "not_authenticated": 401,
+    "not_authorised": 403,
+    "bad_origin": 403,
+    "not_found": 404,
+    "nothing_to_read": 404,
+    "method_not_allowed": 405,
+    "too_large": 413,
+    "already_claimed": 409,
+    "not_readable": 409,
+    "not_holder": 409,
+    "overloaded": 503,
+    "database_down": 503,
+}
+
+
+class Problem(Exception):
+    """Refused, with a code of the table."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = STATUS.get(code, 409)
+
+
+def problem(status: int, code: str, detail: str) -> Response:
+    """RFC 9457. `detail` is one of our own sentences, never input."""
+    body = orjson.dumps({"type": f"urn:vigie:problem:{code}", "title": code, "status": status, "code": code, "detail": detail})
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {"retry-after": "2"} if status == 503 else {}
+    return Response(body, status, headers, media_type="application/problem+json")

@@ -1,0 +1,97 @@
+"""A row as everybody outside sees it: the API's JSON, the feed's payload, what the page draws."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str, when_used="json")]
+Ai = Literal["flagged", "not_flagged", "not_analysed", "pending"]
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Why(_Out):
+    """One term of the rank, as it was kept when the study was ranked."""
+
+    term: str
+    target_s: float | None = None
+    source: str = ""
+
+
+class Row(_Out):
+    """One reading item."""
+
+    study: str
+    accession: str | None
+    accessions: tuple[str, ...]
+    study_uid: str | None
+    study_uids: tuple[str, ...] = ()
+    patient_id: str | None
+    patient_name: str | None
+    birth_date: str | None = None
+    sex: str | None = None
+    modality: str | None
+    description: str | None
+    priority: str | None = None
+    location: str | None = None
+    state: str
+    ai: Ai
+    ai_reason: str | None = None
+    looked_for: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    lane: int
+    due_at: Time | None
+    target_at: Time | None
+    received_at: Time
+    clock_at: Time | None = None
+    scheduled_at: Time | None = None
+    why: tuple[Why, ...]
+    policy: str | None = None
+    marks: tuple[str, ...] = ()
+    claimed_by: str | None = None
+    claimed_until: Time | None = None
+    opened_by: str | None = None
+
+
+class Listing(_Out):
+    """A part of the list, in reading order."""
+
+    items: tuple[Row, ...]
+    next: str | None
+    as_of: Time
+
+
+class LeaseOut(_Out):
+    """A claim: who shows the token may finish or release."""
+
+    token: str
+    expires_at: Time
+
+
+class Claimed(_Out):
+    """What `next` and `claim` answer. `opened_before` names a reader who had it open and did not finish."""
+
+    study: str
+    lease: LeaseOut
+    row: Row
+    opened_before: str | None = None
+
+
+class Changes(_Out):
+    """What is new since a cursor. `gap`: too much, or the cursor is unknown; read the whole list again."""
+
+    cursor: str
+    items: tuple[Row, ...] = ()
+    gone: tuple[str, ...] = ()
+    gap: bool = False
+    as_of: Time
