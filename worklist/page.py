@@ -1,0 +1,100 @@
+"""What the page shows of a row, in words: nothing here decides order, it only says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from worklist.rows import Row
+from worklist.words import birth_date, catalogue, clean, countdown, moment, person_name, span
+
+SHAPES = {"pinned": "■", "emergent": "▲", "flagged": "◆", "urgent": "●", "routine": "○", "unknown": "◇", "expected": "◌"}
+AI_SHAPES = {"flagged": "◆", "not_flagged": "–", "not_analysed": "∅", "pending": "…"}
+_URGENT = frozenset({"stat", "asap", "urgent", "timing_critical", "emergency", "callback", "a", "s"})
+_NO_CLAIM = frozenset({"final", "cancelled", "historic", "expected", "arriving"})
+
+
+@dataclass
+class Group:
+    """The rows of one lane."""
+
+    lane: str
+    total: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def urgency(row: Row) -> str:
+    """The one word that says why this row is where it is; it must agree with the rank's first reason."""
+    if row.lane == 3:
+        return "expected"
+    if row.lane == 0:
+        return "pinned"
+    if row.lane == 1:
+        return "emergent"
+    if row.ai == "flagged":
+        return "flagged"
+    priority = (row.priority or "unknown").lower()
+    return "urgent" if priority in _URGENT else "unknown" if priority == "unknown" else "routine"
+
+
+def ai_detail(row: Row, t: Callable[..., str], words: dict[str, str]) -> str:
+    """What was flagged, what was looked for, or why nothing was."""
+    if row.ai == "flagged":
+        return clean(", ".join(row.flags) or row.ai_reason)
+    if row.ai == "not_flagged" and row.looked_for:
+        return t("ai_not_flagged_for", what=clean(", ".join(row.looked_for)))
+    if row.ai == "not_analysed" and row.ai_reason:
+        return t(f"reason_{row.ai_reason}") if f"reason_{row.ai_reason}" in words else t("reason_other", code=clean(row.ai_reason))
+    return ""
+
+
+def _why(row: Row, t: Callable[..., str]) -> list[dict[str, str]]:
+    return [
+        {"term": clean(w.term), "target": span(w.target_s, t) if w.target_s is not None else "", "source": clean(w.source)}
+        for w in row.why
+    ]
+
+
+def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> dict[str, Any]:
+    """One row as the templates draw it."""
+    kind = urgency(row)
+    since = row.clock_at or row.received_at
+    closed = row.state in ("final", "cancelled", "historic")
+    target = None if closed or row.lane == 3 else row.target_at
+    return {
+        "study": row.study, "lane": "closed" if closed else str(row.lane), "state": row.state,
+        "urgency": kind, "shape": SHAPES[kind], "order_class": clean(row.priority) if kind in ("flagged", "pinned", "emergent") else "",
+        "target_iso": target.isoformat() if target else "", "target_text": countdown(target, now, t) if target else "",
+        "over": bool(target and target < now),
+        "name": person_name(row.patient_name), "birth": birth_date(row.birth_date, lang), "patient_id": clean(row.patient_id),
+        "modality": clean(row.modality), "description": clean(row.description), "accessions": clean(", ".join(row.accessions)),
+        "study_uid": clean(row.study_uid), "marks": [mark for mark in row.marks if f"mark_{mark}" in catalogue(lang)],
+        "ai": row.ai, "ai_shape": AI_SHAPES[row.ai], "ai_detail": ai_detail(row, t, catalogue(lang)),
+        "since_iso": since.isoformat(), "wait_text": span((now - since).total_seconds(), t),
+        "reader": clean(row.claimed_by), "mine": row.claimed_by == me, "claimable": row.lane != 3 and row.state not in _NO_CLAIM,
+        "why": _why(row, t), "due_text": moment(row.due_at, lang) if row.lane != 3 else "", "policy": clean(row.policy),
+        "received_text": moment(row.received_at, lang), "lease_until": moment(row.claimed_until, lang),
+    }  # fmt: skip
+
+
+def groups(rows: Sequence[Row], now: datetime, lang: str, t: Callable[..., str], me: str) -> list[Group]:
+    """The rows by lane, in the order they came; places are counted over what can be read."""
+    found: dict[str, Group] = {}
+    place = 0
+    for row in rows:
+        shown = view(row, now, lang, t, me)
+        if shown["lane"] in ("0", "1", "2"):
+            place += 1
+            shown["place"] = place
+        group = found.setdefault(shown["lane"], Group(shown["lane"]))
+        group.rows.append(shown)
+        group.total += 1
+    return list(found.values())
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """The two numbers of the tab's title."""
+    unread = [row for row in rows if row.lane < 3]
+    return {"unread": len(unread), "flagged": sum(row.ai == "flagged" for row in unread)}
