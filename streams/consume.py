@@ -109,9 +109,7 @@ class Settler:
             log.error("parking_failed", stage=self.stage, reason=error.reason.value)
             return self._count(Fate.STOP)
         metrics.parked.labels(self.stage, reason.value).inc()
-        log.warning(
-            "parked", stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset, reason=reason.value
-        )
+        log.warning("parked", stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset, reason=reason.value)
         return self._count(Fate.PARK)
 
 

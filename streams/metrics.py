@@ -17,15 +17,11 @@ publish_failed = Counter("vigie_publish_failed_total", "Events that the broker d
 consumed = Counter("vigie_consumed_total", "Events taken from a topic", ["stage", "topic"])
 settled = Counter("vigie_settled_total", "What became of events: ack, retry, park, stop", ["stage", "fate"])
 parked = Counter("vigie_parked_total", "Events parked, by reason", ["stage", "reason"])
-oldest_unpublished_seconds = Gauge(
-    "vigie_oldest_unpublished_seconds", "Age of the oldest stored instance that no event names yet"
-)
+oldest_unpublished_seconds = Gauge("vigie_oldest_unpublished_seconds", "Age of the oldest stored instance that no event names yet")
 store_free_ratio = Gauge("vigie_store_free_ratio", "Free share of the disk that holds the store")
 store_instances = Counter("vigie_store_instances_total", "Instances made durable in the store")
 store_bytes = Counter("vigie_store_bytes_total", "Bytes made durable in the store")
-test_messages = Counter(
-    "vigie_test_messages_total", "Messages with MSH-11 T or D: answered, counted, never on the list", ["door"]
-)
+test_messages = Counter("vigie_test_messages_total", "Messages with MSH-11 T or D: answered, counted, never on the list", ["door"])
 
 for _door in DOORS:  # all label sets exist at 0, so that rates and absent() work
     connections.labels(_door)

@@ -39,12 +39,8 @@ class StreamsSettings(BaseSettings):
     mllp_connections: int = Field(256, description="MLLP connections at once", gt=0)
     dicom_connections: int = Field(50, description="DICOM associations at once", gt=0)
     dicom_max_bytes: int = Field(2 * 1024**3, description="largest DICOM instance, bytes", gt=0)
-    quiet_s: float = Field(
-        2.0, description="a series whose sender opens one association per image is published after this silence", gt=0
-    )
-    store_min_free: float = Field(
-        0.05, description="share of the disk that stays free: below it C-STORE answers 0xA700", ge=0, le=1
-    )
+    quiet_s: float = Field(2.0, description="a series whose sender opens one association per image is published after this silence", gt=0)
+    store_min_free: float = Field(0.05, description="share of the disk that stays free: below it C-STORE answers 0xA700", ge=0, le=1)
     confirm_s: float = Field(10.0, description="a door waits so long for the broker before it answers no, seconds", gt=0)
     insecure: bool = Field(False, description="allow a non-loopback address without TLS and tokens; a lab's switch")
     log: str = Field("text", description="text or json")
@@ -54,6 +50,4 @@ class StreamsSettings(BaseSettings):
 def describe(settings: BaseSettings) -> dict[str, str]:
     """Each setting and its value, secrets starred: what a process prints at start."""
     values = settings.model_dump()
-    return {
-        name: "***" if isinstance(value, SecretStr) and value.get_secret_value() else str(value) for name, value in values.items()
-    }
+    return {name: "***" if isinstance(value, SecretStr) and value.get_secret_value() else str(value) for name, value in values.items()}

@@ -1,0 +1,95 @@
+"""Each process's own page for ops: /metrics, /livez, /readyz; and the file that says it serves."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+
+from streams.errors import Reason, Refuse
+from streams.settings import StreamsSettings
+
+
+class Health:
+    """A running health server; `port` is where."""
+
+    def __init__(self, server: WSGIServer) -> None:
+        self._server = server
+        self.port = int(server.server_port)
+        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="health", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Closes the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(2)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Access lines would drown the log: Prometheus asks every few seconds."""
+
+
+def serve_health(settings: StreamsSettings, checks: Mapping[str, Callable[[], bool]]) -> Health:
+    """Serves the health page on its own thread, so that a busy loop still answers.
+
+    ``/livez`` says that the process runs; ``/readyz`` answers 503 with the names of the failing `checks`.
+    """
+    metrics_app = make_wsgi_app()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return list(metrics_app(environ, start_response))
+        if path == "/livez":
+            status, body = "200 OK", {"live": True}
+        elif path == "/readyz":
+            results = {name: check() for name, check in checks.items()}
+            status, body = ("200 OK" if all(results.values()) else "503 Service Unavailable"), results
+        else:
+            status, body = "404 Not Found", {"paths": ["/metrics", "/livez", "/readyz"]}  # type: ignore[dict-item]
+        start_response(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        return [json.dumps(body).encode()]
+
+    return Health(make_server(settings.bind, settings.metrics_port, application, handler_class=_Quiet))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `address`."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def check_binding(settings: StreamsSettings, *, protected: bool) -> None:
+    """Refuses to start an open door: a non-loopback address without TLS or tokens. Raises Refuse `not_authorised`."""
+    if not is_loopback(settings.bind) and not protected and not settings.insecure:
+        raise Refuse(Reason.NOT_AUTHORISED, "VIGIE_BIND")
+
+
+def check_broker(settings: StreamsSettings) -> None:
+    """Refuses to start without a broker."""
+    if not settings.kafka:
+        raise Refuse(Reason.BROKER_DOWN, "VIGIE_KAFKA")
+
+
+def write_ready(settings: StreamsSettings, body: Mapping[str, Any]) -> None:
+    """Writes the ready file whole (rename), if one is asked for."""
+    if settings.ready_file:
+        write_whole(settings.ready_file, json.dumps(body))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes `text` to `path` so that a reader sees all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,27 @@
+"""Logs: one event a line, to stderr, text or JSON; the settings at start, secrets starred. Never an identity."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from streams.settings import StreamsSettings, describe
+
+
+def start_logs(settings: StreamsSettings) -> None:
+    """Sets the process's logging up and prints its settings."""
+    # Libraries may quote what they could not read: only their errors pass, without arguments.
+    logging.basicConfig(stream=sys.stderr, level=logging.ERROR, format="%(levelname)s %(name)s", force=True)
+    renderer = structlog.processors.JSONRenderer() if settings.log == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    structlog.get_logger().info("settings", **describe(settings))

@@ -1,0 +1,142 @@
+"""The list's agent: a thin Faust shell around `project.apply`. Batches in, one transaction each, then acknowledged.
+
+One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves (`settle`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from streams.consume import Fate, Origin, Settler
+from streams.errors import Park, Reason
+from streams.events import Event, Parked, decode
+from streams.faust_app import make_app
+from streams.health import serve_health, write_ready
+from streams.produce import Publisher
+from streams.seal import read_ring
+from streams.topics import FINDINGS, ORDERS, SERIES
+from worklist import metrics, policies
+from worklist.database import make_engine, translated
+from worklist.project import Identities, apply, measure
+from worklist.settings import WorklistSettings
+
+log = structlog.get_logger()
+
+
+class Stage:
+    """What the agent does to one batch, without Kafka: settles each event exactly once."""
+
+    def __init__(self, engine: Engine, settler: Settler, identities: Identities, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._settler = settler
+        self._identities = identities
+        self._now = now
+
+    async def settle(self, batch: Sequence[Origin]) -> Fate:
+        """Applies `batch` in one transaction; if that fails for good, event by event, so that only the guilty one is parked."""
+        if len(batch) > 1:
+            whole = Settler(
+                self._settler.stage, self._settler.ring, _refuse, self._now, self._settler.sleep, self._settler.random, attempts=5
+            )
+            if await whole.settle(lambda: self._apply(batch), batch[0]) is Fate.ACK:
+                return Fate.ACK
+        for origin in batch:
+            if await self._settler.settle(lambda origin=origin: self._apply([origin]), origin) is Fate.STOP:  # type: ignore[misc]
+                return Fate.STOP
+        return Fate.ACK
+
+    async def _apply(self, batch: Sequence[Origin]) -> None:
+        await asyncio.to_thread(self._transaction, [_event(origin) for origin in batch])
+
+    def _transaction(self, events: Sequence[Event]) -> None:
+        started = time.monotonic()
+        try:
+            with translated(), self._engine.begin() as connection:
+                policy = policies.active(connection)
+                apply(connection, events, policy=policy, identities=self._identities)
+        except DBAPIError:
+            # What is left after `translated` is ours or the event's: the database refuses it, and always will.
+            raise Park(Reason.CONSTRAINT) from None
+        metrics.batch_seconds.observe(time.monotonic() - started)
+        measure(events, self._now())
+
+
+async def _refuse(_topic: str, _key: str, _value: bytes) -> None:
+    """A batch is never parked as a whole: this makes `settle` answer *stop*, and the events are tried one by one."""
+    raise Park(Reason.CONSTRAINT)
+
+
+def _event(origin: Origin) -> Event:
+    event = decode(origin.value)
+    if isinstance(event, Parked):
+        raise Park(Reason.BAD_EVENT)
+    return event
+
+
+async def run(settings: WorklistSettings) -> None:
+    """Runs until SIGTERM, or until `settle` says stop (then raises SystemExit 1, and the supervisor starts it anew)."""
+    engine = make_engine(settings.database.get_secret_value())
+    publisher = Publisher(settings)
+    ring = read_ring(settings.keys)
+    stage = Stage(
+        engine, Settler("worklist", ring, publisher.publish, lambda: datetime.now(UTC)), Identities(ring), lambda: datetime.now(UTC)
+    )
+    app = make_app("vigie-worklist", settings)
+    topic = app.topic(ORDERS.name, SERIES.name, FINDINGS.name, value_serializer="raw", key_serializer="raw")
+    ended = asyncio.Event()
+    failed = False
+
+    async def consume(stream: Any) -> None:
+        nonlocal failed
+        async for events in stream.noack_take(settings.batch, within=settings.batch_wait_s):
+            batch = [Origin(e.message.topic, e.message.partition, e.message.offset, e.message.key or b"", e.value) for e in events]
+            for origin in batch:
+                metrics_consumed(origin.topic)
+            if await stage.settle(batch) is Fate.STOP:
+                failed = True
+                ended.set()
+                # Unacknowledged: whoever reads the partition next gets the batch again.
+                await asyncio.Event().wait()
+            for event in events:
+                event.ack()
+
+    app.agent(topic, name="worklist")(consume)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, ended.set)
+    health = serve_health(settings, {"kafka": publisher.reachable, "database": lambda: reachable(engine)})
+    await app.start()
+    write_ready(settings, {"metrics": health.port, "pid": os.getpid()})
+    log.info("serving", part="worklist", metrics=health.port)
+    await ended.wait()
+    await app.stop()
+    await asyncio.to_thread(publisher.close)
+    health.stop()
+    if failed:
+        raise SystemExit(1)
+
+
+def metrics_consumed(topic: str) -> None:
+    """Counts one event taken."""
+    from streams import metrics as street
+
+    street.consumed.labels("worklist", topic).inc()
+
+
+def reachable(engine: Engine) -> bool:
+    """Whether the database answers."""
+    try:
+        with engine.connect():
+            return True
+    except DBAPIError:
+        return False

@@ -1,0 +1,17 @@
+"""Alembic's entry: online only, under an advisory lock so that two starters do not migrate at once."""
+
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+from sqlmodel import SQLModel
+
+import worklist.models  # noqa: F401 — fills the metadata
+
+_LOCK = 7_310_001
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
+with engine.connect() as connection:
+    connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _LOCK})
+    connection.commit()
+    context.configure(connection=connection, target_metadata=SQLModel.metadata)
+    with context.begin_transaction():
+        context.run_migrations()

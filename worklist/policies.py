@@ -1,0 +1,50 @@
+"""Which policy ranks now: kept in the database, so that every process ranks alike; a change re-ranks in chunks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, text
+
+from worklist import audit
+from worklist.policy import Policy
+from worklist.project import Identities, project
+
+
+def active(connection: Connection) -> Policy:
+    """The policy activated last. Raises LookupError before the first activation (`vigie migrate` activates the site's)."""
+    body = connection.scalar(text("SELECT body FROM policy_version ORDER BY activated_at DESC, version LIMIT 1"))
+    if body is None:
+        raise LookupError("no policy is active: run `vigie policy activate`")
+    return Policy.model_validate(body)
+
+
+def activate(connection: Connection, policy: Policy, *, actor: str, now: datetime) -> bool:
+    """Makes `policy` the one that ranks; False when it already is. `rerank` follows."""
+    held = connection.scalar(text("SELECT version FROM policy_version ORDER BY activated_at DESC, version LIMIT 1"))
+    if held == policy.version:
+        return False
+    connection.execute(
+        text("""INSERT INTO policy_version (version, body, activated_at, actor) VALUES (:v, CAST(:b AS jsonb), :t, :a)
+                ON CONFLICT (version) DO UPDATE SET activated_at = excluded.activated_at, actor = excluded.actor"""),
+        {"v": policy.version, "b": policy.model_dump_json(), "t": now, "a": actor},
+    )
+    audit.append(connection, "policy", "", actor=actor, detail={"version": policy.version, "name": policy.name})
+    return True
+
+
+def rerank(engine: Engine, identities: Identities, *, chunk: int = 200) -> int:
+    """Ranks anew, in chunks, every row that another version ranked; returns how many. Rows show their version meanwhile."""
+    done = 0
+    while True:
+        with engine.begin() as connection:
+            policy = active(connection)
+            rows = connection.execute(
+                text("SELECT nodes FROM study WHERE policy_version <> :v AND merged_into IS NULL ORDER BY study LIMIT :n"),
+                {"v": policy.version, "n": chunk},
+            ).all()
+            for row in rows:
+                project(connection, row.nodes, policy=policy, identities=identities)
+        if not rows:
+            return done
+        done += len(rows)

@@ -1,0 +1,102 @@
+"""The policy: versioned data that says what is read sooner. Never evaluated, only looked up."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Term(_Data):
+    """What one class, place or finding asks for, in minutes from the start of the clock."""
+
+    target: float = Field(gt=0, description="turnaround that the reader sees counting down")
+    horizon: float = Field(gt=0, description="what ranks")
+
+    @property
+    def target_s(self) -> int:
+        """The target in seconds."""
+        return round(self.target * 60)
+
+    @property
+    def wait(self) -> timedelta:
+        """The horizon as a duration."""
+        return timedelta(minutes=self.horizon)
+
+
+class Emergent(_Data):
+    """Which order classes go to lane 1."""
+
+    classes: tuple[str, ...] = ("stat",)
+
+
+class Policy(_Data):
+    """One version of the site's rules."""
+
+    name: str = Field(min_length=1, max_length=64)
+    mode: Literal["vigie", "fifo", "strict_classes"] = "vigie"
+    ai: bool = True
+    oldest_backlog_days: float = Field(14, gt=0)
+    historic_after_days: float = Field(7, ge=0)
+    shadow: tuple[str, ...] = ()
+    emergent: Emergent = Emergent()
+    classes: dict[str, Term]
+    locations: dict[str, Term] = {}
+    findings: dict[str, Term] = {}
+    abstention: Term | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Policy:
+        if "unknown" not in self.classes:
+            raise ValueError("classes.unknown is missing: an order without a priority needs a class")
+        backlog = self.oldest_backlog_days * 24 * 60
+        unflagged = {f"classes.{k}": v for k, v in self.classes.items() if k not in self.emergent.classes}
+        unflagged |= {f"locations.{k}": v for k, v in self.locations.items()}
+        for where, term in unflagged.items():
+            if term.horizon < backlog:
+                raise ValueError(f"{where}.horizon is shorter than the oldest backlog ({backlog:.0f} minutes)")
+        for name in self.emergent.classes:
+            if name not in self.classes:
+                raise ValueError(f"emergent.classes names {name!r}, which classes does not have")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Digest of the whole policy: the same rules have the same version."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def order_class(self, name: str) -> str:
+        """`name` if the policy knows it, else ``unknown``: never routine by default."""
+        return name if name in self.classes else "unknown"
+
+    def without_ai(self) -> Policy:
+        """The same policy with AI off: the counterfactual of each read."""
+        return self.model_copy(update={"ai": False})
+
+    def fifo(self) -> Policy:
+        """First come, first read: the other counterfactual."""
+        return self.model_copy(update={"mode": "fifo", "ai": False})
+
+
+def parse(text: str) -> Policy:
+    """The policy in TOML `text`. Raises ValueError with one line per mistake."""
+    try:
+        return Policy.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"no TOML: {error}") from None
+    except ValidationError as error:
+        lines = (f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors())
+        raise ValueError("; ".join(lines)) from None
+
+
+def load(site: Path) -> Policy:
+    """The policy of the site's folder. Raises ValueError or OSError."""
+    return parse((site / "policy.toml").read_text())
