@@ -31,6 +31,7 @@ _REFERENCE = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}")
 _NAME = re.compile(r"[0-9a-f]{32}")
 _MARKERS = "unpublished"
 _TEMPORARY = ".part-"
+_GOING = ".going-"  # a series under removal
 #: A temporary file that nobody finished in a day belongs to a killed process.
 _ABANDONED_S = 24 * 3600.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -122,20 +123,20 @@ class Store:
         self._check_room(size)
         reference, name = self.folder(study_uid, series_uid), self.instance_name(sop_uid)
         try:
-            for attempt in range(_ATTEMPTS):
-                try:
+            for _attempt in range(_ATTEMPTS):
+                with suppress(FileNotFoundError):  # upkeep took the folder away under our hands
                     self._put_instance(reference, name, chunks)
-                    break
-                except FileNotFoundError:  # upkeep removed the empty folder between our mkdir and our open
-                    self._forget(reference)
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-            _write(self._markers, f"{reference.replace('/', '.')}.{name}", [mark], replace=True)
+                    _write(self._markers, _marker_name(reference, name), [mark], replace=True)
+                    # Upkeep looks for markers after it took a folder away, we look for the file after the marker is
+                    # there: one of the two sees the other.
+                    if (self._root / reference / name).exists():
+                        return name
+                self._forget(reference)
+            raise OSError(errno.EBUSY, "the folder of a series was removed again and again")
         except OSError as error:
             if error.errno in _FULL:
                 raise Refuse(Reason.STORE_FULL) from None
             raise
-        return name
 
     def _put_instance(self, reference: str, name: str, chunks: list[Buffer]) -> None:
         folder = self._make_folder(reference)
@@ -188,37 +189,67 @@ class Store:
     def clear_marker(self, reference: str, name: str) -> None:
         """The instance is named by a confirmed event. Not synced: a marker that comes back is only published again."""
         self.path(reference, name)
-        (self._markers / f"{reference.replace('/', '.')}.{name}").unlink(missing_ok=True)
+        (self._markers / _marker_name(reference, name)).unlink(missing_ok=True)
 
     def remove_older_than(self, age_s: float, *, now: float) -> int:
         """Removes each series whose newest instance is older than `age_s` seconds at `now` (Unix seconds).
 
         A series with an unpublished instance stays, whatever its age. Returns how many instances went.
         """
-        waiting = {marker.reference for marker in self.unpublished()}
         removed = 0
         for folder in self._root.glob("*/*"):
-            reference = folder.relative_to(self._root).as_posix()
+            reference = folder.relative_to(self._root).as_posix().replace(_GOING, "")
             if not _REFERENCE.fullmatch(reference):
                 continue
             files = _ages(folder, now)
-            for name, age in files.items():
-                if name.startswith(_TEMPORARY) and age > _ABANDONED_S:
-                    (folder / name).unlink(missing_ok=True)
+            _remove_abandoned(folder, files)
             whole = {name: age for name, age in files.items() if _NAME.fullmatch(name)}
-            if reference in waiting or (whole and min(whole.values()) <= age_s):
-                continue
-            for name in whole:
-                (folder / name).unlink(missing_ok=True)
-                removed += 1
-            self._forget(reference)
-            with suppress(OSError):  # not empty: an instance arrives just now, `put` has it
-                folder.rmdir()
-                folder.parent.rmdir()
-        for name, age in _ages(self._markers, now).items():
-            if name.startswith(_TEMPORARY) and age > _ABANDONED_S:
-                (self._markers / name).unlink(missing_ok=True)
+            if folder.name.startswith(_GOING) or not whole or min(whole.values()) > age_s:
+                removed += self._remove_series(reference, folder)
+        _remove_abandoned(self._markers, _ages(self._markers, now))
         return removed
+
+    def _remove_series(self, reference: str, folder: Path) -> int:
+        if self._waits(reference) and not folder.name.startswith(_GOING):
+            return 0
+        self._forget(reference)
+        going = folder.parent / f"{_GOING}{reference.partition('/')[2]}"
+        if folder != going:
+            try:
+                os.rename(folder, going)
+            except OSError:  # a removal that was cut short is in the way: it is finished first, this one next time
+                return 0
+        names = [name for name in os.listdir(going) if _NAME.fullmatch(name)]
+        if self._waits(reference):  # sent again in this very moment
+            back = self._make_folder(reference)
+            for name in names:
+                with suppress(FileExistsError):
+                    os.link(going / name, back / name)
+            _sync_folder(back)
+            removed = 0
+        else:
+            removed = len(names)
+        for name in os.listdir(going):
+            (going / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: an instance of the study arrives just now
+            going.rmdir()
+            folder.parent.rmdir()
+        return removed
+
+    def _waits(self, reference: str) -> bool:
+        """Whether a marker names an instance of this series."""
+        prefix = _marker_name(reference, "")
+        return any(name.startswith(prefix) for name in os.listdir(self._markers))
+
+
+def _marker_name(reference: str, name: str) -> str:
+    return f"{reference.replace('/', '.')}.{name}"
+
+
+def _remove_abandoned(folder: Path, files: dict[str, float]) -> None:
+    for name, age in files.items():
+        if name.startswith(_TEMPORARY) and age > _ABANDONED_S:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _ages(folder: Path, now: float) -> dict[str, float]:
