@@ -42,7 +42,6 @@ _HEADER = 8 * 1024 * 1024
 _STEP = 1024 * 1024
 MAX_FRAME = 1024**3  # bytes: sixteen times the largest detector
 MAX_PIXELS = 256 * 1024**3  # bytes, all frames: more than any whole-slide image
-_BITS = frozenset({1, 8, 16, 32, 64})
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,16 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
     whole = len(data)
     if transfer_syntax in _DEFLATED:
         data, whole = _inflate(data)
-    walker = Walker(data, syntax_of(transfer_syntax))
+    syntax = syntax_of(transfer_syntax)
+    if not syntax.implicit and not bytes(data[4:6]).isalpha():
+        # Some writers leave implicit VR under a compressed syntax. pydicom and dcmtk read it, so it is worth keeping.
+        syntax = Syntax(True, syntax.big_endian)
+    walker = Walker(data, syntax)
     values, accessions, pixels = _collect(walker, data)
     uids = {tag: uid(values.get(tag, b""), f"{tag:08X}") for tag in _UIDS}
     if uids[SOP_CLASS] != sop_class or uids[SOP_INSTANCE] != sop_instance:
         raise Refuse(Reason.UID_MISMATCH, "SOP")
-    frames = _check_size(values, syntax_of(transfer_syntax))
+    frames = _check_size(values, syntax)
     if pixels is not None:
         _check_pixels(walker, pixels, transfer_syntax, whole)
     return Header(
@@ -152,7 +155,7 @@ def _check_size(values: dict[int, bytes], syntax: Syntax) -> int:
     rows, columns = _number(values, ROWS, syntax), _number(values, COLUMNS, syntax)
     samples, bits = _number(values, SAMPLES, syntax), _number(values, BITS, syntax)
     frames = _number(values, FRAMES, syntax)
-    if bits is not None and bits not in _BITS and not (0 < bits <= 64):
+    if bits is not None and not 0 < bits <= 64:
         raise Refuse(Reason.BAD_DICOM, f"{BITS:08X}")
     frame = (rows or 0) * (columns or 0) * (samples or 1) * ((bits or 8) + 7) // 8
     if frame > MAX_FRAME or frame * (frames or 1) > MAX_PIXELS:
