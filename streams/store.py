@@ -4,6 +4,7 @@ Layout under the root, which every gateway and every triage process of a site sh
 
     <study digest>/<series digest>/<instance digest>          the instance, a DICOM file as received
     unpublished/<study digest>.<series digest>.<instance>     its marker: facts for the event, identity sealed
+    notes/<digest>                                            what an exam's first message said and its last does not
 
 Names are SHA-256 digests of UIDs, so nothing that a sender says ever becomes part of a path, and anybody who knows the
 UIDs finds the file. The marker is written after the instance: a marker without its instance cannot exist, and an
@@ -29,7 +30,7 @@ from streams.errors import Park, Reason, Refuse
 Buffer = bytes | bytearray | memoryview
 _REFERENCE = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}")
 _NAME = re.compile(r"[0-9a-f]{32}")
-_MARKERS = "unpublished"
+_MARKERS, _NOTES = "unpublished", "notes"
 _TEMPORARY = ".part-"
 _GOING = ".going-"  # a series under removal
 #: A temporary file that nobody finished in a day belongs to a killed process.
@@ -66,7 +67,9 @@ class Store:
         self._root = root.resolve()
         self._markers = self._root / _MARKERS
         self._min_free = min_free
+        self._notes = self._root / _NOTES
         self._markers.mkdir(parents=True, exist_ok=True)
+        self._notes.mkdir(exist_ok=True)
         self._known: dict[str, None] = {}  # folders whose own entry is durable
         self._lock = threading.Lock()
         _sync_folder(self._root)
@@ -191,6 +194,18 @@ class Store:
         self.path(reference, name)
         (self._markers / _marker_name(reference, name)).unlink(missing_ok=True)
 
+    def remember(self, uid: str, body: bytes) -> None:
+        """Keeps a note under the digest of `uid`, durably, for every gateway. Raises as `put`; nothing is known by name."""
+        self._check_room(len(body))
+        _write(self._notes, _hex(uid), [body], replace=True)
+
+    def recall(self, uid: str) -> bytes | None:
+        """The note kept under `uid`."""
+        try:
+            return (self._notes / _hex(uid)).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def remove_older_than(self, age_s: float, *, now: float) -> int:
         """Removes each series whose newest instance is older than `age_s` seconds at `now` (Unix seconds).
 
@@ -207,6 +222,9 @@ class Store:
             if folder.name.startswith(_GOING) or not whole or min(whole.values()) > age_s:
                 removed += self._remove_series(reference, folder)
         _remove_abandoned(self._markers, _ages(self._markers, now))
+        for name, age in _ages(self._notes, now).items():
+            if age > max(age_s, _ABANDONED_S):
+                (self._notes / name).unlink(missing_ok=True)
         return removed
 
     def _remove_series(self, reference: str, folder: Path) -> int:

@@ -177,14 +177,16 @@ def _check_pixels(walker: Walker, pixels: Element, transfer_syntax: str, whole: 
 def _pieces(data: Bytes) -> Iterator[bytes]:
     """`data` inflated, in pieces of bounded size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # a raw stream, RFC 1951
-    rest: Bytes = data
+    at = 0
     try:
         while not inflater.eof:
-            piece = inflater.decompress(rest, _STEP)
-            rest = inflater.unconsumed_tail
-            if not piece and not rest and not inflater.eof:
+            # Fed in steps too: zlib copies what it did not consume at each call.
+            rest = inflater.unconsumed_tail or bytes(data[at : at + _STEP])
+            if not inflater.unconsumed_tail:
+                at += len(rest)
+            if not rest:
                 raise Refuse(Reason.BAD_DICOM, "deflate")  # cut
-            yield piece
+            yield inflater.decompress(rest, _STEP)
     except zlib.error:
         raise Refuse(Reason.BAD_DICOM, "deflate") from None
 
