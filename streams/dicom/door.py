@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from socketserver import BaseServer
 from typing import Any, Protocol
 
 from pynetdicom import AE, evt
@@ -129,12 +130,14 @@ class DicomDoor:
 
     def stop(self) -> None:
         """Ends all associations, publishes what waits if the broker is there, and returns."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         if self._server:
-            self._server.shutdown()
+            BaseServer.shutdown(self._server)  # pynetdicom's own asks for a server that `AE.start_server` made
+            self._server.server_close()
             for association in self._server.active_associations:
                 association.abort()
-            self._server.server_close()
         for thread in self._threads:
             thread.join()
         self.series.stop()

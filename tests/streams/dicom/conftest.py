@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 
+from streams import topics
 from streams.dicom.door import DicomDoor
 from streams.errors import Reason, Refuse
 from streams.events import Event, Parked, decode
@@ -71,21 +73,15 @@ def file_of(ds: Dataset, transfer_syntax: str = EXPLICIT) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(scope="session")
-def broker() -> Iterator[str]:
-    """librdkafka's mock cluster: the Kafka protocol on loopback."""
-    producer = Producer({"test.mock.num.brokers": 1})
-    address = ",".join(f"{b.host}:{b.port}" for b in producer.list_topics(timeout=5).brokers.values())
-    yield address
-    del producer
-
-
 class Tap:
     """What arrived on topic `series` since the tap was opened."""
 
     def __init__(self, broker: str) -> None:
-        self.consumer = Consumer({"bootstrap.servers": broker, "group.id": f"t{time.monotonic_ns()}", "auto.offset.reset": "earliest"})
-        self.consumer.subscribe(["series"])
+        self.consumer = Consumer(
+            {"bootstrap.servers": broker, "group.id": f"t{time.monotonic_ns()}", "auto.offset.reset": "earliest"}
+        )
+        # Not `subscribe`: joining a group takes the mock cluster three seconds.
+        self.consumer.assign([TopicPartition("series", partition, 0) for partition in range(topics.SERIES.partitions)])
         self.events: list[Event | Parked] = []
         self.keys: list[str] = []
 
@@ -133,3 +129,9 @@ def tap(own_broker: str) -> Iterator[Tap]:
     tap = Tap(own_broker)
     yield tap
     tap.consumer.close()
+
+
+@pytest.fixture(scope="session")
+def dicom() -> SimpleNamespace:
+    """The makers above, for tests that must not import a conftest."""
+    return SimpleNamespace(image=image, file_of=file_of, settings=settings_for, Site=Site, Sender=Sender, CT=CT, DX=DX)
