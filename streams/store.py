@@ -37,7 +37,7 @@ _GOING = ".going-"  # a series under removal
 _ABANDONED_S = 24 * 3600.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: How often `put` makes a folder anew that the upkeep of another process removed under its hands.
-_ATTEMPTS = 5
+_ATTEMPTS = 10
 _KNOWN_FOLDERS = 4096
 
 
@@ -212,14 +212,15 @@ class Store:
         A series with an unpublished instance stays, whatever its age. Returns how many instances went.
         """
         removed = 0
-        for folder in self._root.glob("*/*"):
+        for folder in list(self._root.glob("*/*")):
             reference = folder.relative_to(self._root).as_posix().replace(_GOING, "")
             if not _REFERENCE.fullmatch(reference):
                 continue
             files = _ages(folder, now)
             _remove_abandoned(folder, files)
-            whole = {name: age for name, age in files.items() if _NAME.fullmatch(name)}
-            if folder.name.startswith(_GOING) or not whole or min(whole.values()) > age_s:
+            with suppress(FileNotFoundError):
+                files[""] = now - folder.stat().st_mtime  # touched by whoever writes into it, so an empty one is new too
+            if folder.name.startswith(_GOING) or min(files.values(), default=0.0) > age_s:
                 removed += self._remove_series(reference, folder)
         _remove_abandoned(self._markers, _ages(self._markers, now))
         for name, age in _ages(self._notes, now).items():
@@ -237,17 +238,17 @@ class Store:
                 os.rename(folder, going)
             except OSError:  # a removal that was cut short is in the way: it is finished first, this one next time
                 return 0
-        names = [name for name in os.listdir(going) if _NAME.fullmatch(name)]
+        names = [name for name in _ages(going, 0.0) if _NAME.fullmatch(name)]
         if self._waits(reference):  # sent again in this very moment
             back = self._make_folder(reference)
             for name in names:
-                with suppress(FileExistsError):
+                with suppress(FileExistsError, FileNotFoundError):
                     os.link(going / name, back / name)
             _sync_folder(back)
             removed = 0
         else:
             removed = len(names)
-        for name in os.listdir(going):
+        for name in _ages(going, 0.0):
             (going / name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: an instance of the study arrives just now
             going.rmdir()
@@ -273,9 +274,10 @@ def _remove_abandoned(folder: Path, files: dict[str, float]) -> None:
 def _ages(folder: Path, now: float) -> dict[str, float]:
     """Age in seconds of each file in `folder`."""
     ages = {}
-    for entry in os.scandir(folder):
-        with suppress(FileNotFoundError):
-            ages[entry.name] = now - entry.stat().st_mtime
+    with suppress(FileNotFoundError):  # the upkeep of another process was quicker
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):
+                ages[entry.name] = now - entry.stat().st_mtime
     return ages
 
 

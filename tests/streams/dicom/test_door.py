@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config
 
+from streams import metrics
 from streams.dicom import part10
 from streams.dicom.door import DicomDoor
 from streams.errors import Refuse
@@ -128,6 +133,95 @@ def test_promise_1_broker_down_is_still_durable_and_published_after_recovery(
     second.stop()
     publisher.close()
     assert list(second.store.unpublished()) == []
+
+
+class Road(threading.Thread):
+    """A TCP road to the broker that is closed at first."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(daemon=True)
+        host, _, port = target.partition(":")
+        self.target = (host, int(port))
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        self.listener.listen()
+        while True:
+            try:
+                here, _ = self.listener.accept()
+            except OSError:
+                return
+            there = socket.create_connection(self.target)
+            for one, other in ((here, there), (there, here)):
+                threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
+
+    def carry(self, one: socket.socket, other: socket.socket) -> None:
+        with one, contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+
+
+def test_promise_1_a_broker_that_comes_back_gets_all_without_a_restart(
+    tmp_path: Path, own_broker: str, tap: Any, dicom: SimpleNamespace, ring: KeyRing
+) -> None:
+    road = Road(own_broker)
+    settings = dicom.settings(tmp_path, road.address, confirm_s=0.5)
+    publisher = Publisher(settings)
+    door = DicomDoor(settings, dicom.Site(), ring, publisher)
+    door.start()
+    assert send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (1, 2, 3))) == [0, 0, 0]
+    while not metrics.publish_failed.labels("series")._value.get():
+        time.sleep(0.05)
+    assert len(list(door.store.unpublished())) == 3
+    road.start()
+    tap.until(lambda events: any(len(event.instances) == 3 for event in events))
+    door.stop()
+    publisher.close()
+    assert list(door.store.unpublished()) == []
+    road.listener.close()
+
+
+GATEWAY = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from streams.dicom.door import DicomDoor
+from streams.produce import Publisher
+from streams.seal import KeyRing
+from streams.settings import StreamsSettings
+settings = StreamsSettings(kafka="127.0.0.1:1", store=Path(sys.argv[1]), dicom_port=0, confirm_s=1, store_min_free=0)
+site = SimpleNamespace(sender_for_ae=lambda title, address: SimpleNamespace(name="ct1", issuer="H", site="n", timezone="UTC"))
+door = DicomDoor(settings, site, KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32), Publisher(settings))
+door.start()
+print(door.port, flush=True)
+time.sleep(60)
+"""
+
+
+def test_promise_1_a_gateway_killed_in_mid_association_loses_nothing_answered(
+    tmp_path: Path, own_broker: str, tap: Any, dicom: SimpleNamespace, ring: KeyRing
+) -> None:
+    gateway = subprocess.Popen([sys.executable, "-c", GATEWAY, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+    assert gateway.stdout is not None
+    ae = AE()
+    ae.add_requested_context(dicom.CT, "1.2.840.10008.1.2.1")
+    association = ae.associate("127.0.0.1", int(gateway.stdout.readline()))
+    statuses = [association.send_c_store(with_meta(dicom, dicom.image(number))).Status for number in range(1, 8)]
+    gateway.kill()
+    gateway.wait()
+    gateway.stdout.close()
+    association.abort()
+    assert statuses == [0] * 7
+    settings = dicom.settings(tmp_path, own_broker)
+    publisher = Publisher(settings)
+    door = DicomDoor(settings, dicom.Site(), ring, publisher)
+    door.start()
+    (event,) = tap.until(lambda events: len(events) >= 1)
+    assert len(event.instances) == 7
+    door.stop()
+    publisher.close()
 
 
 def test_images_one_association_each_are_not_one_event_each(door: DicomDoor, tap: Any, dicom: SimpleNamespace) -> None:

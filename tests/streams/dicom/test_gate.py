@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import struct
 import zlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,11 +50,19 @@ def refusal(data: bytes, transfer_syntax: str = EXPLICIT) -> Reason:
     return refused.value.reason
 
 
-def refuses_or_reads(data: bytes, transfer_syntax: str) -> None:
+def expect_refusal_or_none(act: Callable[[], object]) -> None:
+    """Any other exception fails the test by itself."""
+    reasons = {Reason.BAD_DICOM, Reason.BAD_UID, Reason.UID_MISMATCH, Reason.BOMB, Reason.TOO_LARGE}
+    refusals: list[Reason] = []
     try:
-        check(data, transfer_syntax)
+        act()
     except Refuse as refused:
-        assert refused.reason in {Reason.BAD_DICOM, Reason.BAD_UID, Reason.UID_MISMATCH, Reason.BOMB}
+        refusals.append(refused.reason)
+    assert set(refusals) <= reasons
+
+
+def refuses_or_reads(data: bytes, transfer_syntax: str) -> None:
+    expect_refusal_or_none(lambda: check(data, transfer_syntax))
 
 
 @MANY
@@ -76,19 +85,13 @@ def test_mutated_images(dicom: SimpleNamespace, cut: int, place: int, junk: byte
 @MANY
 @given(data=st.binary(max_size=400), preamble=st.booleans())
 def test_any_file(data: bytes, preamble: bool) -> None:
-    try:
-        part10.header_of_file(bytes(128) + b"DICM" + data if preamble else data)
-    except Refuse as refused:
-        assert refused.reason in {Reason.BAD_DICOM, Reason.BAD_UID, Reason.UID_MISMATCH, Reason.BOMB}
+    expect_refusal_or_none(lambda: part10.header_of_file(bytes(128) + b"DICM" + data if preamble else data))
 
 
 @MANY
 @given(data=st.binary(max_size=400), transfer_syntax=st.sampled_from([IMPLICIT, EXPLICIT]))
 def test_any_mpps_bytes(data: bytes, transfer_syntax: str) -> None:
-    try:
-        steps.read(data, transfer_syntax)
-    except Refuse as refused:
-        assert refused.reason in {Reason.BAD_DICOM, Reason.BAD_UID, Reason.TOO_LARGE, Reason.BOMB}
+    expect_refusal_or_none(lambda: steps.read(data, transfer_syntax))
 
 
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])
