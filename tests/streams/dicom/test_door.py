@@ -142,6 +142,7 @@ class Road(threading.Thread):
         super().__init__(daemon=True)
         host, _, port = target.partition(":")
         self.target = (host, int(port))
+        self.open: list[socket.socket] = []
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
@@ -153,14 +154,27 @@ class Road(threading.Thread):
                 here, _ = self.listener.accept()
             except OSError:
                 return
-            there = socket.create_connection(self.target)
-            for one, other in ((here, there), (there, here)):
-                threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
+            self.open.append(here)
+            with contextlib.suppress(OSError):  # the broker has gone before its client
+                there = socket.create_connection(self.target)
+                self.open.append(there)
+                for one, other in ((here, there), (there, here)):
+                    threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
 
     def carry(self, one: socket.socket, other: socket.socket) -> None:
-        with one, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             while data := one.recv(65536):
                 other.sendall(data)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`
+        self.listener.close()
+        self.join()
+        for connection in self.open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
 
 def test_promise_1_a_broker_that_comes_back_gets_all_without_a_restart(
@@ -180,7 +194,7 @@ def test_promise_1_a_broker_that_comes_back_gets_all_without_a_restart(
     door.stop()
     publisher.close()
     assert list(door.store.unpublished()) == []
-    road.listener.close()
+    road.close()
 
 
 GATEWAY = """
