@@ -29,7 +29,8 @@ def handler(max_bytes: int, max_connections: int) -> type[RequestHandler]:
     class Handler(RequestHandler):
         def handle(self) -> None:
             if len(self.server.active_associations) >= max_connections:
-                return  # more than are told "no" politely: closed
+                self.request.close()  # up to the limit an association is rejected politely, from here on nobody is
+                return
             super().handle()
 
         def _create_association(self) -> Any:

@@ -347,6 +347,22 @@ def test_any_bytes_at_the_port_leave_the_door_alive(door: DicomDoor, dicom: Simp
     assert send(door.port, with_meta(dicom, dicom.image())) == [0]
 
 
+def test_more_connections_than_allowed_are_closed(tmp_path: Path, own_broker: str, dicom: SimpleNamespace, ring: KeyRing) -> None:
+    settings = dicom.settings(tmp_path, own_broker, dicom_connections=1)
+    publisher = Publisher(settings)
+    door = DicomDoor(settings, dicom.Site(), ring, publisher)
+    door.start()
+    silent = [socket.create_connection(("127.0.0.1", door.port), timeout=5) for _ in range(2)]
+    while door._server is not None and len(door._server.active_associations) < 2:
+        time.sleep(0.02)
+    with socket.create_connection(("127.0.0.1", door.port), timeout=5) as third:
+        assert third.recv(1) == b""
+    for connection in silent:
+        connection.close()
+    door.stop()
+    publisher.close()
+
+
 @pytest.mark.needs("corpora")
 def test_every_file_of_the_corpora_is_stored_or_clearly_refused(
     door: DicomDoor, corpora_dir: Path, monkeypatch: pytest.MonkeyPatch
