@@ -39,8 +39,13 @@ class StreamsSettings(BaseSettings):
     mllp_connections: int = Field(256, description="MLLP connections at once", gt=0)
     dicom_connections: int = Field(50, description="DICOM associations at once", gt=0)
     dicom_max_bytes: int = Field(2 * 1024**3, description="largest DICOM instance, bytes", gt=0)
-    quiet_s: float = Field(2.0, description="a series whose sender opens one association per image is published after this silence", gt=0)
-    store_min_free: float = Field(0.05, description="share of the disk that stays free: below it C-STORE answers 0xA700", ge=0, le=1)
+    quiet_s: float = Field(
+        2.0, description="a series whose sender opens one association per image is published after this silence", gt=0
+    )
+    store_min_free: float = Field(
+        0.05, description="share of the disk that stays free: below it C-STORE answers 0xA700", ge=0, le=1
+    )
+    store_days: float = Field(3.0, description="pixels stay for so long for re-screening, then they are removed, days", gt=0)
     confirm_s: float = Field(10.0, description="a door waits so long for the broker before it answers no, seconds", gt=0)
     insecure: bool = Field(False, description="allow a non-loopback address without TLS and tokens; a lab's switch")
     log: str = Field("text", description="text or json")

@@ -1,0 +1,175 @@
+"""Promise 1 in the store: what was answered is there, with its marker, also after kill -9."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams import metrics
+from streams.errors import Park, Reason, Refuse
+from streams.store import Store
+
+FIXTURES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", min_free=0.0)
+
+
+@FIXTURES
+@given(uids=st.tuples(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80)), data=st.binary(max_size=200))
+def test_promise_1_whatever_the_uids_what_was_put_is_inside_the_store_and_readable(
+    store: Store, uids: tuple[str, str, str], data: bytes
+) -> None:
+    uids = tuple(uid.encode("utf-8", "replace").decode() for uid in uids)  # type: ignore[assignment]
+    name = store.put(*uids, data, b"mark")
+    reference = store.folder(uids[0], uids[1])
+    assert re.fullmatch(r"[0-9a-f/]{1,200}", reference)
+    path = store.path(reference, name)
+    assert path.is_relative_to(store._root)
+    assert name in store.instances(reference)
+    assert (reference, name) in {(marker.reference, marker.name) for marker in store.unpublished()}
+
+
+def test_the_same_instance_again_changes_nothing(store: Store) -> None:
+    names = {store.put("1", "2", "3", [b"a", memoryview(b"b")], b"m") for _ in range(3)}
+    assert store.instances(store.folder("1", "2")) == sorted(names)
+    assert len(list(store.unpublished())) == 1
+
+
+def test_other_bytes_for_the_same_instance_keep_the_first_and_are_counted(store: Store) -> None:
+    before = metrics.store_conflicts._value.get()
+    name = store.put("1", "2", "3", b"first", b"m")
+    assert store.put("1", "2", "3", b"other", b"m") == name
+    assert store.path(store.folder("1", "2"), name).read_bytes() == b"first"
+    assert metrics.store_conflicts._value.get() == before + 1
+
+
+def test_many_threads_putting_the_same_instances_agree(store: Store) -> None:
+    def work() -> None:
+        for number in range(20):
+            store.put("1", "2", str(number), b"x" * 1000, b"m")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reference = store.folder("1", "2")
+    assert len(store.instances(reference)) == 20
+    assert not [name for name in os.listdir(store.path(reference, "0" * 32).parent) if name.startswith(".")]
+
+
+def test_a_confirmed_instance_has_no_marker_and_one_sent_again_has(store: Store) -> None:
+    name = store.put("1", "2", "3", b"x", b"m")
+    reference = store.folder("1", "2")
+    store.clear_marker(reference, name)
+    store.clear_marker(reference, name)
+    assert list(store.unpublished()) == []
+    store.put("1", "2", "3", b"x", b"again")
+    assert [marker.body for marker in store.unpublished()] == [b"again"]
+
+
+@pytest.mark.parametrize("reference", ["../../x", "/etc", "a" * 32, "a" * 32 + "/..", "a" * 32 + "/" + "b" * 31 + "\n", ""])
+def test_a_reference_that_is_not_ours_is_parked(store: Store, reference: str) -> None:
+    with pytest.raises(Park) as parked:
+        store.path(reference, "0" * 32)
+    assert parked.value.reason is Reason.BAD_EVENT
+    with pytest.raises(Park):
+        store.instances(reference)
+
+
+def test_a_link_out_of_the_store_is_not_followed(store: Store, tmp_path: Path) -> None:
+    (store._root / ("a" * 32)).symlink_to(tmp_path)
+    with pytest.raises(Park):
+        store.path("a" * 32 + "/" + "b" * 32, "c" * 32)
+
+
+def test_a_full_disk_refuses_before_it_writes(tmp_path: Path) -> None:
+    store = Store(tmp_path, min_free=1.0)
+    with pytest.raises(Refuse) as refused:
+        store.put("1", "2", "3", b"x", b"m")
+    assert refused.value.reason is Reason.STORE_FULL
+    assert store.instances(store.folder("1", "2")) == []
+    assert 0 < store.free_ratio() <= 1
+
+
+def test_old_series_go_and_unpublished_ones_stay(store: Store) -> None:
+    published = store.put("1", "2", "3", b"x", b"m")
+    store.clear_marker(store.folder("1", "2"), published)
+    store.put("1", "9", "3", b"x", b"m")
+    store.remember("1.2", b"note")
+    later = time.time() + 4 * 86400
+    assert store.remove_older_than(3 * 86400, now=time.time()) == 0
+    assert store.recall("1.2") == b"note"
+    assert store.remove_older_than(3 * 86400, now=later) == 1
+    assert store.instances(store.folder("1", "2")) == []
+    assert len(store.instances(store.folder("1", "9"))) == 1
+    assert store.recall("1.2") is None
+    assert store.put("1", "2", "3", b"x", b"m") == published
+
+
+def test_promise_1_removal_beside_a_sender_loses_nothing_answered(store: Store) -> None:
+    """Upkeep for which 20 milliseconds are old runs as fast as it can while the same instances come again and again."""
+    stop = threading.Event()
+
+    def upkeep() -> None:
+        while not stop.is_set():
+            store.remove_older_than(0.02, now=time.time())
+
+    thread = threading.Thread(target=upkeep)
+    thread.start()
+    reference = store.folder("1", "2")
+    try:
+        for number in range(100):
+            time.sleep(number % 7 * 0.005)  # now before upkeep thinks it old, now just when it does
+            name = store.put("1", "2", str(number % 3), b"x", b"m")
+            deadline = time.monotonic() + 5
+            while name not in store.instances(reference):  # it may be on its way back
+                assert time.monotonic() < deadline
+            store.clear_marker(reference, name)
+    finally:
+        stop.set()
+        thread.join()
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from streams.store import Store
+store = Store(Path(sys.argv[1]), min_free=0.0)
+for number in range(100000):
+    store.put("1", str(number % 7), str(number), b"x" * 50000 + str(number).encode(), b"mark")
+    sys.stdout.write(f"{number}\\n")
+    sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize("answers", [1, 17, 60])
+def test_promise_1_kill_9_in_mid_store_loses_nothing_answered(tmp_path: Path, answers: int) -> None:
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    answered = [int(child.stdout.readline()) for _ in range(answers)]
+    child.send_signal(signal.SIGKILL)
+    answered += [int(line) for line in child.stdout.read().split("\n") if line]
+    child.stdout.close()
+    child.wait()
+    store = Store(tmp_path, min_free=0.0)
+    markers = {(marker.reference, marker.name) for marker in store.unpublished()}
+    for number in answered:
+        reference, name = store.folder("1", str(number % 7)), store.instance_name(str(number))
+        assert store.path(reference, name).read_bytes() == b"x" * 50000 + str(number).encode()
+        assert (reference, name) in markers
+    for reference, name in markers:  # none without its instance
+        assert name in store.instances(reference)
