@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 
+import aiokafka
 import faust
+from faust.transport.drivers import aiokafka as driver
 from faust.types.auth import AuthProtocol
 
 from streams.settings import StreamsSettings
@@ -12,7 +14,7 @@ from streams.settings import StreamsSettings
 
 def make_app(name: str, settings: StreamsSettings) -> faust.App:
     """A Faust application of consumer group `name`; at least once, nothing kept in Faust."""
-    return faust.App(
+    app = faust.App(
         name,
         broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
         broker_credentials=_credentials(settings),
@@ -35,6 +37,27 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         worker_redirect_stdouts=False,
         autodiscover=False,
     )
+    if settings.kafka_mock:
+        app.transport = _PromptTransport(app.conf.broker, app, app.loop)
+    return app
+
+
+class _PromptThread(driver.AIOKafkaConsumerThread):
+    """The mock broker answers an empty fetch only when its wait is over, and Faust fixes that wait at 1.5 s."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = 50
+        return consumer
+
+
+class _PromptConsumer(driver.Consumer):
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _PromptTransport(driver.Transport):
+    Consumer = _PromptConsumer
 
 
 def _credentials(settings: StreamsSettings) -> faust.auth.Credentials | None:
