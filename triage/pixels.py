@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, iter_pixels
-from pydicom.uid import RLELossless, UID
+from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
 from streams.errors import Reason
 from triage.errors import NotAnalysed
@@ -49,6 +49,8 @@ def stored(header: Header, frames: Sequence[int]) -> Iterator[NDArray[np.generic
     syntax = UID(str(header.dataset.file_meta.TransferSyntaxUID))
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise NotAnalysed(Reason.NO_DECODER)
+    if syntax == JPEGExtended12Bit and int(header.dataset.get("BitsStored") or 0) > 8:
+        raise NotAnalysed(Reason.NO_DECODER)  # the only wheel that reads 12-bit JPEG is under the GPL
     if header.inflated and "PixelData" not in header.dataset:
         raise NotAnalysed(Reason.NO_PIXELS)
     try:

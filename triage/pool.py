@@ -106,8 +106,8 @@ class Pool(Generic[T]):
 
     def raise_urgency(self, matches: Callable[[T], bool], urgency: int) -> int:
         """Events that wait, match and are less urgent move up to `urgency`; returns how many."""
-        moved = [e for _, _, e in self._urgent if not e.taken and e.urgency > urgency and matches(e.value)]
-        for entry in moved:
+        moved = {e.arrival: e for _, _, e in self._urgent if not e.taken and e.urgency > urgency and matches(e.value)}
+        for entry in moved.values():
             entry.urgency = urgency
             heapq.heappush(self._urgent, (urgency, entry.arrival, entry))  # its old place is skipped once it is taken
         return len(moved)
