@@ -22,6 +22,7 @@ oldest_unpublished_seconds = Gauge(
 )
 store_free_ratio = Gauge("vigie_store_free_ratio", "Free share of the disk that holds the store")
 store_instances = Counter("vigie_store_instances_total", "Instances made durable in the store")
+store_conflicts = Counter("vigie_store_conflicts_total", "Instances that came again with other bytes: the first stays")
 store_bytes = Counter("vigie_store_bytes_total", "Bytes made durable in the store")
 test_messages = Counter(
     "vigie_test_messages_total", "Messages with MSH-11 T or D: answered, counted, never on the list", ["door"]

@@ -45,6 +45,7 @@ class StreamsSettings(BaseSettings):
     store_min_free: float = Field(
         0.05, description="share of the disk that stays free: below it C-STORE answers 0xA700", ge=0, le=1
     )
+    store_days: float = Field(3.0, description="pixels stay for so long for re-screening, then they are removed, days", gt=0)
     confirm_s: float = Field(10.0, description="a door waits so long for the broker before it answers no, seconds", gt=0)
     insecure: bool = Field(False, description="allow a non-loopback address without TLS and tokens; a lab's switch")
     log: str = Field("text", description="text or json")
