@@ -101,19 +101,13 @@ def read_header(path: Path, limits: Limits) -> Header:
 
 def _open(path: Path, limits: Limits) -> tuple[Dataset, bool]:
     try:
-        dataset = dcmread(path, stop_before_pixels=True, specific_tags=["Rows"])
+        if _syntax(path) == DeflatedExplicitVRLittleEndian:
+            return _inflate(path, limits.frame_bytes), True
+        return dcmread(path, stop_before_pixels=True), False
     except FileNotFoundError:
         raise NotAnalysed(Reason.STORE_MISSING) from None
     except BROKEN:
-        if _syntax(path) != DeflatedExplicitVRLittleEndian:
-            raise NotAnalysed(Reason.UNDECODABLE_PIXELS) from None
-    try:
-        if _syntax(path) == DeflatedExplicitVRLittleEndian:
-            return _inflate(path, limits.frame_bytes), True
-        dataset = dcmread(path, stop_before_pixels=True)
-    except BROKEN:
         raise NotAnalysed(Reason.UNDECODABLE_PIXELS) from None
-    return dataset, False
 
 
 def _syntax(path: Path) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 
-def make_ct(rows: int = 64, columns: int = 64, *, z: float = 0.0, number: int = 1) -> FileDataset:
+def _make_ct(rows: int = 64, columns: int = 64, *, z: float = 0.0, number: int = 1) -> FileDataset:
     """A CT slice of noise from 0 to 2,047 stored, signed 16 bits, at `z` mm."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
@@ -35,4 +37,10 @@ def make_ct(rows: int = 64, columns: int = 64, *, z: float = 0.0, number: int = 
 
 @pytest.fixture
 def ct_file() -> FileDataset:
-    return make_ct()
+    return _make_ct()
+
+
+@pytest.fixture(scope="session")
+def make_ct() -> Callable[..., FileDataset]:
+    """Makes slices: rows, columns, z (mm), number."""
+    return _make_ct
