@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from streams.consume import Fate, Origin, Settler
+from streams.errors import Park
 from streams.events import FindingsMade, OrderChanged, SeriesReceived, decode, encode
 from streams.topics import FINDINGS
-from streams.errors import Park
 from triage import metrics
 from triage.analyse import Analyst
 from triage.pool import Entry, Pool

@@ -19,9 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from streams.errors import Reason
 from triage.errors import NotAnalysed
 
-PHOTOMETRICS = frozenset(
-    {"MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
-)
+PHOTOMETRICS = frozenset({"MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 #: What pydicom and the decoders raise on bytes that are not what they claim to be. MemoryError is told apart.
 BROKEN = (
     ValueError, RuntimeError, AttributeError, TypeError, LookupError, EOFError, OSError, ArithmeticError, AssertionError,

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from streams.errors import Reason
 from triage.errors import NotAnalysed
 from triage.frames import Frame
@@ -108,7 +110,7 @@ def answer(request: Request, limits: Limits, memory: int) -> dict[str, Any]:
         at, told = 0, []
         with mmap.mmap(memory, size) as shared:
             for frame in frames:
-                shared[at : at + frame.pixels.nbytes] = memoryview(frame.pixels).cast("B")
+                shared[at : at + frame.pixels.nbytes] = np.ascontiguousarray(frame.pixels, dtype=np.float32).tobytes()
                 at += frame.pixels.nbytes
                 rows, columns = frame.pixels.shape
                 told.append({"rows": rows, "columns": columns, "unit": frame.unit, "position_mm": frame.position_mm})

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, iter_pixels
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
 from streams.errors import Reason
@@ -142,8 +143,8 @@ def _padding(array: NDArray[np.generic], header: Header) -> NDArray[np.bool_]:
     span = 1 << header.bits
     signed = array.dtype.kind == "i"
     ends = sorted((end + span // 2) % span - span // 2 if signed else end % span for end in ends)
-    hit: NDArray[np.bool_] = (array >= ends[0]) & (array <= ends[1])
-    return hit
+    whole = array.astype(np.int64)
+    return (whole >= ends[0]) & (whole <= ends[1])
 
 
 def _rescaled(array: NDArray[np.generic], header: Header, frame: int) -> NDArray[np.float32]:
@@ -160,9 +161,7 @@ def _rescaled(array: NDArray[np.generic], header: Header, frame: int) -> NDArray
     return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _windowed(
-    values: NDArray[np.float32], padding: NDArray[np.bool_], header: Header, frame: int
-) -> NDArray[np.float32]:
+def _windowed(values: NDArray[np.float32], padding: NDArray[np.bool_], header: Header, frame: int) -> NDArray[np.float32]:
     """`values` through the first window, else the VOI LUT, else their whole range: float32 in [0, 1]."""
     voi = header.group(frame, "FrameVOILUTSequence")
     centre, width = header.numbers(voi, "WindowCenter", 1), header.numbers(voi, "WindowWidth", 1)
@@ -171,9 +170,9 @@ def _windowed(
     if header.dataset.get("VOILUTSequence"):
         looked = np.asarray(apply_voi(np.rint(values).astype(np.int32), header.dataset), dtype=np.float32)
         bits = int(header.dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return np.clip(looked / np.float32(2.0**bits - 1), 0, 1)
+        return _unit(looked / np.float32(2.0**bits - 1))
     low, high = _range(values, padding, header)
-    return np.clip((values - low) / np.float32(max(high - low, 1e-6)), 0, 1)
+    return _unit((values - np.float32(low)) / np.float32(max(high - low, 1e-6)))
 
 
 def _window(values: NDArray[np.float32], centre: float, width: float, function: str) -> NDArray[np.float32]:
@@ -182,9 +181,14 @@ def _window(values: NDArray[np.float32], centre: float, width: float, function: 
         shown: NDArray[np.float32] = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60)))
         return shown.astype(np.float32)
     if function == "LINEAR_EXACT":
-        return np.clip((values - np.float32(centre)) / np.float32(width) + np.float32(0.5), 0, 1)
+        return _unit((values - np.float32(centre)) / np.float32(width) + np.float32(0.5))
     span = np.float32(max(width - 1, 1e-6))
-    return np.clip((values - np.float32(centre - 0.5)) / span + np.float32(0.5), 0, 1)
+    return _unit((values - np.float32(centre - 0.5)) / span + np.float32(0.5))
+
+
+def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    clipped: NDArray[np.float32] = np.clip(values, 0, 1)
+    return clipped
 
 
 def _range(values: NDArray[np.float32], padding: NDArray[np.bool_], header: Header) -> tuple[float, float]:

@@ -39,7 +39,7 @@ def pick_device(wanted: str) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is computed in hardware; elsewhere it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512")) and _cpu_flag("avx512_bf16")
 
 

@@ -71,13 +71,9 @@ def sort_frames(headers: Sequence[Header]) -> list[Place]:
         number = header.numbers(header.dataset, "InstanceNumber", 1)
         for frame in range(header.frames):
             normal = orientation(header, frame)
-            places.append(
-                Place(
-                    file, frame, float(number[0]) if number is not None else 0.0,
-                    None if normal is None else (round(normal[0], 1), round(normal[1], 1), round(normal[2], 1)),
-                    position_mm(header, frame), (header.rows, header.columns),
-                )  # fmt: skip
-            )
+            plane = None if normal is None else (round(normal[0], 1), round(normal[1], 1), round(normal[2], 1))
+            counted = 0.0 if number is None else float(number[0])
+            places.append(Place(file, frame, counted, plane, position_mm(header, frame), (header.rows, header.columns)))
     return sorted(places, key=lambda p: (p.position is None, p.position or 0.0, p.number, p.frame, p.file))
 
 

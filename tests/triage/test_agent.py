@@ -40,7 +40,14 @@ def judge(scores: NDArray[np.float32], frames: Sequence[Frame]) -> Verdict:
 
 
 RESIDENT = Resident(
-    "bright", "1", lambda series: None if series.modality == "CT" else Reason.OUTSIDE_MODALITY, 24, True, prepare, brightness, judge
+    "bright",
+    "1",
+    lambda series: None if series.modality == "CT" else Reason.OUTSIDE_MODALITY,
+    24,
+    True,
+    prepare,
+    brightness,
+    judge,
 )
 
 
