@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import faust
 import structlog
+from prometheus_client import start_http_server
 
 from streams import metrics as street
 from streams.consume import Origin, Settler
@@ -88,7 +90,7 @@ class Triage:
             stack.push_async_callback(flow.drain, self.settings.drain_s)
             self._background(stack, constancy.daily(self.settings.constancy_s))
             self._background(stack, self._tick(flow))
-            await self._serve(stack, app, publisher)
+            await self._serve(stack, app)
             stopping = asyncio.create_task(self.stopping.wait())
             halted = asyncio.create_task(flow.stopped.wait())
             done, _ = await asyncio.wait({stopping, halted, working, forwarding}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,19 +139,24 @@ class Triage:
             await asyncio.sleep(1)
             await flow.wake_readers()
 
-    async def _serve(self, stack: AsyncExitStack, app: faust.App, publisher: Publisher) -> None:
-        while not self.stopping.is_set() and not (app.consumer is not None and app.consumer.assignment()):
+    async def _serve(self, stack: AsyncExitStack, app: faust.App) -> None:
+        server, _thread = start_http_server(self.settings.metrics_port, self.settings.bind)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+        # Faust has no event for it. Without partitions (more workers than partitions) this one stands by.
+        while not self.stopping.is_set() and not (app.consumer is not None and app.consumer.assignment()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        log.info("ready", stage=_STAGE, packages=[resident.name for resident in self.residents])
+        packages = [resident.name for resident in self.residents]
+        log.info("ready", stage=_STAGE, packages=packages)
         if self.settings.ready_file is not None:
-            self._write_ready({"pid": os.getpid(), "packages": [resident.name for resident in self.residents]})
+            address = f"http://{self.settings.bind}:{server.server_port}/metrics"
+            _write_whole(self.settings.ready_file, {"pid": os.getpid(), "metrics": address, "packages": packages})
 
-    def _write_ready(self, facts: dict[str, Any]) -> None:
-        path = self.settings.ready_file
-        if path is not None:
-            draft = path.with_name(path.name + ".new")
-            draft.write_text(json.dumps(facts))
-            draft.replace(path)
+
+def _write_whole(path: Path, facts: dict[str, Any]) -> None:
+    draft = path.with_name(path.name + ".new")
+    draft.write_text(json.dumps(facts))
+    draft.replace(path)
 
 
 async def run(settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()) -> int:

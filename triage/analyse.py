@@ -46,7 +46,7 @@ class Resident:
         axial: whether it reads axial slices only.
         prepare: frames to float32 [n, c, h, w]. Raises `NotAnalysed`. It runs in a thread.
         network: float32 [n, c, h, w] to raw scores [n]; it runs in the one forward thread.
-        judge: finite raw scores [n] of one series, and its frames, to the verdict.
+        judge: finite raw scores [n] of one series, and its prepared images [n, c, h, w], to the verdict.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Resident:
     axial: bool
     prepare: Callable[[Sequence[Frame]], NDArray[np.float32]]
     network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    judge: Callable[[NDArray[np.float32], Sequence[Frame]], Verdict]
+    judge: Callable[[NDArray[np.float32], NDArray[np.float32]], Verdict]
 
 
 @dataclass
@@ -125,20 +125,19 @@ class Analyst:
     ) -> Verdict:
         """Decode, prepare, forward, judge. Raises `NotAnalysed`."""
         loop = asyncio.get_running_loop()
-        frames, images = await loop.run_in_executor(self.threads, self._images, resident, request)
+        images = await loop.run_in_executor(self.threads, self._images, resident, request)
         decoded()
-        return await self.judged(resident, frames, images, urgency)
+        return await self.judged(resident, images, urgency)
 
-    def _images(self, resident: Resident, request: Request) -> tuple[list[Frame], NDArray[np.float32]]:
-        frames = self.decode(request)
-        return frames, resident.prepare(frames)
+    def _images(self, resident: Resident, request: Request) -> NDArray[np.float32]:
+        return resident.prepare(self.decode(request))
 
-    async def judged(self, resident: Resident, frames: Sequence[Frame], images: NDArray[np.float32], urgency: int) -> Verdict:
+    async def judged(self, resident: Resident, images: NDArray[np.float32], urgency: int) -> Verdict:
         """Prepared images through the shared batches to a verdict. Raises `NotAnalysed` (`model_failed`)."""
         scores = await self.forward.scores(resident.name, images, urgency)
         if not np.isfinite(scores).all():
             raise NotAnalysed(Reason.MODEL_FAILED)
-        return resident.judge(scores, frames)
+        return resident.judge(scores, images)
 
     def _event(self, series: SeriesReceived, resident: Resident | None, verdict: Verdict) -> FindingsMade:
         name, version = (resident.name, resident.version) if resident else ("", "")

@@ -33,22 +33,17 @@ def prepare(frames: Sequence[Frame]) -> NDArray[np.float32]:
     return np.stack([frame.pixels[None, :32, :32] for frame in frames])
 
 
-def judge(scores: NDArray[np.float32], frames: Sequence[Frame]) -> Verdict:
+def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
     flagged = bool(scores.max() > 40)
     finding = Finding(code="X", name="bright", flagged=flagged, probability=0.9 if flagged else 0.1, threshold=0.5)
     return Verdict("flagged" if flagged else "not_flagged", None, (finding,))
 
 
-RESIDENT = Resident(
-    "bright",
-    "1",
-    lambda series: None if series.modality == "CT" else Reason.OUTSIDE_MODALITY,
-    24,
-    True,
-    prepare,
-    brightness,
-    judge,
-)
+def only_ct(series: SeriesReceived) -> Reason | None:
+    return None if series.modality == "CT" else Reason.OUTSIDE_MODALITY
+
+
+RESIDENT = Resident("bright", "1", only_ct, 24, True, prepare, brightness, judge)
 
 
 def series_event(study: str, store: Store, datasets: Sequence[bytes], modality: str = "CT") -> SeriesReceived:

@@ -51,7 +51,7 @@ def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images[:, 0, 0, 0]
 
 
-def judge(scores: NDArray[np.float32], _frames: Sequence[Frame]) -> Verdict:
+def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
     return Verdict("flagged" if scores.max() > 0.5 else "not_flagged")
 
 
@@ -77,7 +77,8 @@ class House:
         self.analyst = Analyst([resident], self.decode, self.forward, lambda r, n: Path("/", r, n), self.threads, lambda: NOW)
         settler = Settler("triage", ring, self.publish, lambda: NOW, sleep=self.sleep)
         self.flow = Flow(
-            self.analyst, settler, self.publish, lambda: self.epoch, deadline_s, decoding=1, read_ahead=6000, clock=lambda: self.now
+            self.analyst, settler, self.publish, lambda: self.epoch, deadline_s,
+            decoding=1, read_ahead=6000, clock=lambda: self.now,
         )  # fmt: skip
 
     def decode(self, _request: Request) -> list[Frame]:
