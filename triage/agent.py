@@ -86,8 +86,8 @@ class Triage:
             app.finalize()
             await app.start()
             stack.push_async_callback(app.stop)
+            stack.push_async_callback(flow.drain, self.settings.drain_s)  # after `flow.run` ended, before Faust commits
             working = self._background(stack, flow.run())
-            stack.push_async_callback(flow.drain, self.settings.drain_s)
             self._background(stack, constancy.daily(self.settings.constancy_s))
             self._background(stack, self._tick(flow))
             await self._serve(stack, app)

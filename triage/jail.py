@@ -110,7 +110,7 @@ def answer(request: Request, limits: Limits, memory: int) -> dict[str, Any]:
         at, told = 0, []
         with mmap.mmap(memory, size) as shared:
             for frame in frames:
-                shared[at : at + frame.pixels.nbytes] = np.ascontiguousarray(frame.pixels, dtype=np.float32).tobytes()
+                shared[at : at + frame.pixels.nbytes] = np.ascontiguousarray(frame.pixels, dtype=np.float32).data.cast("B")
                 at += frame.pixels.nbytes
                 rows, columns = frame.pixels.shape
                 told.append({"rows": rows, "columns": columns, "unit": frame.unit, "position_mm": frame.position_mm})

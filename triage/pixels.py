@@ -111,12 +111,14 @@ def to_frame(array: NDArray[np.generic], header: Header, frame: int) -> Frame:
         values = _rescaled(array, header, frame)
         if is_hounsfield(header):
             # Scanners write -2000 and less outside their field of view: air, as the padding is.
-            values[padding] = AIR_HU
-            return Frame(np.maximum(values, np.float32(AIR_HU)), "hu", position_mm(header, frame))
+            if padding.any():
+                values[padding] = AIR_HU
+            return Frame(np.maximum(values, np.float32(AIR_HU), out=values), "hu", position_mm(header, frame))
         shown = _windowed(values, padding, header, frame)
         if header.photometric == "MONOCHROME1":
             shown = np.float32(1) - shown
-        shown[padding] = 0
+        if padding.any():
+            shown[padding] = 0
         return Frame(shown, "display", position_mm(header, frame))
     except BROKEN:
         raise NotAnalysed(Reason.UNDECODABLE_PIXELS) from None
@@ -154,10 +156,12 @@ def _rescaled(array: NDArray[np.generic], header: Header, frame: int) -> NDArray
     slope = header.numbers(transform, "RescaleSlope", 1)
     intercept = header.numbers(transform, "RescaleIntercept", 1)
     values = array.astype(np.float32)
-    if slope is not None and slope[0] != 0:
+    if slope is not None and slope[0] not in (0, 1):
         values *= np.float32(slope[0])
     if intercept is not None:
         values += np.float32(intercept[0])
+    if array.dtype.kind != "f":
+        return values
     return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
