@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage import metrics
-from triage.batching import Batcher
+from triage.batching import BUCKETS, Batcher
 
 Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -39,6 +39,7 @@ class Forward:
         self._networks = networks
         self._batchers: dict[str, Batcher[tuple[_Ticket, int]]] = {name: Batcher(urgent=urgent) for name in networks}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        self._room: dict[str, NDArray[np.float32]] = {}
         self._wake = asyncio.Event()
         self._order = itertools.count()
 
@@ -78,13 +79,22 @@ class Forward:
         if not batch:
             return
         metrics.batch_images.observe(len(batch))
-        images = np.stack([ticket.images[index] for ticket, index in batch])
-        out = await asyncio.get_running_loop().run_in_executor(self._thread, _survive, self._networks[package], images)
+        rows = [ticket.images[index] for ticket, index in batch]
+        out = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, package, rows)
         for (ticket, index), score in zip(batch, out, strict=True):
             ticket.scores[index] = score
             ticket.missing -= 1
             if ticket.missing == 0 and not ticket.done.done():
                 ticket.done.set_result(ticket.scores)
+
+    def _score(self, package: str, rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """In the forward thread: one batch runs at a time, so one buffer serves (a fresh one costs its page faults)."""
+        room = self._room.get(package)
+        if room is None:
+            room = self._room[package] = np.empty((BUCKETS[-1], *rows[0].shape), dtype=np.float32)
+        for at, row in enumerate(rows):
+            room[at] = row
+        return _survive(self._networks[package], room[: len(rows)])
 
 
 def _survive(network: Scores, images: NDArray[np.float32]) -> NDArray[np.float32]:
