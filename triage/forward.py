@@ -1,0 +1,105 @@
+"""From studies to batches and back: images of many series wait together, one thread runs the networks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triage import metrics
+from triage.batching import BUCKETS, Batcher
+
+Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass
+class _Ticket:
+    """One series that waits for its scores."""
+
+    images: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    missing: int
+    done: asyncio.Future[NDArray[np.float32]]
+
+
+class Forward:
+    """Batches for several networks; `run` has to be running for `scores` to return.
+
+    Args:
+        networks: by package, what scores a batch: float32 [n, c, h, w] to float32 [n]. It runs in one thread of its own.
+        urgent: an image of at most this urgency does not wait for others.
+    """
+
+    def __init__(self, networks: dict[str, Scores], *, urgent: int = 0) -> None:
+        self._networks = networks
+        self._batchers: dict[str, Batcher[tuple[_Ticket, int]]] = {name: Batcher(urgent=urgent) for name in networks}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        self._room: dict[str, NDArray[np.float32]] = {}
+        self._wake = asyncio.Event()
+        self._order = itertools.count()
+
+    async def scores(self, package: str, images: NDArray[np.float32], urgency: int) -> NDArray[np.float32]:
+        """The scores [n] of `images` [n, c, h, w], n ≥ 1, once their batches went through."""
+        loop = asyncio.get_running_loop()
+        ticket = _Ticket(images, np.empty(len(images), dtype=np.float32), len(images), loop.create_future())
+        order = next(self._order)
+        for index in range(len(images)):
+            self._batchers[package].add((ticket, index), urgency, order, loop.time())
+        self._wake.set()
+        return await ticket.done
+
+    async def run(self) -> None:
+        """Runs batches as they fall due, until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._wake.clear()
+                metrics.batch_queue.set(sum(map(len, self._batchers.values())))
+                due = {name: wait for name, b in self._batchers.items() if (wait := b.due(loop.time())) is not None}
+                ready = [name for name, wait in due.items() if wait <= 0]
+                for name in ready:
+                    await self._one(name)
+                if not ready:
+                    try:
+                        async with asyncio.timeout(min(due.values(), default=None)):
+                            await self._wake.wait()
+                    except TimeoutError:
+                        continue
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _one(self, package: str) -> None:
+        # Those who gave up (late) are not computed for.
+        batch = [(ticket, index) for ticket, index in self._batchers[package].take() if not ticket.done.done()]
+        if not batch:
+            return
+        metrics.batch_images.observe(len(batch))
+        rows = [ticket.images[index] for ticket, index in batch]
+        out = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, package, rows)
+        for (ticket, index), score in zip(batch, out, strict=True):
+            ticket.scores[index] = score
+            ticket.missing -= 1
+            if ticket.missing == 0 and not ticket.done.done():
+                ticket.done.set_result(ticket.scores)
+
+    def _score(self, package: str, rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """In the forward thread: one batch runs at a time, so one buffer serves (a fresh one costs its page faults)."""
+        room = self._room.get(package)
+        if room is None:
+            room = self._room[package] = np.empty((BUCKETS[-1], *rows[0].shape), dtype=np.float32)
+        for at, row in enumerate(rows):
+            room[at] = row
+        return _survive(self._networks[package], room[: len(rows)])
+
+
+def _survive(network: Scores, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A network that fails gives no number: its series end as `model_failed`, and the next batch goes on."""
+    try:
+        return network(images)
+    except (RuntimeError, ValueError):  # what torch raises
+        return np.full(len(images), np.nan, dtype=np.float32)

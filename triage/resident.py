@@ -1,0 +1,83 @@
+"""Packages on disk become residents: loaded, warm, and joined to the events they are meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from streams.errors import Reason
+from streams.events import Finding, SeriesReceived
+from triage.analyse import Resident, Verdict
+from triage.errors import NotAnalysed
+from triage.flagging import judge
+from triage.frames import Frame
+from triage.packages import Package, PackageError, SeriesFacts, find_packages, load_package
+from triage.prepare import prepare
+from triage.screening import Screener
+from triage.settings import TriageSettings
+
+log = structlog.get_logger()
+_MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind of input reads
+
+
+def load_residents(settings: TriageSettings) -> list[Resident]:
+    """Every package of the site that passes its checks, loaded and warm. One that does not is left out, and said so."""
+    torch.set_num_threads(settings.torch_threads)
+    residents = []
+    for folder in find_packages(settings.models):
+        try:
+            package = load_package(folder)
+            spec = package.input
+            shape = (spec.channels, spec.height, spec.width)
+            screener = Screener(package, shape, device=settings.device, compiled=settings.compile)
+        except PackageError as error:
+            log.error("package_refused", package=folder.name, why=str(error))
+            continue
+        log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode)
+        residents.append(resident(package, screener))
+    return residents
+
+
+def resident(package: Package, screener: Screener) -> Resident:
+    """`package` as the agent uses it."""
+    kind = package.input.kind
+    return Resident(
+        package.name, package.version, partial(_eligible, package), _MOST[kind], kind == "head_ct",
+        partial(_prepare, package), screener.scores, partial(_judge, package),
+    )  # fmt: skip
+
+
+def facts(series: SeriesReceived) -> SeriesFacts:
+    """What a package may know of `series` before its pixels are read."""
+    return SeriesFacts(
+        modality=series.modality, body_part=series.body_part, description=f"{series.description} {series.series_description}",
+        age_years=series.age_years, view=series.view or None, sop_class=series.sop_class, frames=max(1, len(series.instances)),
+    )  # fmt: skip
+
+
+def _eligible(package: Package, series: SeriesReceived) -> Reason | None:
+    reason = package.eligible(facts(series))
+    return None if reason is None else Reason(reason)
+
+
+def _prepare(package: Package, frames: Sequence[Frame]) -> NDArray[np.float32]:
+    try:
+        return prepare(frames, package.input)
+    except ValueError:  # a frame too small, or in a unit that this input cannot read
+        raise NotAnalysed(Reason.BAD_GEOMETRY) from None
+
+
+def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.float32]) -> Verdict:
+    judgement = judge(package, logits, images)
+    reason = None if judgement.reason is None else Reason(judgement.reason)
+    flagged, threshold = judgement.outcome == "flagged", package.manifest.operating.threshold
+    findings = tuple(
+        Finding(code=f.code, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
+        for f in package.manifest.findings
+    )
+    return Verdict(judgement.outcome, reason, findings)
