@@ -1,0 +1,108 @@
+"""Writes the day: a pure, seeded list of timed acts with all that goes wrong in a department."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, JPEG_LS, RLE, Act, Case, Day, Kind, Patient, Step
+
+STUDIES_PER_HOUR = 24.0  # of a busy department
+BLEEDS = ("epidural", "subdural", "intraparenchymal", "intraventricular", "subarachnoid")
+SYNTAXES = (EXPLICIT, IMPLICIT, RLE, JPEG_2000, JPEG_LS)
+READ_S: dict[Kind, float] = {"head_ct": 600, "chest": 180, "knee": 180, "abdomen": 240, "picture": 300}
+_FAMILIES = ("Abadie", "Brun", "Côté", "Dufour", "Etcheverry", "Fabre", "Gagnon", "Haddad", "Ibarra", "Jacquet", "Lefèvre", "Ndiaye")
+_GIVEN = ("Alex", "Camille", "Dominique", "Eden", "Lou", "Maxime", "Noa", "Sacha")
+
+#: The first studies of every day, so that a short one has everything too: kind, finding, priority, location, what happens.
+_SCRIPT: tuple[tuple[Kind, str, str, str, tuple[Act, ...]], ...] = (
+    ("head_ct", "intraparenchymal", "R", "E", ("order", "images")),
+    ("chest", "opacity", "R", "I", ("order", "images", "preliminary")),
+    ("knee", "", "", "O", ("order", "images")),
+    ("chest", "", "R", "O", ("images", "order")),
+    ("head_ct", "", "S", "E", ("order", "images", "late_images")),
+    ("abdomen", "", "R", "O", ("booking",)),
+    ("chest", "", "R", "O", ("order", "cancel")),
+    ("knee", "", "A", "I", ("order", "images", "cancel")),
+    ("chest", "opacity", "R", "O", ("order", "order_again", "images", "images_again")),
+    ("head_ct", "subdural", "", "", ("images",)),
+    ("abdomen", "", "R", "I", ("order", "images", "preliminary", "final")),
+    ("chest", "", "A", "I", ("order", "images", "merge")),
+    ("knee", "", "R", "O", ("order", "broken_file", "bad_message", "poison")),
+    ("head_ct", "", "R", "O", ("order", "images", "final")),
+    ("chest", "adult", "R", "O", ("order", "images")),
+    ("head_ct", "epidural", "R", "I", ("images", "order")),
+)
+MINIMUM = len(_SCRIPT)
+
+
+def write_day(seed: int, seconds: float, per_hour: float = STUDIES_PER_HOUR) -> Day:
+    """The day of `seed`, `seconds` simulated seconds long; at least the script's sixteen studies."""
+    rng = random.Random(seed)  # noqa: S311 — a scenario, no secret
+    count = max(MINIMUM, round(per_hour * seconds / 3600))
+    cases: list[Case] = []
+    steps: list[Step] = []
+    for number in range(count):
+        kind, finding, priority, location, acts = _SCRIPT[number] if number < MINIMUM else _any(rng)
+        cases.append(_case(rng, seed, number, kind, finding, priority, location))
+        # All acts of a study fall inside the day, so that the report can expect them.
+        begin = seconds * 0.8 * (number + rng.random() * 0.5) / count
+        steps += _play(rng, number, acts, begin, seconds * 0.2)
+    cases = [replace(case, ordered=any(s.case == case.number and s.act in ("order", "booking") for s in steps)) for case in cases]
+    return Day(tuple(cases), tuple(sorted(steps)))
+
+
+def _play(rng: random.Random, case: int, acts: Sequence[Act], begin: float, room: float) -> list[Step]:
+    """`acts` in their order, spread over at most half an hour or `room`, whichever is shorter."""
+    span = min(room, 1800.0)
+    gaps = [rng.uniform(0.5, 1.0) for _ in acts]
+    at, steps = begin, []
+    for act, gap in zip(acts, gaps, strict=True):
+        steps.append(Step(round(at, 3), act, case))
+        at += span * gap / len(acts)
+    return steps
+
+
+def _any(rng: random.Random) -> tuple[Kind, str, str, str, tuple[Act, ...]]:
+    kind: Kind = rng.choices(("head_ct", "chest", "knee", "abdomen"), (25, 45, 20, 10))[0]
+    finding = ""
+    if kind == "head_ct" and rng.random() < 0.15:
+        finding = rng.choice(BLEEDS)
+    if kind == "chest" and rng.random() < 0.2:
+        finding = "opacity"
+    priority = rng.choices(("R", "A", "S", ""), (70, 15, 5, 10))[0]
+    location = rng.choices(("O", "I", "E"), (50, 30, 20))[0]
+    story: tuple[Act, ...] = rng.choices(
+        (
+            ("order", "images"), ("images", "order"), ("order", "images", "final"), ("order", "cancel"),
+            ("order", "order_again", "images"), ("order", "images", "late_images"), ("booking",), ("order", "images", "merge"),
+        ),
+        (70, 8, 6, 3, 4, 3, 3, 3),
+    )[0]  # fmt: skip
+    return kind, finding, priority, location, story
+
+
+def _case(rng: random.Random, seed: int, number: int, kind: Kind, finding: str, priority: str, location: str) -> Case:
+    adult = finding == "adult"
+    # The chest package learned on children of one to five years and is eligible for those alone (DESIGN §6).
+    years = rng.randint(1, 5) if kind == "chest" and not adult else rng.randint(19, 92)
+    patient = Patient(
+        id=f"D{seed % 10_000:04d}{number:05d}", family=rng.choice(_FAMILIES), given=rng.choice(_GIVEN),
+        birth_date=f"{2026 - years - 1}{rng.randint(1, 12):02d}{rng.randint(1, 28):02d}", sex=rng.choice("FM"),
+    )  # fmt: skip
+    return Case(
+        number=number, accession=f"A{seed % 10_000:04d}{number:06d}", study_uid=f"2.25.{10**20 + (seed % 10**9) * 10**6 + number}",
+        patient=patient, kind=kind, finding="" if adult else finding, priority=priority, location=location,
+        syntax=SYNTAXES[number % len(SYNTAXES)], seed=rng.getrandbits(48), age=f"{years:03d}Y",
+        read_s=READ_S[kind] * rng.uniform(0.6, 1.4),
+    )  # fmt: skip
+
+
+def with_pictures(day: Day, pictures: Sequence[Case]) -> Day:
+    """`day` with the images of `pictures` in place of the phantoms, in turn; the acts stay."""
+    cases = [
+        replace(case, kind="picture", finding=p.finding, picture=p.picture, age=p.age, seed=p.seed, read_s=READ_S["picture"])
+        for case, p in ((case, pictures[case.number % len(pictures)]) for case in day.cases)
+    ]
+    return Day(tuple(cases), day.steps)

