@@ -7,9 +7,10 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 def die_with_parent() -> None:
     """Runs in the child between fork and exec: the kernel kills it when its parent ends. Linux; elsewhere nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
