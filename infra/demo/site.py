@@ -1,0 +1,25 @@
+"""The demo's own site: a copy of the example, with the shipped models live and a token for the lead."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from worklist.policy import parse
+
+
+def make_site(folder: Path, *, historic: bool) -> Path:
+    """Copies the example site into `folder`. `historic` off: old samples are studies like any other."""
+    with as_file(files("infra") / "site") as example:
+        shutil.copytree(example, folder)
+    file = folder / "policy.toml"
+    text = re.sub(r"(?m)^shadow *=.*$", "shadow = []", file.read_text())
+    if not historic:
+        text = re.sub(r"(?m)^historic_after_days *=.*$", "historic_after_days = 0", text)
+    policy = parse(text)
+    if policy.shadow or (not historic and policy.historic_after_days):
+        raise ValueError("the example site's policy.toml has lost a line that the demo sets")
+    file.write_text(text)
+    return folder
