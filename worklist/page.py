@@ -85,6 +85,7 @@ def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> 
         "since_iso": since.isoformat(), "wait_text": span((now - since).total_seconds(), t),
         "reader": clean(row.claimed_by), "mine": row.claimed_by == me, "claimable": row.lane != 3 and row.state not in _NO_CLAIM,
         "why": _why(row, t, catalogue(lang)), "due_text": moment(row.due_at, lang) if row.lane != 3 else "", "policy": clean(row.policy),
+        "scheduled": moment(row.scheduled_at, lang) if row.lane == 3 else "",
         "received_text": moment(row.received_at, lang), "lease_until": moment(row.claimed_until, lang),
     }  # fmt: skip
 

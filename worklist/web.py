@@ -60,6 +60,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > MAX_BODY:
+            await problem(413, "too_large", speaker("en")("error_too_large"))(scope, receive, send)
+            return
         size = 0
 
         async def limited() -> Message:

@@ -24,7 +24,7 @@ from worklist.web import create_app
 app = typer.Typer(no_args_is_help=True)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Says when it serves; at a stop it ends the open event streams first, so that it does not wait for browsers."""
 
     def __init__(self, config: uvicorn.Config, web: FastAPI, serving: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ def _serve(settings: WorklistSettings) -> None:
     config = uvicorn.Config(web, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3)
     listener = socket.create_server((settings.bind, settings.web_port), backlog=512)
     port = listener.getsockname()[1]
-    _Server(config, web, lambda: write_ready(settings, {"http": port, "pid": os.getpid()})).run(sockets=[listener])
+    Server(config, web, lambda: write_ready(settings, {"http": port, "pid": os.getpid()})).run(sockets=[listener])
 
 
 @app.command("web")
