@@ -145,10 +145,10 @@ def study_page(request: Request, study: str) -> Response:
     row = _desk(request).study(caller.person, study)
     shown = _viewer(request, caller.person.name)(row)
     other = clean(row.opened_by) if row.opened_by not in (None, caller.person.name) and not row.claimed_by else ""
-    told = request.query_params.get("before") == "1"
+    message = speaker(language(request))("opened_before_note") if request.query_params.get("before") == "1" else ""
     return render(
-        request, "study.html", r=shown, lead=caller.person.role is Role.LEAD, opened_by=other, message="", refresh=None,
-        lease_until=shown["lease_until"], told=told,
+        request, "study.html", r=shown, lead=caller.person.role is Role.LEAD, opened_by=other, message=message, refresh=None,
+        lease_until=shown["lease_until"],
     )  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine, text
 
 from streams.errors import Reason
 from streams.events import Identity
 from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make
-from tests.worklist.web import sign_in
+from tests.worklist.web import as_role, sign_in
 from worklist.page import ai_detail, urgency, view
 from worklist.rows import Flag, Row, Why
 from worklist.words import LANGUAGES, birth_date, catalogue, choose, clean, countdown, person_name, span, speaker
@@ -125,6 +126,18 @@ def test_a_form_alone_claims_finishes_and_comes_back(client: httpx.Client, make:
     assert f'action="{where}/finish"' in opened
     assert client.post(f"{where}/finish", data={"csrf": csrf}, headers=ours).headers["location"] == "/"
     assert "Nothing waits to be read." in client.get("/").text
+
+
+def test_promise_7_a_study_that_somebody_had_open_says_so_to_the_next_reader(
+    client: httpx.Client, engine: Engine, make: Make, feed: Feed
+) -> None:
+    feed(make.order(), make.series(accessions=("A1",)), make.exam())
+    client.post("/api/v1/next", headers=as_role("lead"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE study SET lease_expires_at = now() - interval '1 s' WHERE claimed_by IS NOT NULL"))
+    csrf = sign_in(client)
+    where = client.post("/next", data={"csrf": csrf}, headers={"sec-fetch-site": "same-origin"}).headers["location"]
+    assert "Another reader had this study open before you" in client.get(where).text
 
 
 def test_a_hostile_name_is_text(client: httpx.Client, make: Make, feed: Feed, ring: KeyRing) -> None:

@@ -72,7 +72,8 @@ def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
         real = link.readlink()
         link.unlink()
         with engine.begin() as connection:
-            connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"))
+            connection.execute(text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                                       WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"""))
         wait_for(lambda: client.get("/readyz").status_code == 503)
         page = client.get("/")
         assert page.status_code == 503
@@ -124,13 +125,13 @@ def test_the_list_lives_in_a_browser(
 ) -> None:
     page, complaints = browser_page
     feed(*hospital(make, ring))
-    page.wait_for_function("document.querySelectorAll('tr.study').length === 5")
+    wait_for(lambda: len(names(page)) == 5)
     assert names(page) == ["NAME, P0", "NAME, P1", "NAME, P2", "NAME, P3", "<img src=x onerror=alert(1)>, EVIL"]
     assert page.locator("#list img").count() == 0
 
     # a flagged study rises by itself, and the strip and the title say so
     feed(make.finding("1.2.4", at=40))
-    page.wait_for_function("document.querySelector('tr.study .name').textContent === 'NAME, P3'")
+    wait_for(lambda: names(page)[0] == "NAME, P3")
     assert "AI flag" in page.locator("#strip").inner_text()
     assert page.title().startswith("(4 · 1)")
     assert page.locator('tr.study[data-flagged="1"] .ai').inner_text().split("\n")[0].endswith("flagged")
@@ -169,7 +170,12 @@ CONTRAST = """() => {
   const parse = (c) => c.match(/[\\d.]+/g).map(Number);
   const lum = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const back = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > .99) return c; } return [0, 0, 0]; };
+  const back = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > .99) return c;
+    }
+    return [0, 0, 0]; };
   const alpha = (e) => { let a = 1; for (; e; e = e.parentElement) a *= Number(getComputedStyle(e).opacity); return a; };
   const bad = [];
   for (const e of document.querySelectorAll('body *')) {
