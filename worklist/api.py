@@ -76,7 +76,10 @@ def one(request: Request, study: str) -> Response:
 @router.post("/next", name="api_next", response_model=Claimed)
 def next_study(request: Request) -> Response:
     """Claims the first study that is free and can be read; 404 when there is none."""
-    return _json(_desk(request).next(caller_of(request).person))
+    claimed = _desk(request).next(caller_of(request).person)
+    if claimed is None:
+        raise Problem("nothing_to_read")
+    return _json(claimed)
 
 
 @router.post("/studies/{study}/claim", name="api_claim", response_model=Claimed)
@@ -115,14 +118,14 @@ def skip(request: Request, study: str) -> Response:
 @router.post("/studies/{study}/pin", name="api_pin", status_code=204)
 def pin(request: Request, study: str, body: Because) -> Response:
     """A lead puts the study first, with a reason."""
-    _desk(request).pin(caller_of(request).person, study, body.reason)
+    _desk(request).act_on_rank(caller_of(request).person, study, "pin", body.reason)
     return Response(status_code=204)
 
 
 @router.post("/studies/{study}/clear-flag", name="api_clear_flag", status_code=204)
 def clear_flag(request: Request, study: str, body: Because) -> Response:
     """A lead withdraws an AI flag, with a reason; nothing else ever does."""
-    _desk(request).clear_flag(caller_of(request).person, study, body.reason)
+    _desk(request).act_on_rank(caller_of(request).person, study, "clear_flag", body.reason)
     return Response(status_code=204)
 
 

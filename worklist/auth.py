@@ -105,7 +105,7 @@ class Readers:
 
 
 def read_readers(file: Path, tokens: str) -> Readers:
-    """The readers of the site's file and of ``name:role:token`` entries (white space between them) in `tokens`.
+    """The readers of the site's file and of ``name:role:token`` entries (comma or white space between them) in `tokens`.
 
     Raises:
         ValueError: the file or `tokens` is not well formed. The message holds no token.
@@ -117,7 +117,7 @@ def read_readers(file: Path, tokens: str) -> Readers:
         except (tomllib.TOMLDecodeError, ValidationError):
             raise ValueError(f"{file.name}: each [[reader]] has name, role and sha256 (64 hex digits)") from None
         entries += [(entry.name, entry.role, entry.sha256) for entry in listed.reader]
-    for item in tokens.split():
+    for item in tokens.replace(",", " ").split():
         name, _, rest = item.partition(":")
         role, _, token = rest.partition(":")
         if not name or len(token) < 16 or role not in tuple(Role):

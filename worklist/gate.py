@@ -10,7 +10,17 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 
 from worklist.auth import (
-    CSRF_FIELD, CSRF_HEADER, SAFE_METHODS, SESSION_COOKIE, Person, Readers, Session, Sessions, allowed, is_loopback, same_origin,
+    CSRF_FIELD,
+    CSRF_HEADER,
+    SAFE_METHODS,
+    SESSION_COOKIE,
+    Person,
+    Readers,
+    Session,
+    Sessions,
+    allowed,
+    is_loopback,
+    same_origin,
 )  # fmt: skip
 from worklist.problems import Problem
 

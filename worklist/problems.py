@@ -8,7 +8,9 @@ from starlette.responses import Response
 #: code → HTTP status. A code that is not here is a conflict: the list refused, with its reason.
 STATUS = {
     "bad_request": 400,
-    "reason_needed": 422,
+    "bad_cursor": 400,
+    "bad_state": 400,
+    "reason_required": 422,
     "not_authenticated": 401,
     "not_authorised": 403,
     "bad_origin": 403,
@@ -16,9 +18,11 @@ STATUS = {
     "nothing_to_read": 404,
     "method_not_allowed": 405,
     "too_large": 413,
-    "already_claimed": 409,
+    "claimed": 409,
     "not_readable": 409,
-    "not_holder": 409,
+    "wrong_token": 409,
+    "finished": 409,
+    "not_flagged": 409,
     "overloaded": 503,
     "database_down": 503,
 }

@@ -28,39 +28,52 @@ class Why(_Out):
     source: str = ""
 
 
+class Flag(_Out):
+    """One finding that a package suspects, and that no person has withdrawn."""
+
+    package: str
+    code: str
+    name: str
+
+
 class Row(_Out):
     """One reading item."""
 
     study: str
-    accession: str | None
+    accession: str
     accessions: tuple[str, ...]
-    study_uid: str | None
-    study_uids: tuple[str, ...] = ()
-    patient_id: str | None
-    patient_name: str | None
-    birth_date: str | None = None
-    sex: str | None = None
-    modality: str | None
-    description: str | None
-    priority: str | None = None
-    location: str | None = None
+    study_uid: str
+    patient_id: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    modality: str
+    body_part: str
+    description: str
+    priority: str
+    location: str
+    site: str
+    subspecialty: str
     state: str
     ai: Ai
-    ai_reason: str | None = None
-    looked_for: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    ai_reason: str | None
+    looked_for: tuple[str, ...]
+    flags: tuple[Flag, ...]
     lane: int
-    due_at: Time | None
-    target_at: Time | None
+    due_at: Time
+    target_at: Time
     received_at: Time
-    clock_at: Time | None = None
-    scheduled_at: Time | None = None
+    clock_at: Time
+    scheduled_at: Time | None
+    last_image_at: Time | None
+    report_at: Time | None
     why: tuple[Why, ...]
-    policy: str | None = None
-    marks: tuple[str, ...] = ()
-    claimed_by: str | None = None
-    claimed_until: Time | None = None
-    opened_by: str | None = None
+    policy: str
+    marks: tuple[str, ...]
+    claimed_by: str | None
+    claimed_until: Time | None
+    opened_by: str | None
+    finished_at: Time | None
 
 
 class Listing(_Out):

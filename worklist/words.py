@@ -51,8 +51,8 @@ def clean(text: str | None) -> str:
 
 
 def person_name(raw: str | None) -> str:
-    """``MARTIN^Anne^B`` as ``MARTIN, Anne B``."""
-    family, _, given = (raw or "").partition("=")[0].partition("^")
+    """``MARTIN^Anne^B`` as ``MARTIN, Anne B``; other writings of the name (``=``) follow as they came."""
+    family, _, given = (raw or "").partition("^")
     rest = " ".join(part for part in given.split("^") if part)
     return clean(f"{family}, {rest}" if rest else family)
 

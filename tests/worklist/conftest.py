@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine, text
 
@@ -26,6 +27,7 @@ from streams.events import (
 )  # fmt: skip
 from streams.seal import KeyRing
 from streams.studykey import digest, patient_pseudonym
+from tests.worklist.web import serving, web_settings
 from worklist import policies
 from worklist.database import make_engine, migrate
 from worklist.policy import Policy, load
@@ -147,3 +149,10 @@ def feed(engine: Engine, policy: Policy, ring: KeyRing) -> Feed:
                 apply(connection, [event], policy=policy, identities=identities)
 
     return apply_each
+
+
+@pytest.fixture
+def client(engine: Engine, database_url: str, ring: KeyRing, tmp_path: Path) -> Iterator[httpx.Client]:
+    """The web process, whole, on a port of its own and on the test database."""
+    with serving(web_settings(database_url, tmp_path, ring)) as (_, one):
+        yield one

@@ -106,11 +106,12 @@ const keys = {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
-  const typing = event.target.closest("input, textarea, select");
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select");
   if (typing) {
     if (event.key === "Escape") { $("filter").value = ""; filter(); $("filter").blur(); }
     return;
   }
+  if (event.key === "Escape") for (const panel of document.querySelectorAll("details.why[open]")) panel.open = false;
   if (event.key === "Enter" && event.target.matches("tr.study")) { event.target.querySelector("a.name").click(); return; }
   const arrows = event.key.startsWith("Arrow");
   if (!(event.key in keys) || (!arrows && !$("keys-on").checked) || (arrows && !table.current())) return;

@@ -15,16 +15,32 @@ export const held = () => isPaused() || pointed || table().contains(document.act
 
 const order = (root) => [...root.querySelectorAll("tr.study")].map((row) => row.dataset.study);
 
-// How many rows of `next` are not here, and how many of those here changed their place among the others.
+// The fewest rows that have to move: all but the longest run that keeps its order (patience sorting).
+function moves(before, after) {
+  const place = new Map(before.map((study, i) => [study, i]));
+  const tails = [];
+  for (const study of after) {
+    const at = place.get(study);
+    let low = 0;
+    let high = tails.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (tails[middle] < at) low = middle + 1; else high = middle;
+    }
+    tails[low] = at;
+  }
+  return after.length - tails.length;
+}
+
+// How many rows of `next` are not here, how many moved among the others, how many left.
 function difference(next) {
   const before = order(table());
   const after = order(next);
   const here = new Set(before);
   const there = new Set(after);
+  const stay = after.filter((study) => here.has(study));
   const left = before.filter((study) => there.has(study));
-  const right = after.filter((study) => here.has(study));
-  return { fresh: after.filter((study) => !here.has(study)).length, moved: right.filter((study, i) => study !== left[i]).length,
-    gone: before.length - left.length };
+  return { fresh: after.length - stay.length, moved: moves(left, stay), gone: before.length - left.length };
 }
 
 function keep(old, fresh) {
