@@ -1,0 +1,125 @@
+"""Counts what became of the day: what was sent against what the list holds, how long it took, what the rank was worth."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from infra.demo.case import Case
+from infra.demo.readers import Read
+from infra.demo.stage import Seen, Stage
+from infra.demo.waits import Arrival, mean_waits
+from worklist.policy import Policy
+
+Rows = Sequence[Mapping[str, Any]]
+_ORDER_CLASS = {"S": "stat", "A": "urgent", "R": "routine", "": "unknown"}
+_LOCATION = {"E": "emergency", "I": "inpatient", "O": "outpatient", "": ""}
+
+
+def rows_of(case: Case, rows: Rows) -> Rows:
+    """The rows that are about `case`: one, if all went well."""
+    return [r for r in rows if case.accession in (r.get("accessions") or ()) or case.study_uid == r.get("study_uid")]
+
+
+def count_studies(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, parked: int) -> dict[str, int]:
+    """The report's ``studies``. *Lost*: answered yes and not on the list, or its images were neither screened nor refused a reason."""
+    result = dict.fromkeys(
+        ("sent", "on_list", "screened", "flagged", "not_analysed", "cancelled", "parked", "lost", "doubled", "flagged_truly"), 0
+    )
+    result["parked"] = parked
+    for case in cases:
+        known = seen[case.number]
+        if known.first_answer is None:
+            continue
+        result["sent"] += 1
+        found = rows_of(case, rows)
+        result["on_list"] += bool(found)
+        result["doubled"] += max(0, len(found) - 1)
+        result["lost"] += not found or (known.images is not None and all(row["ai"] == "pending" for row in found))
+        states = {row["ai"] for row in found}
+        result["screened"] += bool(states & {"flagged", "not_flagged"})
+        result["flagged"] += "flagged" in states
+        result["flagged_truly"] += "flagged" in states and case.urgent
+        result["not_analysed"] += "not_analysed" in states
+        result["cancelled"] += any(row["state"] == "cancelled" for row in found)
+    return result
+
+
+def unsettled(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows) -> int:
+    """How many studies are still on their way: not yet on the list, or images not yet looked at."""
+    left = 0
+    for case in cases:
+        known = seen[case.number]
+        if known.first_answer is not None:
+            found = rows_of(case, rows)
+            left += not found or (known.images is not None and all(row["ai"] == "pending" for row in found))
+    return left
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float | None]:
+    """p50 and p95 (nearest rank), None without values."""
+    ordered = sorted(values)
+
+    def at(share: float) -> float | None:
+        return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3) if ordered else None
+
+    return {"p50": at(0.5), "p95": at(0.95)}
+
+
+def latencies(stage: Stage, rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]]) -> tuple[list[float], list[float]]:
+    """Seconds from a door's first answer to the list, and from the last image's answer to the rank that followed its screening.
+
+    Args:
+        history: by study, the audit's rank acts as (wall time, ai), oldest first.
+    """
+    to_list, to_rank = [], []
+    for case in stage.day.cases:
+        known = stage.seen[case.number]
+        acts = sorted(act for row in rows_of(case, rows) for act in history.get(row["study"], ()))
+        if known.first_answer is None or not acts:
+            continue
+        to_list.append(max(0.0, acts[0][0] - known.first_answer))
+        looked = next((at for at, ai in acts if ai != "pending"), None)
+        if known.first_images is not None and looked is not None:
+            to_rank.append(max(0.0, looked - known.first_images))
+    return to_list, to_rank
+
+
+def waits(stage: Stage, reads: Sequence[Read], rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]], policy: Policy,
+          wall_to_mono: float) -> dict[str, dict[str, float | None]]:  # fmt: skip
+    """The report's ``mean_wait_s``, in simulated seconds.
+
+    Args:
+        wall_to_mono: what to take from a wall time to get the monotonic clock's.
+    """
+
+    def simulated(wall: float) -> float:
+        return max(0.0, (wall - wall_to_mono - stage.started) * stage.speed)
+
+    arrivals = []
+    for case in stage.day.cases:
+        known = stage.seen[case.number]
+        found = rows_of(case, rows)
+        if known.first_images is None or known.cancelled or not found:
+            continue
+        flags = tuple(("ai", code) for row in found for code in row.get("flags") or ())
+        flagged = [at for row in found for at, ai in history.get(row["study"], ()) if ai == "flagged"]
+        arrivals.append(
+            Arrival(
+                study=case.accession, at=simulated(known.first_images), positive=case.urgent,
+                order_class=_ORDER_CLASS[case.priority] if case.ordered else "unknown", location=_LOCATION[case.location],
+                flagged_at=simulated(min(flagged)) if flagged else None, flags=flags,
+            )  # fmt: skip
+        )
+    taken = [max(0.0, (read.taken - stage.started) * stage.speed) for read in reads]
+    return mean_waits(arrivals, taken, policy)
+
+
+def rank_history(records: Iterable[tuple[str, float, str]]) -> dict[str, list[tuple[float, str]]]:
+    """`latencies`' history from audit records (study, wall time, ai)."""
+    result: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for study, at, ai in records:
+        result[study].append((at, ai))
+    return {study: sorted(acts) for study, acts in result.items()}

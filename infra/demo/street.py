@@ -1,0 +1,134 @@
+"""All of Vigie on one machine: Kafka and PostgreSQL, embedded or given, and the four processes under a supervisor."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from infra.demo.site import make_site
+from infra.embedded import MockKafka, Postgres, free_port
+from infra.supervisor import Supervisor
+from infra.topics import make_topics
+from streams.health import write_whole
+from streams.seal import KeyRing, new_ring, write_ring
+from streams.settings import StreamsSettings
+
+AE_TITLE = "VIGIE"
+_ROLES = ("gateway", "triage", "worklist", "web")
+
+
+class Street:
+    """Starts on entry, stops on exit, leaves nothing behind. Everything listens on loopback alone.
+
+    Args:
+        kafka: an address, or empty for the embedded mock.
+        database: a URL, or empty for the embedded PostgreSQL.
+        ready: written whole when everything serves and again after each restart.
+        historic: whether old studies go to their own list.
+    """
+
+    def __init__(self, *, kafka: str = "", database: str = "", ready: Path | None = None, historic: bool = True) -> None:
+        self._kafka, self._database, self._ready, self._historic = kafka, database, ready, historic
+        self._stack = ExitStack()
+        self.token = secrets.token_urlsafe(24)
+        self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
+        self.kafka = self.database = ""
+        self.ports = {name: free_port() for name in ("mllp", "dicom", "http", "web", *(f"metrics_{role}" for role in _ROLES))}
+        self.supervisor = Supervisor(self.folder, self._tell)
+        self.ring: KeyRing = new_ring()
+
+    def __enter__(self) -> Street:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self._stack.close()
+        if self._ready:
+            self._ready.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        if self._kafka:
+            self.kafka = self._kafka
+            make_topics(self.kafka)
+        else:
+            broker = MockKafka()
+            self._stack.callback(broker.stop)
+            self.kafka = broker.address
+        self.database = self._database or self._stack.enter_context(Postgres(self.folder)).url
+        write_ring(self.ring, self.folder / "keys.json")
+        site = make_site(self.folder / "site", historic=self._historic)
+        self._migrate(site)
+        for role in _ROLES:
+            self.supervisor.add(role, role, self._environment(role, site))
+        self._stack.callback(self.supervisor.stop)
+        self.supervisor.start()
+
+    def _migrate(self, site: Path) -> None:
+        from datetime import UTC, datetime
+
+        from worklist import policies
+        from worklist.database import make_engine, migrate
+        from worklist.policy import load
+
+        migrate(self.database)
+        engine = make_engine(self.database, pool=1)
+        with engine.begin() as connection:
+            policies.activate(connection, load(site), actor="demo", now=datetime.now(UTC))
+        engine.dispose()
+
+    def _environment(self, role: str, site: Path) -> dict[str, str]:
+        store = self.folder / "store"
+        state = self.folder / f"state-{role}"
+        state.mkdir()
+        values: dict[str, Any] = {
+            "site": site, "kafka": self.kafka, "kafka_mock": int(not self._kafka), "keys": self.folder / "keys.json", "store": store,
+            "state": state, "name": f"{role}-1", "bind": "127.0.0.1", "mllp_port": self.ports["mllp"],
+            "dicom_port": self.ports["dicom"], "http_port": self.ports["http"], "web_port": self.ports["web"],
+            "metrics_port": self.ports[f"metrics_{role}"], "ae_title": AE_TITLE, "database": self.database, "quiet_s": 0.5,
+            "tokens": f"demo:lead:{self.token}", "open_demo": 1, "store_min_free": 0.01, "insecure": 0,
+        }  # fmt: skip
+        return {f"VIGIE_{name.upper()}": str(value) for name, value in values.items()}
+
+    @property
+    def http(self) -> str:
+        """The page."""
+        return f"http://127.0.0.1:{self.ports['web']}"
+
+    @property
+    def mllp(self) -> str:
+        """The HL7 door."""
+        return f"127.0.0.1:{self.ports['mllp']}"
+
+    @property
+    def dicom(self) -> str:
+        """The DICOM door."""
+        return f"127.0.0.1:{self.ports['dicom']}"
+
+    def settings(self) -> StreamsSettings:
+        """What a client of our own needs of the street's settings."""
+        return StreamsSettings(kafka=self.kafka, kafka_mock=not self._kafka)
+
+    def edges(self) -> dict[str, Any]:
+        """What ``--ready`` holds (DESIGN §8)."""
+        pids = self.supervisor.pids()
+        metrics = [f"http://127.0.0.1:{self.ports[f'metrics_{role}']}/metrics" for role in _ROLES if role != "web"]
+        return {
+            "http": self.http, "mllp": self.mllp, "dicom": {"address": self.dicom, "ae_title": AE_TITLE}, "kafka": self.kafka,
+            "database": self.database, "metrics": [*metrics, f"{self.http}/metrics"], "token": self.token,
+            "pids": {role: [pids[role]] for role in _ROLES if role in pids},
+        }  # fmt: skip
+
+    def _tell(self) -> None:
+        if self._ready:
+            write_whole(self._ready, json.dumps(self.edges()))
