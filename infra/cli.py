@@ -49,7 +49,7 @@ class Mounted(typer.core.TyperGroup):
             return click.Command(cmd_name, help=text)
         module = importlib.import_module(name)
         found = typer.main.get_command(module.app)
-        inner = found.commands.get(cmd_name) if isinstance(found, click.Group) else found
+        inner = found.commands.get(cmd_name) if isinstance(found, typer.core.TyperGroup) else found
         # A module with a single command, as a callback of its own.
         return inner if inner is not None else found
 
