@@ -154,6 +154,21 @@ def _head_look(rng: np.random.Generator) -> dict[str, float]:
     return {name: float(rng.uniform(low, high)) for name, (low, high) in span.items()}
 
 
+def slice_levels(slices: int) -> npt.NDArray[np.float64]:
+    """Heights of the slices of `head_ct`, 0 (skull base) to 1 (vertex)."""
+    return np.linspace(0.08, 0.95, slices) if slices > 1 else np.array([0.55])
+
+
+def bleeding_slices(bleed: str | None, slices: int) -> Mask:
+    """Which slices of `head_ct(rng, bleed, slices)` show the bleed: bool [slices], none where there is none."""
+    if bleed is None:
+        return np.zeros(slices, np.bool_)
+    away = np.abs(slice_levels(slices) - 0.55)
+    hit = away < (0.14 if bleed == "intraventricular" else 0.24)
+    hit[int(np.argmin(away))] = True
+    return hit
+
+
 def head_ct(
     rng: np.random.Generator, bleed: str | None, slices: int = 12, size: int = 256
 ) -> npt.NDArray[np.int16]:
@@ -167,9 +182,7 @@ def head_ct(
     if slices < 1 or size < 32:
         raise ValueError("a head needs at least one slice and 32 pixels")
     look, seed = _head_look(rng), int(rng.integers(2**31))
-    levels = np.linspace(0.08, 0.95, slices) if slices > 1 else np.array([0.55])
-    hit = np.abs(levels - 0.55) < (0.14 if bleed == "intraventricular" else 0.24)
-    hit[int(np.argmin(np.abs(levels - 0.55)))] = True
+    levels, hit = slice_levels(slices), bleeding_slices(bleed, slices)
     x, y = grid(size)
     rest = np.abs(np.hypot(x, y + 0.35) - 1.28) < 0.012
     series = np.empty((slices, size, size), np.int16)
