@@ -1,0 +1,1 @@
+"""Training of the shipped models; nothing at serving time imports it."""

@@ -1,0 +1,104 @@
+"""Paints findings of known truth into real images that have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from triage.phantoms import BLEEDS, bleed_mask, opacity_field, smooth_noise
+from triage.prepare import box_mean
+
+Array = npt.NDArray[np.float32]
+ANGLES = 180
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The inside of a skull on a brain-window slice [rows, cols].
+
+    `brain` is a distance field (< 1 inside the inner table), `x` and `y` run from -1 to 1 inside,
+    `grey` is the brain's own grey level.
+    """
+
+    x: Array
+    y: Array
+    brain: Array
+    grey: float
+
+
+def inside_skull(image: Array) -> Inside | None:
+    """Find the inner table by rays from the middle; None where the bone is no closed ring (face, base, neck)."""
+    rows, cols = image.shape
+    bone = image > 0.95
+    where = np.argwhere(bone)
+    if len(where) < 200:
+        return None
+    cy, cx = (where.min(0) + where.max(0)) / 2.0
+    theta = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
+    reach = np.arange(4, min(rows, cols) // 2)
+    at_y = np.clip((cy + np.outer(np.sin(theta), reach)).astype(int), 0, rows - 1)
+    at_x = np.clip((cx + np.outer(np.cos(theta), reach)).astype(int), 0, cols - 1)
+    rays = bone[at_y, at_x]
+    rays = rays[:, :-1] & rays[:, 1:]
+    found = rays.any(1)
+    radius = reach[np.argmax(rays, 1)].astype(np.float32)
+    if found.mean() < 0.97 or np.median(radius) < 0.14 * rows:
+        return None
+    ring = np.stack([np.roll(radius, k) for k in range(-5, 6)])
+    smooth = np.median(ring, 0)
+    if np.mean(np.abs(radius - smooth) / smooth > 0.12) > 0.06:
+        return None
+    dx, dy = np.meshgrid(np.arange(cols) - cx, np.arange(rows) - cy)
+    limit = np.interp(np.arctan2(dy, dx), theta, smooth, period=2 * np.pi)
+    brain = (np.hypot(dx, dy) / limit).astype(np.float32)
+    tissue = image[brain < 0.9]
+    tissue = tissue[(tissue > 0.15) & (tissue < 0.85)]
+    if tissue.size < 400:
+        return None
+    wide = float(smooth.mean())
+    return Inside((dx / wide).astype(np.float32), (dy / wide).astype(np.float32), brain, float(np.median(tissue)))
+
+
+def clot_mask(rng: np.random.Generator, image: Array, inside: Inside) -> Array:
+    """Membership 0..1 of a painted bleed [rows, cols]; all zeros where its place does not exist on this slice."""
+    dark = ((image < inside.grey - 0.12) & (inside.brain < 0.6)).astype(np.float32)
+    kinds = [kind for kind in BLEEDS if kind != "intraventricular" or dark.sum() > 150]
+    weights = np.array([{"intraparenchymal": 3.0, "subdural": 2.0, "subarachnoid": 1.5}.get(k, 1.0) for k in kinds])
+    kind = str(rng.choice(kinds, p=weights / weights.sum()))
+    mask = bleed_mask(rng, kind, inside.x, inside.y, inside.brain, dark)
+    return np.clip(box_mean(np.asarray(mask, np.float32), 1), 0.0, 1.0)
+
+
+def paint_clot(rng: np.random.Generator, image: Array, mask: Array, grey: float) -> Array:
+    """The slice with fresh blood (12 to 45 HU above brain) in the mask, at times with a dark rim of oedema."""
+    if rng.random() < 0.4:
+        rim = np.clip(box_mean(mask, 6) - mask, 0.0, 1.0)
+        image = image - np.float32(rng.uniform(0.05, 0.15)) * rim * (image < 0.9)
+    texture = 0.04 * smooth_noise(rng, image.shape[0], 30)[:, : image.shape[1]]
+    blood = np.maximum(image, np.float32(grey + rng.uniform(0.15, 0.55)) + texture)
+    return np.clip(image + mask * (blood - image), 0.0, 1.0)
+
+
+def distract(rng: np.random.Generator, image: Array, inside: Inside) -> Array:
+    """Bright things that are no bleed: calcified plexus, pineal gland or falx."""
+    image = image.copy()
+    for _ in range(int(rng.integers(1, 4))):
+        px, py, radius = rng.uniform(-0.35, 0.35), rng.uniform(-0.4, 0.5), rng.uniform(0.015, 0.04)
+        image[np.hypot(inside.x - px, inside.y - py) < radius] = np.float32(rng.uniform(0.75, 1.0))
+    return image
+
+
+def paint_opacity(rng: np.random.Generator, image: Array) -> Array:
+    """The chest film with a pneumonia-like opacity in what looks like lung."""
+    size = image.shape[0]
+    line = np.linspace(-1.0, 1.0, size, dtype=np.float32)
+    x, y = np.meshgrid(line, line)
+    low, high = np.quantile(image[size // 8 : -size // 8, size // 8 : -size // 8], (0.05, 0.85))
+    lung = np.clip((high - box_mean(image, 3)) / max(float(high - low), 1e-3) * 1.6, 0.0, 1.0)
+    near = (np.abs(np.abs(x) - 0.4) < 0.36) & (np.abs(y + 0.05) < 0.68)
+    lung = box_mean(np.asarray(lung * near, np.float32), 2)
+    field = opacity_field(rng, x, y, (lung * (x < 0), lung * (x >= 0)))
+    amount = np.float32(rng.uniform(0.45, 0.95)) * field
+    return np.clip(image + amount * np.maximum(np.float32(high) - image, 0.0), 0.0, 1.0)
