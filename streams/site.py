@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from streams.errors import Reason, Refuse
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
