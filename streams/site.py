@@ -116,7 +116,9 @@ def load_site(folder: Path) -> Site:
     if senders:
         raise ValueError(f"senders.toml: {', '.join(sorted(senders))}: no such setting")
     return Site(
-        senders=tuple(_make(Sender, {**default, **_mapping(table, "senders.toml"), "name": name}, "senders.toml") for name, table in named.items()),
+        senders=tuple(
+            _make(Sender, {**default, **_mapping(table, "senders.toml"), "name": name}, "senders.toml") for name, table in named.items()
+        ),
         default=_make(Sender, default, "senders.toml"),
         accept_unknown=bool(accept),
         codes=_make(Codes, codes, "codes.toml"),

@@ -23,8 +23,8 @@ _CANCELS = frozenset({"CA", "OC", "CR", "DC", "OD", "DR"})
 _REPLACED = frozenset({"RP", "RU", "RQ"})
 _NO_CHANGE = frozenset({"DE", "DF", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "SS", "SR", "MC"})
 _KNOWN = _CANCELS | _REPLACED | _NO_CHANGE | frozenset(
-    {"", "NW", "OK", "XO", "XR", "XX", "SC", "SN", "NA", "OE", "OF", "OH", "OR", "PA", "PR", "PY", "CH", "CN", "RE", "RF", "RL", "RO", "RR", "HD", "HR",
-     "AF", "FU", "LI", "PC", "OP", "CP"}
+    {"", "NW", "OK", "XO", "XR", "XX", "SC", "SN", "NA", "OE", "OF", "OH", "OR", "PA", "PR", "PY", "CH", "CN", "RE", "RF", "RL", "RO", "RR",
+     "HD", "HR", "AF", "FU", "LI", "PC", "OP", "CP"}
 )  # fmt: skip
 #: HL7 table 0038.
 _STATUS = {"IP": "in_progress", "A": "in_progress", "CM": "performed", "CA": "cancelled", "DC": "cancelled", "RP": "replaced"}
@@ -33,8 +33,8 @@ _REPORT = {"P": "preliminary", "R": "preliminary", "A": "preliminary", "F": "fin
 _NO_REPORT = frozenset({"I", "S", "O", "N", "Y", "Z", "D", "U", "W", "V"})
 #: HL7 table 0074: sections whose orders and results are not imaging.
 _NOT_IMAGING = frozenset(
-    {"AU", "BG", "BLB", "CG", "CH", "CP", "EC", "EN", "GE", "HM", "IMM", "LAB", "MB", "MCB", "MYC", "NRS", "OSL", "OTH", "PAT", "PAR", "PF", "PHR",
-     "PHY", "PT1", "RC", "RT", "SP", "SR", "TX", "VR", "CUS0"}
+    {"AU", "BG", "BLB", "CG", "CH", "CP", "EC", "EN", "GE", "HM", "IMM", "LAB", "MB", "MCB", "MYC", "NRS", "OSL", "OTH", "PAT", "PAR", "PF",
+     "PHR", "PHY", "PT1", "RC", "RT", "SP", "SR", "TX", "VR", "CUS0"}
 )  # fmt: skip
 _ADT_NEWS = frozenset({"A01", "A02", "A04", "A05", "A06", "A07", "A08", "A28", "A31"})
 _DEFAULT_EVENT = {"ORM": "O01", "ORU": "R01", "OMI": "O23", "OMG": "O19"}
@@ -141,7 +141,8 @@ class _Mapping:
         )  # fmt: skip
 
     def _status(self, group: _Group, control: str) -> str:
-        status = "cancelled" if control in _CANCELS else "replaced" if control in _REPLACED else _STATUS.get(group.text("ORC", 5).upper(), "scheduled")
+        said = _STATUS.get(group.text("ORC", 5).upper(), "scheduled")
+        status = "cancelled" if control in _CANCELS else "replaced" if control in _REPLACED else said
         if status in ("cancelled", "replaced"):
             self._need_right_to_close("ORC-1")
         return status

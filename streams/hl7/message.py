@@ -49,7 +49,7 @@ class Segment:
     def __init__(self, text: str, separators: str) -> None:
         self._separators = separators
         self.name = text[:3]
-        parts = text.split(separators[0])
+        parts: list[str] = text.split(separators[0])
         if self.name == "MSH":
             parts.insert(1, separators[0])
         self._fields = parts
@@ -184,7 +184,8 @@ def _decode(raw: bytes, charset: str, fallback: str) -> str:
 
 def _separators_ok(five: str) -> bool:
     used = five.split(five[0])[1][:4] if five.count(five[0]) > 1 else five[1:]
-    return len(used) >= 2 and not any(c.isalnum() or c.isspace() or not c.isprintable() for c in five[0] + used) and len(set(five[0] + used)) == len(used) + 1
+    marks = five[0] + used
+    return len(used) >= 2 and len(set(marks)) == len(marks) and all(c.isprintable() and not c.isalnum() and c != " " for c in marks)
 
 
 def _separators(line: str) -> str:
@@ -195,8 +196,9 @@ def _separators(line: str) -> str:
 def _header(msh: Segment) -> Header:
     types = [msh.text(9, 1), msh.text(9, 2)]
     return Header(
-        application=msh.text(3), facility=msh.text(4), to_application=msh.text(5), to_facility=msh.text(6), type=types[0].upper(),
-        event=types[1].upper(), control_id=msh.text(10), processing=msh.text(11).upper(), version=msh.text(12), charset=msh.text(18).upper(),
+        application=msh.text(3), facility=msh.text(4), to_application=msh.text(5), to_facility=msh.text(6),
+        type=types[0].upper(), event=types[1].upper(), control_id=msh.text(10), processing=msh.text(11).upper(), version=msh.text(12),
+        charset=msh.text(18).upper(),
     )  # fmt: skip
 
 
