@@ -41,7 +41,8 @@ def entries(settings: StreamsSettings) -> Iterator[Entry]:
     Raises:
         Unavailable: no broker answers.
     """
-    consumer = Consumer(client_config(settings) | {"group.id": "vigie-parked", "enable.auto.commit": False, "auto.offset.reset": "earliest"})
+    own = {"group.id": "vigie-parked", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    consumer = Consumer(client_config(settings) | own)
     try:
         found = consumer.list_topics(PARKED.name, timeout=_WAIT_S).topics.get(PARKED.name)
         for partition in sorted(found.partitions) if found else ():

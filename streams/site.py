@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -67,6 +67,7 @@ class Codes(_Strict):
     priority: dict[str, str] = {}
     location: dict[str, str] = {}
     modality: dict[str, str] = {}
+    report: dict[str, Literal["preliminary", "final", "corrected", "cancelled", "none"]] = {}
     procedures: dict[str, Procedure] = {}
 
     def worst(self, codes: tuple[str, ...]) -> str:

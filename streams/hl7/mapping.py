@@ -156,20 +156,21 @@ class _Mapping:
         last = _last_uids([group.segments for group in groups])
         found: list[tuple[str, Event]] = []
         for position, group in enumerate(groups):
-            if group.text("OBR", 24).upper() in _NOT_IMAGING:
+            if group.text("OBR", 24).upper() in _NOT_IMAGING or _measured(group):
                 continue
             code = (group.text("OBR", 25) or next((s.text(11) for s in group.all("OBX") if s.text(11)), "")).upper()
             if not code:
                 raise Refuse(Reason.MISSING_FIELD, "OBR-25")
-            if code in _NO_REPORT:
-                continue
-            if code not in _REPORT:
+            status = _REPORT.get(code) or self._context.site.codes.report.get(code) or ("none" if code in _NO_REPORT else "")
+            if not status:
                 raise Refuse(Reason.BAD_FIELD, "OBR-25")
+            if status == "none":
+                continue
             self._need_right_to_close("OBR-25")
             # An ORC before its OBR may hold the order's numbers.
             around = orders[position] if len(orders) == len(groups) else group
             times = (group.text("OBR", 22), self._message_time())
-            found.append(self._study_event(ReportReceived, around, group.uids() or last, times, status=_REPORT[code]))
+            found.append(self._study_event(ReportReceived, around, group.uids() or last, times, status=status))
         return found
 
     def merges(self) -> list[tuple[str, Event]]:
@@ -310,6 +311,12 @@ class _Group:
         """Study Instance UIDs: IPC-3 (2.5), ZDS-1 (IHE RAD TF-2 §4.4)."""
         found = {segment.text(3) for segment in self.all("IPC")} | {segment.text(1) for segment in self.all("ZDS")}
         return tuple(sorted(found - {""}))
+
+
+def _measured(group: _Group) -> bool:
+    """Whether all results are numbers: a laboratory's, not a report that somebody read."""
+    values = {segment.text(2) for segment in group.all("OBX")}
+    return bool(values) and values <= {"NM", "SN", "NA", "MA"}
 
 
 def _last_uids(groups: list[list[Segment]]) -> tuple[str, ...]:

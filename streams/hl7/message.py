@@ -13,7 +13,7 @@ from streams.errors import Reason, Refuse
 
 #: HL7 table 0211 → Python's codecs. Japanese text of ISO IR87 and IR159 comes with ISO 2022 escapes.
 CHARSETS = {
-    "ASCII": "ascii", "UNICODE": "utf-8", "UNICODE UTF-8": "utf-8", "UTF-8": "utf-8", "8859/1": "iso8859-1", "8859/2": "iso8859-2",
+    "ASCII": "ascii", "ISO IR6": "ascii", "UNICODE": "utf-8", "UNICODE UTF-8": "utf-8", "UTF-8": "utf-8", "8859/1": "iso8859-1", "8859/2": "iso8859-2",
     "8859/3": "iso8859-3", "8859/4": "iso8859-4", "8859/5": "iso8859-5", "8859/6": "iso8859-6", "8859/7": "iso8859-7",
     "8859/8": "iso8859-8", "8859/9": "iso8859-9", "8859/15": "iso8859-15", "ISO IR14": "shift_jis", "ISO IR87": "iso2022_jp_2",
     "ISO IR159": "iso2022_jp_2", "GB 18030-2000": "gb18030", "KS X 1001": "euc_kr", "CNS 11643-1992": "big5", "BIG-5": "big5",
@@ -41,6 +41,7 @@ class Header:
     processing: str = ""
     version: str = ""
     charset: str = ""
+    more_charsets: tuple[str, ...] = ()
 
 
 class Segment:
@@ -147,7 +148,7 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     header = peek(raw)
     if not header.type and not header.control_id and not header.version:
         raise Refuse(Reason.NOT_HL7, "MSH")
-    text = _decode(raw, header.charset, fallback)
+    text = _decode(raw, header, fallback)
     lines = [line for line in re.split(r"[\r\n]+", text) if line[:3] in _READ and len(line) > 3]
     separators = _separators(lines[0])
     lines = [separators[0].join(line.split(separators[0], _OBX_FIELDS)[:_OBX_FIELDS]) if line[:3] == "OBX" else line for line in lines]
@@ -166,14 +167,16 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     return Message(header, segments, raw)
 
 
-def _decode(raw: bytes, charset: str, fallback: str) -> str:
-    if charset and charset not in CHARSETS:
+def _decode(raw: bytes, header: Header, fallback: str) -> str:
+    charset = header.charset
+    if any(name and name not in CHARSETS for name in (charset, *header.more_charsets)):
         raise Refuse(Reason.UNKNOWN_CHARSET, "MSH-18")
-    codec = CHARSETS.get(charset, "utf-8")
+    # The second repetition is what escape sequences switch to (Japan: ISO IR6, then ISO IR87).
+    codec = next((CHARSETS[name] for name in header.more_charsets if CHARSETS.get(name) == "iso2022_jp_2"), CHARSETS.get(charset, "utf-8"))
     try:
         return raw.decode(codec)
     except UnicodeDecodeError:
-        if charset and charset != "ASCII":
+        if codec not in ("ascii", "utf-8") or (charset and codec == "utf-8"):
             raise Refuse(Reason.UNDECODABLE_TEXT, "MSH-18") from None
     try:
         # Declared as nothing or ASCII, and neither: seen in the wild; the sender's table says what it means by it.
@@ -198,7 +201,7 @@ def _header(msh: Segment) -> Header:
     return Header(
         application=msh.text(3), facility=msh.text(4), to_application=msh.text(5), to_facility=msh.text(6),
         type=types[0].upper(), event=types[1].upper(), control_id=msh.text(10), processing=msh.text(11).upper(), version=msh.text(12),
-        charset=msh.text(18).upper(),
+        charset=msh.text(18).upper(), more_charsets=tuple(msh.part(value, 1).upper() for value in msh.repetitions(18)[1:4]),
     )  # fmt: skip
 
 
