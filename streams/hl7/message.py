@@ -50,7 +50,7 @@ class Segment:
     def __init__(self, text: str, separators: str) -> None:
         self._separators = separators
         self.name = text[:3]
-        parts: list[str] = text.split(separators[0])
+        parts = text.split(separators[0])
         if self.name == "MSH":
             parts.insert(1, separators[0])
         self._fields = parts
@@ -83,7 +83,7 @@ class Segment:
         escape = self._separators[3:4]
         if escape != "\\" or "\\" not in text:
             return text
-        named = dict(zip("FSRET", (*self._separators[:3], "\\", self._separators[4:5]), strict=True))
+        named: dict[str, str] = dict(zip("FSRET", (*self._separators[:3], "\\", self._separators[4:5]), strict=True))
 
         def value(match: re.Match[str]) -> str:
             code = match[1]
@@ -193,7 +193,8 @@ def _separators_ok(five: str) -> bool:
 
 def _separators(line: str) -> str:
     """Field, component, repetition, escape, subcomponent; as many as MSH-1 and MSH-2 declare."""
-    return line[3] + line[4:].split(line[3], 1)[0][:4]
+    marks: str = line[3] + line[4:].split(line[3], 1)[0][:4]
+    return marks
 
 
 def _header(msh: Segment) -> Header:
