@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from streams.seal import KeyRing
+
+# Real clients are meant, not their namesakes in the virtual environment (pynetdicom brings a storescu of its own).
+_OWN = Path(sys.prefix) / "bin"
+os.environ["PATH"] = os.pathsep.join(part for part in os.environ.get("PATH", "").split(os.pathsep) if Path(part) != _OWN)
 
 #: How to get what pip cannot bring.
 INSTALL = {

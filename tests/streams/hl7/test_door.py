@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ async def test_a_sender_that_is_not_ours(door: MllpDoor, broker: Broker, tmp_pat
     file = tmp_path / "order.hl7"
     file.write_bytes(b"\x0b" + order() + b"\x1c\r")
     process = await asyncio.create_subprocess_exec(
-        "mllp_send", "-f", str(file), "-p", str(door.port), "127.0.0.1", stdout=asyncio.subprocess.PIPE
+        str(Path(sys.prefix) / "bin" / "mllp_send"), "-f", str(file), "-p", str(door.port), "127.0.0.1", stdout=asyncio.subprocess.PIPE
     )
     out, _ = await asyncio.wait_for(process.communicate(), 20)
     assert b"MSA|AA|M1" in out
