@@ -77,7 +77,7 @@ def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.flo
     reason = None if judgement.reason is None else Reason(judgement.reason)
     flagged, threshold = judgement.outcome == "flagged", package.manifest.operating.threshold
     findings = tuple(
-        Finding(code=f.code, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
+        Finding(code=f.radlex, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
         for f in package.manifest.findings
     )
     return Verdict(judgement.outcome, reason, findings)
