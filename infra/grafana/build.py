@@ -122,7 +122,7 @@ ROWS = (PATIENTS, FLOW, DOORS, SCREENING, PROCESSES)
 
 
 def _panel(panel: Panel, number: int, x: int, y: int, height: int) -> dict[str, Any]:
-    steps = [{"color": _GREEN, "value": None}]
+    steps: list[dict[str, str | float | None]] = [{"color": _GREEN, "value": None}]
     steps += [{"color": colour, "value": value} for colour, value in ((_ORANGE, panel.warn), (_RED, panel.bad)) if value is not None]
     defaults: dict[str, Any] = {"unit": panel.unit, "min": 0, "thresholds": {"mode": "absolute", "steps": steps}}
     if panel.kind == "timeseries":
