@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _SUFFIXES = {"Counter": ("",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", 
 _NAME = re.compile(r"(?<![\w:.$\"])(?:[a-z]+:)?(?:vigie|process)_[a-z0-9_]+(?::[a-z0-9_]+)?|\bup\b(?=\{)")
 
 
+@cache
 def declared() -> dict[str, set[str]]:
     """Every metric that the four packages declare, as it is exposed → its labels."""
     found: dict[str, set[str]] = {}
