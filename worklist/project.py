@@ -119,9 +119,10 @@ def _write_facts(connection: Connection, facts: Mapping[str, Known]) -> None:
 
 def _closure(connection: Connection, touched: Sequence[str]) -> dict[str, Known]:
     """All facts that the touched nodes reach. Patients lead to their own facts and merges, and, if touched, to their studies."""
-    known: dict[str, Known] = {}
+    # A touched patient is all the patients merged with them: what changes for one changes the studies of all.
+    known = _people(connection, [n for n in touched if n.startswith("p:")])
     followed: set[str] = set()
-    frontier = set(touched)
+    frontier = set(touched).union(*(nodes(k.event) for k in known.values()))
     while frontier:
         _lock(connection, sorted(frontier - set(touched)))
         followed |= frontier
