@@ -109,8 +109,9 @@ class Make:
     def finding(self, uid: str = "1.2.1", *, flagged: bool = True, at: float = 11, code: str = "RID4700", **more: Any) -> FindingsMade:
         found = (Finding(code=code, name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),)
         fields = {
-            "study_uid": uid, "series_uid": f"{uid}.1", "package": "head-ct-ich", "package_version": "1", "input_digest": digest(uid.encode()),
-            "outcome": "flagged" if flagged else "not_flagged", "findings": found, "screened_at": T0 + timedelta(minutes=at),
+            "study_uid": uid, "series_uid": f"{uid}.1", "package": "head-ct-ich", "package_version": "1",
+            "input_digest": digest(uid.encode()), "outcome": "flagged" if flagged else "not_flagged", "findings": found,
+            "screened_at": T0 + timedelta(minutes=at),
         }  # fmt: skip
         return FindingsMade(**(self._base(at, None, f"finding{uid}{flagged}") | fields | more))
 
