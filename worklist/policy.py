@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -71,7 +72,9 @@ class Policy(_Data):
     @property
     def version(self) -> str:
         """Digest of the whole policy: the same rules have the same version."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        # Sorted: a policy that comes back from the database has its keys in another order and is the same policy.
+        body = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def order_class(self, name: str) -> str:
         """`name` if the policy knows it, else ``unknown``: never routine by default."""

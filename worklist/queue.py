@@ -24,6 +24,11 @@ _FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient
     received_at, clock, scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by, opened_by, changed,
     CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by, CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
 
+#: A row is found under every name it ever had: a reader's lease may be on a row that was merged since.
+_WAY = """WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE study = :s
+          UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)"""
+_HERE = "(SELECT way.study FROM way WHERE way.merged_into IS NULL)"
+
 
 class QueueError(Exception):
     """An act that cannot be done: `not_found`, `claimed`, `not_readable`, `wrong_token`, `reason_required`, `bad_cursor`, `finished`."""
@@ -120,9 +125,7 @@ def as_dict(row: SqlRow[Any]) -> dict[str, Any]:
 def detail(connection: Connection, study: str) -> dict[str, Any]:
     """One row by its name, wherever it was merged to. Raises QueueError `not_found`."""
     row = connection.execute(
-        text(f"""WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE study = :s
-                 UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)
-                 SELECT {_FIELDS} FROM study WHERE study = (SELECT study FROM way WHERE merged_into IS NULL)"""),
+        text(f"{_WAY} SELECT {_FIELDS} FROM study WHERE study = {_HERE}"),
         {"s": study},
     ).first()
     if row is None:
@@ -165,9 +168,17 @@ def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Cl
     return _lease(connection, row.study, reader, lease_s, "claim")
 
 
+def names(connection: Connection, study: str) -> list[str]:
+    """The nodes of one row, for who locks before ranking anew. Raises QueueError `not_found`."""
+    found = connection.scalar(text(f"{_WAY} SELECT nodes FROM study WHERE study = {_HERE}"), {"s": study})
+    if found is None:
+        raise QueueError("not_found")
+    return list(found)
+
+
 def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     row = connection.execute(
-        text(f"SELECT *, {_LIVE} AS live FROM study WHERE study = :s AND merged_into IS NULL FOR UPDATE"),
+        text(f"{_WAY} SELECT *, {_LIVE} AS live FROM study WHERE study = {_HERE} FOR UPDATE"),
         {"s": study},
     ).first()
     if row is None:
