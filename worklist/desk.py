@@ -206,7 +206,7 @@ class Desk:
 
         def work(connection: Connection) -> None:
             policy = policies.active(connection)
-            hold(connection, queue.names(connection, study), set())  # facts before rows, as every writer
+            hold(connection, queue.names(connection, study))  # facts before rows, as every writer
             nodes = queue.act_on_rank(connection, study, act, who.name, reason)
             project(connection, nodes, policy=policy, identities=self._identities)
 

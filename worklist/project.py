@@ -7,7 +7,7 @@ second waits, then reads what the first wrote.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -80,35 +80,35 @@ def apply(connection: Connection, events: Sequence[Event], *, policy: Policy, id
     facts = _newest(events)
     touched = sorted({n for known in facts.values() for n in known.nodes})
     people = {n for k in facts.values() if isinstance(k.event, PatientChanged | PatientMerged) for n in k.nodes}
-    held = hold(connection, touched, people)
-    _write_facts(connection, facts)
-    return _project(connection, touched, people, held, policy=policy, identities=identities)
+    known = hold(connection, touched, people, lambda: _write_facts(connection, facts))
+    return _derive(connection, known, policy=policy, identities=identities)
 
 
 def project(connection: Connection, touched: Sequence[str], *, policy: Policy, identities: Identities) -> int:
     """Derives and writes anew all rows that `touched` nodes reach; locks as `apply` does, so that no stale fact is ranked."""
-    held = hold(connection, touched, set())
-    return _project(connection, touched, set(), held, policy=policy, identities=identities)
+    return _derive(connection, hold(connection, touched), policy=policy, identities=identities)
 
 
-def hold(connection: Connection, touched: Sequence[str], people: set[str]) -> set[str]:
-    """Locks, in key order and at once, all that `touched` reaches now; returns it. Nobody else can rank it meanwhile."""
+def hold(
+    connection: Connection, touched: Sequence[str], people: Collection[str] = (), write: Callable[[], None] = lambda: None
+) -> dict[str, Known]:
+    """Locks all that `touched` reaches, at once and in key order, calls `write`, and returns the facts: nobody else can rank them now."""
     _, reached = _closure(connection, touched, people)
     held = reached | set(touched)
-    _lock(connection, held)
-    return held
-
-
-def _project(
-    connection: Connection, touched: Sequence[str], people: set[str], held: set[str], *, policy: Policy, identities: Identities
-) -> int:
-    known, reached = _closure(connection, touched, people)
-    while not reached <= held:  # somebody linked more between our first look and our locks: rare
-        _lock(connection, reached - held)
+    while True:
+        with connection.begin_nested() as step:
+            _lock(connection, held)
+            write()
+            known, reached = _closure(connection, touched, people)
+            if reached <= held:
+                return known
+            step.rollback()  # somebody linked more while we waited: let go and lock that too, in order
         held |= reached
-        known, reached = _closure(connection, touched, people)
+
+
+def _derive(connection: Connection, known: Mapping[str, Known], *, policy: Policy, identities: Identities) -> int:
     items = derive(known, identities, policy)
-    rows = _rows(connection, {n for n in reached | set(touched) if not n.startswith("p:")})
+    rows = _rows(connection, {n for k in known.values() for n in k.nodes if not n.startswith("p:")})
     return _write_group(connection, items, rows, policy)
 
 
@@ -141,14 +141,14 @@ def _write_facts(connection: Connection, facts: Mapping[str, Known]) -> None:
     connection.execute(_UPSERT, values)
 
 
-def _closure(connection: Connection, touched: Sequence[str], people: set[str]) -> tuple[dict[str, Known], set[str]]:
-    """All facts that the touched nodes reach, and the nodes reached.
+def _closure(connection: Connection, touched: Sequence[str], people: Collection[str]) -> tuple[dict[str, Known], set[str]]:
+    """All facts that the touched nodes reach, and the nodes reached (what has to be locked).
 
     What was said of `people` (a merge, an address) reaches all their studies, under every number that was merged; a
     patient whom a study merely names brings what is known of the patient, not every other study.
     """
     known = _about(connection, people)
-    persons = people | {n for k in known.values() for n in k.nodes}
+    persons = set(people) | {n for k in known.values() for n in k.nodes}
     seen: set[str] = set()
     frontier = {n for n in touched if not n.startswith("p:")} | persons
     while frontier:
@@ -156,10 +156,10 @@ def _closure(connection: Connection, touched: Sequence[str], people: set[str]) -
         known |= _facts(connection, "SELECT key, first_received, nodes, body FROM fact WHERE nodes && CAST(:n AS text[])", frontier)
         frontier = {n for k in known.values() for n in k.nodes if not n.startswith("p:")} - seen
     known |= _about(connection, {n for k in known.values() for n in k.nodes if n.startswith("p:")} - persons)
-    return known, {n for k in known.values() for n in k.nodes}
+    return known, seen
 
 
-def _about(connection: Connection, people: set[str]) -> dict[str, Known]:
+def _about(connection: Connection, people: Collection[str]) -> dict[str, Known]:
     """What is known of `people`, and of all who were merged with them."""
     known: dict[str, Known] = {}
     frontier, seen = set(people), set(people)
