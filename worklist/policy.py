@@ -11,16 +11,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+#: Ten years. Longer is a slip, and endless has no deadline.
+_LONGEST = 10 * 366 * 24 * 60.0
+
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Term(_Data):
     """What one class, place or finding asks for, in minutes from the start of the clock."""
 
-    target: float = Field(gt=0, description="turnaround that the reader sees counting down")
-    horizon: float = Field(gt=0, description="what ranks")
+    target: float = Field(gt=0, le=_LONGEST, description="turnaround that the reader sees counting down")
+    horizon: float = Field(gt=0, le=_LONGEST, description="what ranks")
 
     @property
     def target_s(self) -> int:
@@ -45,8 +48,8 @@ class Policy(_Data):
     name: str = Field(min_length=1, max_length=64)
     mode: Literal["vigie", "fifo", "strict_classes"] = "vigie"
     ai: bool = True
-    oldest_backlog_days: float = Field(14, gt=0)
-    historic_after_days: float = Field(7, ge=0)
+    oldest_backlog_days: float = Field(14, gt=0, le=3660)
+    historic_after_days: float = Field(7, ge=0, le=36600)
     shadow: tuple[str, ...] = ()
     emergent: Emergent = Emergent()
     classes: dict[str, Term]
