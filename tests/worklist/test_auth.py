@@ -182,7 +182,9 @@ def test_the_cookie_cannot_be_read_by_scripts(client: httpx.Client) -> None:
     assert client.post("/login", data={"token": TOKENS["reader"]}, headers={"sec-fetch-site": "cross-site"}).status_code == 403
 
 
-def test_the_open_demo_opens_by_its_loopback_name_only_and_never_for_the_api(database_url: str, ring: KeyRing, tmp_path: Path) -> None:
+def test_the_open_demo_opens_by_its_loopback_name_only_and_never_for_the_api(
+    database_url: str, ring: KeyRing, tmp_path: Path
+) -> None:
     with serving(web_settings(database_url, tmp_path, ring, open_demo=True)) as (_, one):
         assert one.get("/").status_code == 200
         one.cookies.clear()
