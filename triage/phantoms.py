@@ -37,8 +37,7 @@ def ellipse(x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt
     cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
     u = ((x - cx) * cos + (y - cy) * sin) / rx
     v = ((y - cy) * cos - (x - cx) * sin) / ry
-    found: Array = np.sqrt(u * u + v * v)
-    return found
+    return np.hypot(u, v)
 
 
 def soft(field: Array, width: float = 0.04) -> Array:
@@ -228,7 +227,8 @@ def opacity_field(rng: np.random.Generator, x: Array, y: Array, lungs: tuple[Arr
             )
         found: Array = lung * field
         return found
-    return lung * np.clip(0.45 + 0.5 * rough + 0.3 * y, 0.0, 1.0)
+    hazy: Array = lung * np.clip(0.45 + 0.5 * rough + 0.3 * y, 0.0, 1.0)
+    return hazy
 
 
 def chest_film(rng: np.random.Generator, opacity: bool, size: int = 256) -> npt.NDArray[np.uint16]:

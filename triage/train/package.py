@@ -99,7 +99,9 @@ def typical(images: Array) -> tuple[dict[str, torch.Tensor], float]:
     far = np.sqrt((rest**2).mean(1))
     scale = float(np.median(far))
     tensors = {"typical.mean": mean, "typical.basis": basis, "typical.scale": np.array([scale], np.float32)}
-    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in tensors.items()}, float(np.quantile(far / scale, 0.995) * 1.3)
+    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in tensors.items()}, float(
+        np.quantile(far / scale, 0.995) * 1.3
+    )
 
 
 def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
