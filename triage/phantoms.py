@@ -37,7 +37,8 @@ def ellipse(x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt
     cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
     u = ((x - cx) * cos + (y - cy) * sin) / rx
     v = ((y - cy) * cos - (x - cx) * sin) / ry
-    return np.hypot(u, v)
+    distance: Array = np.hypot(u, v)
+    return distance
 
 
 def soft(field: Array, width: float = 0.04) -> Array:
