@@ -43,7 +43,8 @@ def ellipse(x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt
 
 def soft(field: Array, width: float = 0.04) -> Array:
     """Membership 0..1 of the inside (< 1) of a distance field, with a soft edge."""
-    return np.clip((1.0 - field) / width + 0.5, 0.0, 1.0)
+    inside: Array = np.clip((1.0 - field) / width + 0.5, 0.0, 1.0)
+    return inside
 
 
 def bleed_mask(
