@@ -16,8 +16,9 @@ def card(package: Package) -> str:
     m = package.manifest
     eligible = m.eligible
     age = f", {eligible.age_years[0]:g} to {eligible.age_years[1]:g} years" if eligible.age_years else ""
+    size = f"{m.input.channels} x {m.input.height} x {m.input.width}"
     lines = [
-        f"# {m.title}", "", f"`{m.name}` {m.version}, {m.licence}, {m.architecture} of {m.input.channels} x {m.input.height} x {m.input.width}",
+        f"# {m.title}", "", f"`{m.name}` {m.version}, {m.licence}, {m.architecture} of {size}",
         "", f"**Intended use.** {m.intended_use}", "",
         f"**Eligible.** {', '.join(eligible.modalities)}; {', '.join(eligible.body_parts)}{age}."
         + (f" Views: {', '.join(eligible.views)}." if eligible.views else ""), "",

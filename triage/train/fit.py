@@ -19,7 +19,8 @@ Array = NDArray[np.float32]
 
 
 def fit(
-    architecture: str, images: NDArray[np.float16], shown: Array, *, epochs: int, real: float, made: float, seed: int, say: Callable[[str], None]
+    architecture: str, images: NDArray[np.float16], shown: Array, *, epochs: int, real: float, made: float, seed: int,
+    say: Callable[[str], None],
 ) -> nn.Module:
     """A trained network, in eval mode.
 
@@ -36,7 +37,7 @@ def fit(
     counts.append(size - sum(counts))
     truths = (shown != NORMAL).astype(np.float32)
     steps = epochs * len(shown) // size
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)  # type: ignore[no-untyped-call]
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.15)
     began, mean = time.monotonic(), 0.0
