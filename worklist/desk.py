@@ -18,7 +18,7 @@ from worklist import audit, metrics, policies, queue
 from worklist.auth import Person
 from worklist.database import translated
 from worklist.models import OPEN
-from worklist.project import Identities, project
+from worklist.project import Identities, hold, project
 from worklist.rows import Changes, Claimed, Flag, LeaseOut, Listing, Row, Why
 
 T = TypeVar("T")
@@ -206,6 +206,7 @@ class Desk:
 
         def work(connection: Connection) -> None:
             policy = policies.active(connection)
+            hold(connection, queue.names(connection, study))  # facts before rows, as every writer
             nodes = queue.act_on_rank(connection, study, act, who.name, reason)
             project(connection, nodes, policy=policy, identities=self._identities)
 

@@ -1,0 +1,96 @@
+"""What ``vigie check`` finds wrong with a site before anything starts: its folder, the settings, and whose modules answer."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from infra.cli import strangers
+from streams.errors import VigieError
+from streams.settings import StreamsSettings
+from triage.settings import TriageSettings
+from worklist import policy
+from worklist.auth import read_readers
+from worklist.settings import WorklistSettings
+
+_PREFIX = "VIGIE_"
+_HOUSES: tuple[type[BaseSettings], ...] = (StreamsSettings, TriageSettings, WorklistSettings)
+
+
+def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """One line for each mistake in the folder `site`, in the settings, in what is installed; none when all is sound."""
+    found = [f"{name}: another distribution answers to this name: give vigie a virtual environment of its own" for name in strangers()]
+    found += _settings(environment)
+    if not site.is_dir():
+        return [*found, f"{site}: no such folder: VIGIE_SITE names the site's folder"]
+    for file, read in (("policy.toml", policy.load), ("readers.toml", _readers), ("senders.toml and codes.toml", _street)):
+        try:
+            read(site)
+        except FileNotFoundError as error:
+            found.append(f"{Path(error.filename or file).name}: missing from {site}")
+        except OSError as error:
+            found.append(f"{file}: cannot be read ({error.strerror})")
+        except UnicodeDecodeError:
+            found.append(f"{file}: is not UTF-8")
+        except (ValueError, VigieError) as error:
+            found += _lines(file, error)
+    return found
+
+
+def _readers(site: Path) -> None:
+    """Raises ValueError, naming the mistakes; FileNotFoundError is left out: VIGIE_TOKENS may name the readers instead."""
+    read_readers(site / "readers.toml", "")
+
+
+def _street(site: Path) -> None:
+    """What the doors read of the site. A release without that loader has only the files' syntax to look at."""
+    if importlib.util.find_spec("streams.site") is not None:
+        load: Callable[[Path], object] = importlib.import_module("streams.site").load_site
+        load(site)
+        return
+    for name in ("senders.toml", "codes.toml"):
+        if (site / name).exists():
+            _syntax(site / name)
+
+
+def _syntax(file: Path) -> None:
+    try:
+        tomllib.loads(file.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file.name}: no TOML: {error}") from None
+
+
+def _lines(file: str, error: Exception) -> Iterator[str]:
+    """`error` in lines that each name a file: the pieces of a validation error, else what its text joins by semicolons."""
+    if isinstance(error, ValidationError):
+        for piece in error.errors(include_input=False, include_url=False):
+            yield f"{file}: {'.'.join(map(str, piece['loc']))}: {piece['msg']}"
+        return
+    for line in str(error).split("; "):
+        yield line if ".toml" in line.partition(":")[0] else f"{file}: {line}"
+
+
+def _settings(environment: Mapping[str, str]) -> list[str]:
+    found: list[str] = []
+    for house in _HOUSES:
+        try:
+            house()
+        except ValidationError as error:
+            pieces = error.errors(include_input=False, include_url=False)
+            lines = [f"{_PREFIX}{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in pieces]
+            found += [line for line in lines if line not in found]
+    known = {_PREFIX + name.upper() for house in _HOUSES for name in house.model_fields}
+    for name in sorted(set(environment) - known):
+        # Other programs and the tests have names of their own; only what looks like one of ours, misspelt, is a mistake.
+        near = difflib.get_close_matches(name, known, 1, 0.85) if name.startswith(_PREFIX) else []
+        if near:
+            found.append(f"{name}: no such setting; {near[0]} is one")
+    return found

@@ -1,0 +1,86 @@
+"""`vigie check` names each mistake of a site, and what else would keep it from starting."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.check import check_site
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "infra" / "site", tmp_path / "site"))
+
+
+def test_the_example_site_is_sound(site: Path) -> None:
+    assert check_site(site, {}) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (line,) = check_site(tmp_path / "nowhere", {})
+    assert "nowhere" in line
+    assert "VIGIE_SITE" in line
+
+
+def test_each_mistake_has_a_line_that_names_its_file(site: Path) -> None:
+    policy = site / "policy.toml"
+    policy.write_text(policy.read_text().replace("[classes.unknown]", "[classes.other]").replace('mode = "vigie"', 'mode = "best"'))
+    (site / "readers.toml").write_text('[[reader]]\nname = "dr.example"\nrole = "king"\nsha256 = "00"\n')
+    found = check_site(site, {})
+    assert any(line.startswith("policy.toml: mode:") for line in found)
+    assert any(line.startswith("readers.toml:") for line in found)
+    assert not any(line.count("\n") for line in found)
+
+
+@pytest.mark.parametrize("content", [b"= no toml", b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_named(site: Path, content: bytes) -> None:
+    (site / "policy.toml").write_bytes(content)
+    (line,) = check_site(site, {})
+    assert line.startswith("policy.toml:")
+
+
+def test_a_missing_policy_is_named(site: Path) -> None:
+    (site / "policy.toml").unlink()
+    (line,) = check_site(site, {})
+    assert line.startswith("policy.toml: missing")
+
+
+def test_settings_are_checked_and_misspelt_ones_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIE_STORE_MIN_FREE", "7")
+    found = check_site(site, {"VIGIE_KAFKA_MOCKS": "1", "VIGIE_CORPORA": "x", "OTHER": ""})
+    assert sum(line.startswith("VIGIE_STORE_MIN_FREE:") for line in found) == 1
+    assert any("VIGIE_KAFKA_MOCKS" in line and "VIGIE_KAFKA_MOCK " in line for line in found)
+    assert len(found) == 2
+
+
+def vigie(*words: str, path: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join(part for part in (path, str(ROOT)) if part)
+    return subprocess.run(
+        [sys.executable, "-m", "infra.cli", *words], cwd="/", text=True, capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+    )  # fmt: skip
+
+
+def test_the_program_says_what_is_wrong_and_exits_1(site: Path) -> None:
+    assert vigie("check", str(site)).returncode == 0
+    (site / "policy.toml").unlink()
+    done = vigie("check", VIGIE_SITE=str(site))
+    assert done.returncode == 1
+    assert "policy.toml" in done.stderr
+    assert done.stdout == ""
+
+
+def test_it_refuses_to_start_when_another_module_answers_to_one_of_our_names(tmp_path: Path) -> None:
+    (tmp_path / "triage").mkdir()
+    (tmp_path / "triage" / "__init__.py").touch()
+    done = vigie("--version", path=str(tmp_path))
+    assert done.returncode == 1
+    assert "triage" in done.stderr
