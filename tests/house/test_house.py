@@ -170,3 +170,18 @@ def test_imports_go_one_way() -> None:
     done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert " 0 broken" in done.stdout
+
+
+#: Commands whose houses are still being built; whoever builds one takes it off this list.
+TO_COME = {"models", "evaluate", "bench", "kafka"}
+
+
+def test_every_command_of_the_help_is_there() -> None:
+    from infra.cli import COMMANDS
+
+    missing = set()
+    for name, (module, _) in COMMANDS.items():
+        path = ROOT / (module.replace(".", "/") + ".py")
+        if not path.is_file() or not re.search(rf'(command|add_typer)\([^)]*"{name}"', path.read_text()):
+            missing.add(name)
+    assert missing <= TO_COME
