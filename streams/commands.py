@@ -31,9 +31,19 @@ def gateway() -> None:
 
 
 @app.command("topics")
-def topics() -> None:
-    """List the topics: partitions, retention, what each carries."""
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="make those that the broker of VIGIE_KAFKA does not have")] = False,
+    replicas: Annotated[int, typer.Option(help="copies of each partition, with --create", min=1)] = 1,
+) -> None:
+    """List the topics: partitions, retention, what each carries; or make them."""
+    from streams.admin import make_topics
     from streams.topics import ALL, RETENTION_MS
+
+    if create:
+        try:
+            make_topics(StreamsSettings(), replicas=replicas)
+        except VigieError as error:
+            raise SystemExit(f"vigie topics: {error}; is the broker of VIGIE_KAFKA running?") from None
 
     for topic in ALL:
         typer.echo(f"{topic.name:10} {topic.partitions} partitions, {RETENTION_MS // 86_400_000} days: {topic.why}")

@@ -49,6 +49,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"NOT RUN: {tool} is missing ({how})")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What processes remember between starts does not land in the checkout."""
+    os.environ["VIGIE_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def ring() -> KeyRing:
     return KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32)
