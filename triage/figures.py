@@ -30,7 +30,9 @@ class Figures:
     ece_ci95: Pair | None
 
 
-def measure(truth: Sequence[int], probability: Sequence[float], patients: Sequence[str], threshold: float, *, seed: int = 0, rounds: int = 1000) -> Figures:
+def measure(
+    truth: Sequence[int], probability: Sequence[float], patients: Sequence[str], threshold: float, *, seed: int = 0, rounds: int = 1000
+) -> Figures:
     """The figures of calibrated probabilities 0..1 against truths 0 or 1. Raises ValueError without a case."""
     if not truth:
         raise ValueError("no case to measure")

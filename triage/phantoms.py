@@ -37,13 +37,14 @@ def ellipse(x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt
     cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
     u = ((x - cx) * cos + (y - cy) * sin) / rx
     v = ((y - cy) * cos - (x - cx) * sin) / ry
-    found: Array = np.sqrt(u * u + v * v)
-    return found
+    distance: Array = np.hypot(u, v)
+    return distance
 
 
 def soft(field: Array, width: float = 0.04) -> Array:
     """Membership 0..1 of the inside (< 1) of a distance field, with a soft edge."""
-    return np.clip((1.0 - field) / width + 0.5, 0.0, 1.0)
+    inside: Array = np.clip((1.0 - field) / width + 0.5, 0.0, 1.0)
+    return inside
 
 
 def bleed_mask(
@@ -228,7 +229,8 @@ def opacity_field(rng: np.random.Generator, x: Array, y: Array, lungs: tuple[Arr
             )
         found: Array = lung * field
         return found
-    return lung * np.clip(0.45 + 0.5 * rough + 0.3 * y, 0.0, 1.0)
+    hazy: Array = lung * np.clip(0.45 + 0.5 * rough + 0.3 * y, 0.0, 1.0)
+    return hazy
 
 
 def chest_film(rng: np.random.Generator, opacity: bool, size: int = 256) -> npt.NDArray[np.uint16]:

@@ -43,9 +43,13 @@ def of(number: str, **more: object) -> Dataset:
 
 
 def order_of(number: str, control: str = "NW") -> bytes:
-    return order(control, accession=f"X{number}", id=f"M{number}{control}", name="Doe^Jane").replace(b"P1^", f"PX{number}^".encode()).replace(
-        b"1.2.3^", f"1.2.{number}^".encode()
-    ).replace(b"FI1", f"F{number}".encode()).replace(b"19500102", b"")
+    return (
+        order(control, accession=f"X{number}", id=f"M{number}{control}", name="Doe^Jane")
+        .replace(b"P1^", f"PX{number}^".encode())
+        .replace(b"1.2.3^", f"1.2.{number}^".encode())
+        .replace(b"FI1", f"F{number}".encode())
+        .replace(b"19500102", b"")
+    )
 
 
 @pytest.mark.needs("storescu")

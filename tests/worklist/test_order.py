@@ -24,7 +24,7 @@ from worklist.invariants import violations
 from worklist.policy import Policy
 from worklist.project import Identities, apply
 
-CHECKS = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CHECKS = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows(engine: Engine) -> list[dict[str, Any]]:

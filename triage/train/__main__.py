@@ -33,7 +33,8 @@ class Recipe:
     rounds: int
     epochs: int
     painted: float
-    positives: float
+    real: float
+    made: float
     phantoms: int
     top_k: int
     also_measured: tuple[str, ...]
@@ -41,8 +42,8 @@ class Recipe:
 
 
 HEAD = Recipe(
-    spec=InputSpec(kind="head_ct", channels=1, height=128, width=128), source="ct_ich", held_out="0", tuning="1", rounds=8, epochs=4,
-    painted=0.5, positives=0.4, phantoms=500, top_k=2, also_measured=(),
+    spec=InputSpec(kind="head_ct", channels=1, height=128, width=128), source="ct_ich", held_out="0", tuning="1", rounds=10, epochs=8,
+    painted=0.3, real=0.22, made=0.18, phantoms=400, top_k=2, also_measured=(),
     manifest={
         "title": "Intracranial haemorrhage on head CT",
         "intended_use": "Raises the priority of adult non-contrast head CT with a probable intracranial haemorrhage. Not a diagnosis; "
@@ -57,8 +58,8 @@ HEAD = Recipe(
     },
 )  # fmt: skip
 CHEST = Recipe(
-    spec=InputSpec(kind="chest_film", channels=2, height=128, width=128), source="kermany224", held_out="test", tuning="0", rounds=4,
-    epochs=4, painted=0.25, positives=0.5, phantoms=1000, top_k=1, also_measured=("hannover_covid",),
+    spec=InputSpec(kind="chest_film", channels=2, height=128, width=128), source="kermany224", held_out="test", tuning="0", rounds=3,
+    epochs=5, painted=0.3, real=0.38, made=0.14, phantoms=800, top_k=1, also_measured=("hannover_covid",),
     manifest={
         "title": "Pneumonia-like opacity on frontal chest films of children",
         "intended_use": "Raises the priority of frontal chest films of children of 1 to 5 years with a probable opacity. Not a diagnosis; "
@@ -97,11 +98,11 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, rounds:
     """Trains, calibrates on the tuning fold, measures on the held-out fold, writes ``out/name``."""
     cases = read_cases(images, [recipe.source])
     learn = [case for case in cases if case.fold not in (recipe.held_out, recipe.tuning)]
-    pictures, truths = looks(learn, recipe.spec, range(rounds or recipe.rounds), seed, recipe.painted)
-    more, more_truths = phantom_looks(recipe.spec, recipe.phantoms, seed)
+    pictures, shown = looks(learn, recipe.spec, range(rounds or recipe.rounds), seed, recipe.painted)
+    more, more_shown = phantom_looks(recipe.spec, recipe.phantoms, seed)
     say(f"{len(pictures)} looks of {len(learn)} images, {len(more)} of phantoms")
-    pictures, truths = np.concatenate([pictures, more]), np.concatenate([truths, more_truths])
-    network = fit(_ARCHITECTURE, pictures, truths, epochs=recipe.epochs, positives=recipe.positives, seed=seed, say=say)
+    pictures, shown = np.concatenate([pictures, more]), np.concatenate([shown, more_shown])
+    network = fit(_ARCHITECTURE, pictures, shown, epochs=recipe.epochs, real=recipe.real, made=recipe.made, seed=seed, say=say)
 
     def logits(some: list[Case]) -> NDArray[np.float32]:
         return scores(network, plain(some, recipe.spec))

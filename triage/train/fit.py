@@ -10,33 +10,39 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from triage.networks import build
+from triage.train.pool import MADE, NORMAL, REAL
 
 Array = NDArray[np.float32]
 
 
 def fit(
-    architecture: str, images: NDArray[np.float16], truths: Array, *, epochs: int, positives: float, seed: int, say: Callable[[str], None]
+    architecture: str, images: NDArray[np.float16], shown: Array, *, epochs: int, real: float, made: float, seed: int,
+    say: Callable[[str], None],
 ) -> nn.Module:
     """A trained network, in eval mode.
 
     Args:
-        images: [n, c, h, w]; truths: [n], 0 or 1.
-        positives: share of each batch that has the finding.
+        images: [n, c, h, w]; shown: [n], as `pool.looks` says.
+        real, made: shares of each batch with a patient's finding, and with one that we made.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = build(architecture, images.shape[1]).to(memory_format=torch.channels_last)
-    has, has_not = np.flatnonzero(truths > 0.5), np.flatnonzero(truths < 0.5)
     size = 64
-    some = round(size * positives)
-    steps = epochs * len(truths) // size
+    groups = [np.flatnonzero(shown == kind) for kind in (REAL, MADE, NORMAL)]
+    counts = [round(size * real), round(size * made)]
+    counts.append(size - sum(counts))
+    truths = (shown != NORMAL).astype(np.float32)
+    steps = epochs * len(shown) // size
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)  # type: ignore[no-untyped-call]
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.15)
     began, mean = time.monotonic(), 0.0
     for step in range(steps):
-        chosen = np.concatenate([rng.choice(has, some), rng.choice(has_not, size - some)])
+        chosen = np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True)])
         batch = _jitter(torch.from_numpy(images[chosen].astype(np.float32))).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(batch)
@@ -46,10 +52,12 @@ def fit(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        averaged.update_parameters(network)
         mean += (float(loss.detach()) - mean) / min(step + 1, 100)
         if (step + 1) % 100 == 0:
             say(f"step {step + 1} of {steps}, loss {mean:.3f}, {time.monotonic() - began:.0f} s")
-    return network.eval()
+    found: nn.Module = averaged.module
+    return found.eval()
 
 
 def _jitter(batch: Tensor) -> Tensor:

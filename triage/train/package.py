@@ -52,7 +52,7 @@ def series(cases: Sequence[Case], logits: Array) -> list[Group]:
 
 
 def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> Calibration:
-    """Platt scaling on people that the network did not learn from; prevalence is balanced, for sites differ in it."""
+    """Platt scaling on people that the network did not learn from."""
     slope, intercept = _platt(np.array([g.logits[0] for g in images]), np.array([g.truth for g in images]))
     shift = intercept
     if stacks:
@@ -62,22 +62,21 @@ def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> C
 
 
 def _platt(logits: NDArray[Any], truths: NDArray[Any], slope: float | None = None) -> tuple[float, float]:
-    weight = np.where(truths == 1, 0.5 / max(1, truths.sum()), 0.5 / max(1, (1 - truths).sum()))
+    y = np.where(truths == 1, (truths.sum() + 1) / (truths.sum() + 2), 1 / ((1 - truths).sum() + 2))  # Platt's own smoothing
     a, b = slope or 1.0, 0.0
-    for _ in range(3000):
-        p = 1 / (1 + np.exp(-(a * logits + b)))
-        wrong = weight * (p - truths)
-        b -= 2.0 * float(wrong.sum())
+    for _ in range(5000):
+        wrong = 1 / (1 + np.exp(-(a * logits + b))) - y
+        b -= 1.0 * float(wrong.mean())
         if slope is None:
-            a = max(0.05, a - 0.5 * float((wrong * logits).sum()))
+            a = max(0.05, a - 0.3 * float((wrong * logits).mean()))
     return float(a), float(b)
 
 
 def operating_point(groups: Sequence[Group], calibration: Calibration) -> float:
-    """The probability with the largest sum of sensitivity and specificity (Youden 1950), kept within 0.3 to 0.8."""
+    """The probability with the largest sum of sensitivity and specificity (Youden 1950), kept within 0.05 to 0.9."""
     p = np.array([calibrated(g.logits, calibration) for g in groups])
     y = np.array([g.truth for g in groups])
-    levels = np.linspace(0.3, 0.8, 51)
+    levels = np.linspace(0.05, 0.9, 86)
     gain = [(p[y == 1] >= t).mean() + (p[y == 0] < t).mean() for t in levels]
     return float(round(levels[int(np.argmax(gain))], 2))
 
@@ -99,7 +98,9 @@ def typical(images: Array) -> tuple[dict[str, torch.Tensor], float]:
     far = np.sqrt((rest**2).mean(1))
     scale = float(np.median(far))
     tensors = {"typical.mean": mean, "typical.basis": basis, "typical.scale": np.array([scale], np.float32)}
-    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in tensors.items()}, float(np.quantile(far / scale, 0.995) * 1.3)
+    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in tensors.items()}, float(
+        np.quantile(far / scale, 0.995) * 1.3
+    )
 
 
 def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:

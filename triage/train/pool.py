@@ -23,6 +23,8 @@ from triage.train.painting import clot_mask, inside_skull, paint_clot, paint_opa
 
 Array = NDArray[np.float32]
 Half = NDArray[np.float16]
+#: What an image shows: nothing, a finding of a patient, a finding that we painted or drew.
+NORMAL, REAL, MADE = 0.0, 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ def plain(cases: Sequence[Case], spec: InputSpec) -> Array:
 
 
 def looks(cases: Sequence[Case], spec: InputSpec, rounds: Iterable[int], seed: int, painted: float) -> tuple[Half, Array]:
-    """`rounds` looks of each case, [n, c, h, w] float16 and truths [n]; a share `painted` of the normal ones gets a finding."""
+    """`rounds` looks of each case, [n, c, h, w] float16, and what each shows [n]: NORMAL, REAL or MADE.
+
+    A share `painted` of the normal ones gets a finding.
+    """
     jobs = [(case, spec, (seed, number, index), painted) for number in rounds for index, case in enumerate(cases)]
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         made = list(workers.map(_look, jobs, chunksize=64))
@@ -86,14 +91,14 @@ def _look(job: tuple[Case, InputSpec, tuple[int, ...], float]) -> tuple[Half, fl
 
 def _paint(rng: np.random.Generator, image: Array, kind: str) -> tuple[Array, float]:
     if kind == "chest_film":
-        return paint_opacity(rng, image), 1.0
+        return paint_opacity(rng, image), MADE
     inside = inside_skull(image)
     if inside is None:
         return image, 0.0
     mask = clot_mask(rng, image, inside)
     if float(mask.sum()) < 40:
         return image, 0.0
-    return paint_clot(rng, image, mask, inside.grey), 1.0
+    return paint_clot(rng, image, mask, inside.grey), MADE
 
 
 def _phantom(job: tuple[InputSpec, tuple[int, ...]]) -> tuple[Half, Array]:
@@ -101,10 +106,10 @@ def _phantom(job: tuple[InputSpec, tuple[int, ...]]) -> tuple[Half, Array]:
     rng = np.random.default_rng(seed)
     if spec.kind == "chest_film":
         frames, truth = reference_series(rng, "chest_film")
-        return prepare(frames, spec).astype(np.float16), np.array([truth], np.float32)
+        return prepare(frames, spec).astype(np.float16), np.array([truth * MADE], np.float32)
     bleed = str(rng.choice(phantoms.BLEEDS)) if rng.random() < 0.6 else None
     volume = phantoms.head_ct(rng, bleed, slices=8)
     hit = phantoms.bleeding_slices(bleed, 8)
     keep = rng.permutation(8)[:4]
     frames = [Frame(volume[index].astype(np.float32), "hu") for index in keep]
-    return prepare(frames, spec).astype(np.float16), hit[keep].astype(np.float32)
+    return prepare(frames, spec).astype(np.float16), hit[keep].astype(np.float32) * np.float32(MADE)

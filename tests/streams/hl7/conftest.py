@@ -95,7 +95,14 @@ def broker() -> Broker:
 @pytest.fixture
 async def door(site: Site, ring: KeyRing, broker: Broker, tmp_path: Path) -> AsyncIterator[MllpDoor]:
     settings = StreamsSettings(
-        kafka="unused", site=EXAMPLE, store=tmp_path, mllp_port=0, mllp_max_bytes=65536, mllp_idle_s=0.5, mllp_message_s=1, mllp_connections=4
+        kafka="unused",
+        site=EXAMPLE,
+        store=tmp_path,
+        mllp_port=0,
+        mllp_max_bytes=65536,
+        mllp_idle_s=0.5,
+        mllp_message_s=1,
+        mllp_connections=4,
     )
     numbers = itertools.count()
     door = MllpDoor(settings, site, ring, broker, now=lambda: NOW, new_id=lambda: f"V{next(numbers)}")

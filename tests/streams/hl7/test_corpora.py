@@ -1,6 +1,6 @@
 """Every real message of the corpora gets the answer that the reviewed table says.
 
-`python -m pytest tests/streams/hl7/test_corpora.py` compares; the table is made anew by the function `table` when a rule changes on purpose.
+The function `table` makes it anew when a rule changes on purpose.
 """
 
 from __future__ import annotations

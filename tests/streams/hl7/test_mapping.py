@@ -28,7 +28,13 @@ def made(raw: bytes, context: Context) -> OrderChanged:
 def test_an_order_in_full(context: Context, ring: KeyRing) -> None:
     event = made(order(), context)
     assert (event.accessions, event.study_uids, event.order, event.status) == (("A1",), ("1.2.3",), "FI1", "scheduled")
-    assert (event.priority, event.location, event.modality, event.body_part, event.subspecialty) == ("stat", "emergency", "CT", "HEAD", "neuro")
+    assert (event.priority, event.location, event.modality, event.body_part, event.subspecialty) == (
+        "stat",
+        "emergency",
+        "CT",
+        "HEAD",
+        "neuro",
+    )
     assert event.version.time == when("20260314101400", "Europe/Paris")
     who = ring.open_identity(event.identity or "")
     assert (who.patient_id, who.issuer, who.name, who.birth_date, who.sex) == ("P1", "HOSP", "Lefèvre^Zoé", "19500102", "F")
@@ -43,7 +49,8 @@ def test_promise_8_no_name_outside_the_seal(context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("control", "status"), [("NW", "scheduled"), ("XO", "scheduled"), ("CA", "cancelled"), ("DC", "cancelled"), ("RP", "replaced"), ("RO", "scheduled")]
+    ("control", "status"),
+    [("NW", "scheduled"), ("XO", "scheduled"), ("CA", "cancelled"), ("DC", "cancelled"), ("RP", "replaced"), ("RO", "scheduled")],
 )
 def test_order_controls(control: str, status: str, context: Context) -> None:
     assert made(order(control), context).status == status
@@ -63,7 +70,9 @@ def test_of_two_priorities_the_more_urgent_wins(context: Context) -> None:
     assert made(order(priority="R", more="TQ1|1||||||||S\r"), context).priority == "stat"
 
 
-@pytest.mark.parametrize(("status", "word"), [("P", "preliminary"), ("F", "final"), ("C", "corrected"), ("X", "cancelled"), ("Prelim", "preliminary")])
+@pytest.mark.parametrize(
+    ("status", "word"), [("P", "preliminary"), ("F", "final"), ("C", "corrected"), ("X", "cancelled"), ("Prelim", "preliminary")]
+)
 def test_reports(status: str, word: str, context: Context) -> None:
     event = only(report(status), context)
     assert isinstance(event, ReportReceived)
@@ -136,7 +145,13 @@ def test_a_clock_that_runs_ahead_is_clamped(context: Context) -> None:
 
 @pytest.mark.parametrize(
     ("text", "iso"),
-    [("2026", "2026-01-01T00:00"), ("202603141015+0100", "2026-03-14T09:15"), ("20260314101500.1234", "2026-03-14T10:15"), ("20261399", None), ("x", None)],
+    [
+        ("2026", "2026-01-01T00:00"),
+        ("202603141015+0100", "2026-03-14T09:15"),
+        ("20260314101500.1234", "2026-03-14T10:15"),
+        ("20261399", None),
+        ("x", None),
+    ],
 )
 def test_time_stamps(text: str, iso: str | None) -> None:
     found = when(text, "UTC")
