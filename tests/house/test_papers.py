@@ -30,7 +30,7 @@ def test_settings_and_metrics_exist(path: Path) -> None:
     text = path.read_text()
     settings = {f"VIGIE_{name.upper()}" for name in WorklistSettings.model_fields | TriageSettings.model_fields}
     assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings
-    metrics = {name for name in re.findall(r"`(vigie_[a-z_]+)", text)}
+    metrics = set(re.findall(r"`(vigie_[a-z_]+)", text))
     assert metrics <= declared().keys()
 
 
