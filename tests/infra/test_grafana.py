@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-import httpx
 import pytest
 import yaml
 
 from infra.grafana import build
-from tests.infra.metric_names import GIVEN, PROMETHEUS, ROOT, declared, named, recorded, selected
+from tests.infra.metric_names import GIVEN, ROOT, declared, named, recorded, selected
+from tests.infra.prometheus_server import panel_queries, prometheus, unanswered
 
 QUERIES = [
     pytest.param(expression, id=f"{panel.title}-{legend}")
@@ -77,10 +73,9 @@ def _exposition() -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prometheus with our rules, scraping four stand-ins for our processes each second."""
-    folder = tmp_path_factory.mktemp("prometheus")
+@pytest.fixture
+def stand_in() -> Iterator[str]:
+    """host:port of a page that shows every metric that we declare."""
 
     def page(environ: object, start_response: object) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain; version=0.0.4")])  # type: ignore[operator]
@@ -89,62 +84,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, page, handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
-    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    jobs = [job["job_name"] for job in config["scrape_configs"] if job["job_name"] != "prometheus"]
-    config |= {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}, "alerting": {},
-        "rule_files": [str(PROMETHEUS / "rules" / "*.yml")],
-        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{server.server_port}"]}]} for job in jobs],
-    }  # fmt: skip
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    program = shutil.which("prometheus")
-    assert program is not None
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        _wait_until_rules_ran(address, folder / "log")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-
-def _wait_until_rules_ran(address: str, log: Path) -> None:
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        try:
-            if _ask(address, "site:vigie_published_events:rate5m") and _ask(address, "site:vigie_door_to_list_seconds:p95_5m"):
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.5)
-    raise AssertionError(log.read_text()[-500:])
-
-
-def _ask(address: str, expression: str) -> list[object]:
-    answer = httpx.get(f"http://{address}/api/v1/query", params={"query": expression}, timeout=10)
-    if answer.status_code == 503:  # it starts
-        return []
-    body = answer.json()
-    assert body["status"] == "success", f"{expression}: {body.get('error')}"
-    return list(body["data"]["result"])
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
 
 
 @pytest.mark.needs("prometheus")
 @pytest.mark.slow
-def test_a_real_prometheus_answers_every_panel(prometheus: str) -> None:
-    asked = [target["expr"] for panel in json.loads(build.TARGET.read_text())["panels"] for target in panel.get("targets", [])]
-    assert len(asked) > 30
-    empty, deadline = asked, time.monotonic() + 30
-    while empty and time.monotonic() < deadline:  # rules and scrapes take their turns
-        empty = [expression for expression in empty if not _ask(prometheus, expression)]
-        time.sleep(0.5 if empty else 0)
-    assert not empty
+def test_a_real_prometheus_answers_every_panel(stand_in: str, tmp_path: Path) -> None:
+    assert len(panel_queries()) > 30
+    with prometheus(tmp_path, dict.fromkeys(("gateway", "triage", "worklist", "web"), stand_in)) as address:
+        assert not unanswered(address, panel_queries(), within_s=40)
