@@ -135,7 +135,7 @@ class Supervisor:
                 [sys.executable, "-m", "infra.cli", child.command],
                 env={**os.environ, **child.environment, "VIGIE_READY_FILE": str(child.ready_file)},
                 stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 — prctl only
+                preexec_fn=die_with_parent,
             )  # fmt: skip
         child.started = time.monotonic()
         child.starts += 1

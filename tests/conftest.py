@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from infra.kafka import Kafka
+from infra.topics import make_topics
 from streams.seal import KeyRing
 
 #: How to get what pip cannot bring.
@@ -32,8 +35,11 @@ def corpora() -> Path:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for mark in item.iter_markers("needs"):
-        for tool in mark.args:
+    wanted = [mark.args for mark in item.iter_markers("needs")]
+    if "real_kafka" in getattr(item, "fixturenames", ()):
+        wanted.append(("java", "mvn"))
+    for tools in wanted:
+        for tool in tools:
             there = corpora().is_dir() if tool == "corpora" else shutil.which(tool) is not None
             if there:
                 continue
@@ -56,3 +62,11 @@ def now() -> datetime:
 @pytest.fixture(scope="session")
 def corpora_dir() -> Path:
     return corpora()
+
+
+@pytest.fixture(scope="session")
+def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """An Apache Kafka with our topics. A test that stops or kills it starts it again before it ends."""
+    with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        make_topics(broker.address)
+        yield broker
