@@ -77,8 +77,8 @@ class Postgres:
             _open_way(self._folder)
             for path in (self._folder, secret):
                 _give(path, self._user)
-        command: list[str | Path] = [self._bin / "initdb", "--auth=scram-sha-256", "--encoding=utf8", "--no-sync", "--locale=C", "-U", "vigie",
-                   f"--pwfile={secret}", "-D", self._folder]  # fmt: skip
+        options = ["--auth=scram-sha-256", "--encoding=utf8", "--no-sync", "--locale=C", "--username=vigie", f"--pwfile={secret}"]
+        command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
         done = subprocess.run(command, capture_output=True, cwd="/", text=True, check=False, **self._as_user())  # noqa: S603
         secret.unlink()
         if done.returncode:
