@@ -56,3 +56,18 @@ def check(site: Annotated[Path | None, typer.Argument(help="the site's folder; d
     if mistakes:
         raise typer.Exit(1)
     typer.echo("the site is sound")
+
+
+@app.command("kafka")
+def kafka(
+    port: Annotated[int, typer.Option(help="of loopback; 0 takes a free one", min=0, max=65535)] = 0,
+    folder: Annotated[Path | None, typer.Option(help="where it keeps its data; default: a temporary one, gone at the end")] = None,
+) -> None:
+    """A real Apache Kafka on loopback until ^C; its address goes to stdout. The first time Maven fetches it."""
+    from infra.embedded import StartError
+    from infra.kafka import serve
+
+    try:
+        serve(port, folder, lambda address: typer.echo(address))
+    except StartError as error:
+        raise _fail(str(error)) from None

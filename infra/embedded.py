@@ -77,8 +77,8 @@ class Postgres:
             _open_way(self._folder)
             for path in (self._folder, secret):
                 _give(path, self._user)
-        command: list[str | Path] = [self._bin / "initdb", "--auth=scram-sha-256", "--encoding=utf8", "--no-sync", "--locale=C", "-U",
-                   "vigie", f"--pwfile={secret}", "-D", self._folder]  # fmt: skip
+        options = ["--auth=scram-sha-256", "--encoding=utf8", "--no-sync", "--locale=C", "--username=vigie", f"--pwfile={secret}"]
+        command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
         done = subprocess.run(command, capture_output=True, cwd="/", text=True, check=False, **self._as_user())  # noqa: S603
         secret.unlink()
         if done.returncode:
@@ -89,7 +89,8 @@ class Postgres:
             "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "max_connections": 60,
             "shared_buffers": "64MB", "log_min_messages": "error", "log_min_error_statement": "panic",
         }  # fmt: skip
-        command: list[str | Path] = [self._bin / "postgres", "-D", self._folder, *(f"--{name}={value}" for name, value in options.items())]
+        command: list[str | Path] = [self._bin / "postgres", "-D", self._folder]
+        command += [f"--{name}={value}" for name, value in options.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", preexec_fn=die_with_parent,

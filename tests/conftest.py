@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from infra.kafka import Kafka
+from streams.admin import make_topics
 from streams.seal import KeyRing
+from streams.settings import StreamsSettings
 
 # Real clients are meant, not their namesakes in the virtual environment (pynetdicom brings a storescu of its own).
 _OWN = Path(sys.prefix) / "bin"
@@ -37,8 +41,11 @@ def corpora() -> Path:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for mark in item.iter_markers("needs"):
-        for tool in mark.args:
+    wanted = [mark.args for mark in item.iter_markers("needs")]
+    if "real_kafka" in getattr(item, "fixturenames", ()):
+        wanted.append(("java", "mvn"))
+    for tools in wanted:
+        for tool in tools:
             there = corpora().is_dir() if tool == "corpora" else shutil.which(tool) is not None
             if there:
                 continue
@@ -68,3 +75,11 @@ def now() -> datetime:
 @pytest.fixture(scope="session")
 def corpora_dir() -> Path:
     return corpora()
+
+
+@pytest.fixture(scope="session")
+def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """An Apache Kafka with our topics. A test that stops or kills it starts it again before it ends."""
+    with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        make_topics(StreamsSettings(kafka=broker.address))
+        yield broker
