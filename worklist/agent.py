@@ -118,6 +118,7 @@ async def run(settings: WorklistSettings) -> None:
     await app.stop()
     await asyncio.to_thread(publisher.close)
     health.stop()
+    await loop.shutdown_default_executor()  # a batch in mid-transaction ends before the pool closes
     engine.dispose()
     if failed:
         raise SystemExit(1)

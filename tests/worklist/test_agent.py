@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from sqlalchemy import Engine, create_engine, text
 
 from infra.embedded import MockKafka, Postgres
@@ -210,18 +210,14 @@ def listed(engine: Engine) -> list[dict[str, Any]]:
 
 
 def read_parked(address: str) -> list[Parked]:
-    consumer = Consumer({"bootstrap.servers": address, "group.id": f"test-{time.monotonic()}", "auto.offset.reset": "earliest"})
-    consumer.subscribe(["parked"])
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "test"})
+    consumer.assign([TopicPartition("parked", 0, OFFSET_BEGINNING)])
     found: list[Parked] = []
     quiet = 0
-    seen = False
-    while quiet < 10 or not seen:
+    while quiet < 8:
         message = consumer.poll(0.1)
-        if message is None or message.error() is not None:
-            quiet += 1
-            continue
-        seen, quiet = True, 0
-        if (value := message.value() or b"") != b"{}":
+        quiet = quiet + 1 if message is None else 0
+        if message is not None and message.error() is None and (value := message.value() or b"") != b"{}":
             event = decode(value)
             assert isinstance(event, Parked)
             found.append(event)
