@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from infra.demo.api import Api
 from infra.demo.case import Day
@@ -127,7 +127,7 @@ def _drain(street: Street, stage: Stage, ended: threading.Event) -> list[dict[st
             rows = api.rows()
             left = unsettled(stage.day.cases, stage.seen, rows)
             parked = _parked(street.kafka)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, KafkaException):  # something is being restarted
             left, parked = -1, 0
         if (left == 0 and parked >= stage.poisoned) or time.monotonic() > deadline:
             api.close()

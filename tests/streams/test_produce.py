@@ -36,7 +36,7 @@ def stored(address: str, topic: str) -> list[tuple[bytes | None, bytes | None]]:
     consumer = Consumer({"bootstrap.servers": address, "group.id": "t"})
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in consumer.list_topics(topic, timeout=5).topics[topic].partitions])
     found, quiet = [], 0
-    while quiet < 5:
+    while quiet < 30:  # 3 s: a busy machine fetches late
         message = consumer.poll(0.1)
         quiet = quiet + 1 if message is None else 0
         if message is not None and message.error() is None:

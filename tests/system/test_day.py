@@ -8,6 +8,9 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
+from infra.kafka import Kafka
 from tests.system.conftest import day, demo
 
 
@@ -44,3 +47,25 @@ def test_promise_1_killing_any_process_loses_nothing(tmp_path: Path) -> None:
     assert killed == ["gateway", "worklist", "triage", "web"]
     assert code == 0, log[-3000:]
     assert "lost 0, doubled 0" in log
+
+
+@pytest.mark.needs("java", "mvn")
+def test_promise_1_on_real_kafka_a_broker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    """The same day on Apache Kafka; the broker is killed in the middle of it, and comes back."""
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    with Kafka(folder) as broker:
+
+        def kill() -> None:
+            time.sleep(25)
+            broker.kill()
+            time.sleep(2)
+            broker.restart()
+
+        thread = threading.Thread(target=kill, daemon=True)
+        thread.start()
+        report = day(tmp_path, "--for", "30", "--speed", "60", "--seed", "4", "--kafka", broker.address)
+        thread.join(60)
+    studies = report["studies"]
+    assert studies["sent"] == studies["on_list"] > 10
+    assert studies["lost"] == studies["doubled"] == 0
