@@ -111,8 +111,7 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, rounds:
     held = [case for case in cases if case.fold == recipe.held_out]
     tuning, of_held = logits(tune), logits(held)
     stacked = recipe.top_k > 1
-    calibration = package.calibrate(package.singles(tune, tuning), package.series(tune, tuning) if stacked else [], recipe.top_k)
-    threshold = package.operating_point(package.singles(tune, tuning), calibration)
+    calibration, threshold = package.calibrate(package.singles(tune, tuning), package.series(tune, tuning) if stacked else [], recipe.top_k)
     results = [package.result(recipe.source, "image", package.singles(held, of_held), calibration, threshold)]
     if stacked:
         results.append(package.result(recipe.source, "series", package.series(held, of_held), calibration, threshold))
@@ -127,7 +126,7 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, rounds:
         {
             "name": name, "version": _VERSION, "title": words["title"], "intended_use": words["intended_use"], "licence": "Apache-2.0",
             "architecture": _ARCHITECTURE, "eligible": words["eligible"], "input": recipe.spec.model_dump(), "findings": [words["finding"]],
-            "operating": {"threshold": threshold, "chosen": "largest sum of sensitivity and specificity on the tuning fold"},
+            "operating": {"threshold": threshold, "chosen": f"a specificity of {package.SPECIFICITY:g} on the tuning fold"},
             "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": 0.5},
             "training": {
                 "data": words["data"], "cases": len(learn), "positives": sum(case.truth for case in learn), "seed": seed,

@@ -25,6 +25,8 @@ from triage.train.pool import Case
 
 Array = NDArray[np.float32]
 _BASIS = 32
+#: Of the tuning fold's normal images, the share that must not be flagged: too many flags and nobody believes them.
+SPECIFICITY = 0.85
 _REFERENCES = (11, 12, 13, 14)
 
 
@@ -51,34 +53,33 @@ def series(cases: Sequence[Case], logits: Array) -> list[Group]:
     return found
 
 
-def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> Calibration:
-    """Platt scaling on people that the network did not learn from."""
+def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> tuple[Calibration, float]:
+    """Platt scaling on people that the network did not learn from, and the threshold: where SPECIFICITY of their images is reached.
+
+    A corpus of chosen patients says nothing of how often whole series bleed. So series get the intercept with which the
+    same threshold has the same specificity for them.
+    """
     slope, intercept = _platt(np.array([g.logits[0] for g in images]), np.array([g.truth for g in images]))
+    limit = _limit([g.logits[0] for g in images if not g.truth])
+    threshold = float(1 / (1 + np.exp(-(slope * limit + intercept))))
     shift = intercept
     if stacks:
-        top = np.array([np.sort(g.logits)[::-1][:top_k].mean() for g in stacks])
-        shift = _platt(top, np.array([g.truth for g in stacks]), slope)[1]
-    return Calibration(slope=slope, intercept=intercept, series_intercept=shift, top_k=top_k)
+        shift += slope * (limit - _limit([np.sort(g.logits)[::-1][:top_k].mean() for g in stacks if not g.truth]))
+    return Calibration(slope=slope, intercept=intercept, series_intercept=shift, top_k=top_k), round(threshold, 4)
 
 
-def _platt(logits: NDArray[Any], truths: NDArray[Any], slope: float | None = None) -> tuple[float, float]:
+def _limit(normals: Sequence[float]) -> float:
+    return float(np.quantile(normals, SPECIFICITY))
+
+
+def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
     y = np.where(truths == 1, (truths.sum() + 1) / (truths.sum() + 2), 1 / ((1 - truths).sum() + 2))  # Platt's own smoothing
-    a, b = slope or 1.0, 0.0
+    a, b = 1.0, 0.0
     for _ in range(5000):
         wrong = 1 / (1 + np.exp(-(a * logits + b))) - y
         b -= 1.0 * float(wrong.mean())
-        if slope is None:
-            a = max(0.05, a - 0.3 * float((wrong * logits).mean()))
+        a = max(0.05, a - 0.3 * float((wrong * logits).mean()))
     return float(a), float(b)
-
-
-def operating_point(groups: Sequence[Group], calibration: Calibration) -> float:
-    """The probability with the largest sum of sensitivity and specificity (Youden 1950), kept within 0.05 to 0.9."""
-    p = np.array([calibrated(g.logits, calibration) for g in groups])
-    y = np.array([g.truth for g in groups])
-    levels = np.linspace(0.05, 0.9, 86)
-    gain = [(p[y == 1] >= t).mean() + (p[y == 0] < t).mean() for t in levels]
-    return float(round(levels[int(np.argmax(gain))], 2))
 
 
 def result(source: str, unit: str, groups: Sequence[Group], calibration: Calibration, threshold: float) -> dict[str, Any]:
