@@ -27,6 +27,7 @@ Array = NDArray[np.float32]
 _BASIS = 32
 #: Of the tuning fold's normal images, the share that must not be flagged: too many flags and nobody believes them.
 SPECIFICITY = 0.85
+SENSITIVITY = 0.95
 _REFERENCES = (11, 12, 13, 14)
 
 
@@ -54,17 +55,19 @@ def series(cases: Sequence[Case], logits: Array) -> list[Group]:
 
 
 def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> tuple[Calibration, float]:
-    """Platt scaling on people that the network did not learn from, and the threshold: where SPECIFICITY of their images is reached.
+    """Platt scaling on people that the network did not learn from, and the threshold: where their images have
+    SPECIFICITY, or more while SENSITIVITY holds.
 
     A corpus of chosen patients says nothing of how often whole series bleed. So series get the intercept with which the
     same threshold has the same specificity for them.
     """
     slope, intercept = _platt(np.array([g.logits[0] for g in images]), np.array([g.truth for g in images]))
-    limit = _limit([g.logits[0] for g in images if not g.truth])
+    usual = _limit([g.logits[0] for g in images if not g.truth])
+    limit = max(usual, float(np.quantile([g.logits[0] for g in images if g.truth], 1 - SENSITIVITY)))
     threshold = float(1 / (1 + np.exp(-(slope * limit + intercept))))
     shift = intercept
     if stacks:
-        shift += slope * (limit - _limit([np.sort(g.logits)[::-1][:top_k].mean() for g in stacks if not g.truth]))
+        shift += slope * (usual - _limit([np.sort(g.logits)[::-1][:top_k].mean() for g in stacks if not g.truth]))
     return Calibration(slope=slope, intercept=intercept, series_intercept=shift, top_k=top_k), round(threshold, 4)
 
 
