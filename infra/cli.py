@@ -7,8 +7,8 @@ import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 import typer.core
 import typer.main
@@ -38,15 +38,15 @@ _HOUSES = ("streams", "triage", "worklist", "infra")
 class Mounted(typer.core.TyperGroup):
     """Imports a command's module when the command is called, so that ``--help`` imports nothing heavy."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         name, text = COMMANDS[cmd_name]
         if not ctx.args and any(word in ("--help", "-h") for word in sys.argv[1:2]):
-            return click.Command(cmd_name, help=text)
+            return typer.core.TyperCommand(cmd_name, help=text)
         module = importlib.import_module(name)
         found = typer.main.get_command(module.app)
         inner = found.commands.get(cmd_name) if isinstance(found, typer.core.TyperGroup) else found

@@ -57,8 +57,13 @@ class Settler:
     park_limit: int = 100  # in a row: more means that we are wrong, not the events
     _parked_in_a_row: int = field(default=0, init=False)
 
-    async def settle(self, work: Callable[[], Awaitable[None]], origin: Origin) -> Fate:
-        """Runs `work` until it is done, parked or hopeless; never raises an Exception."""
+    async def settle(self, work: Callable[[], Awaitable[None]], origin: Origin, *, may_park: bool = True) -> Fate:
+        """Runs `work` until it is done, parked or hopeless; never raises an Exception.
+
+        A batch may not be parked as a whole: with ``may_park=False`` the answer *park* means that the caller tries its
+        events one by one.
+        """
+        park = self._park if may_park else _leave
         attempt = 0
         while True:
             attempt += 1
@@ -74,15 +79,15 @@ class Settler:
                     metrics.settled.labels(self.stage, "retry").inc()
                     await self._pause(attempt)
                     continue
-                return await self._park(origin, error.reason, attempt)
+                return await park(origin, error.reason, attempt)
             except Park as error:
-                return await self._park(origin, error.reason, attempt)
+                return await park(origin, error.reason, attempt)
             except Stop as error:
                 log.error("stopping", stage=self.stage, reason=error.reason.value)
                 return self._count(Fate.STOP)
             except Exception as error:  # noqa: BLE001 — the one: an unknown failure parks its event
                 log.error("unexpected", stage=self.stage, error=type(error).__name__, **_where(error))
-                return await self._park(origin, Reason.UNEXPECTED, attempt)
+                return await park(origin, Reason.UNEXPECTED, attempt)
             self._parked_in_a_row = 0
             return self._count(Fate.ACK)
 
@@ -111,6 +116,10 @@ class Settler:
         metrics.parked.labels(self.stage, reason.value).inc()
         log.warning("parked", stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset, reason=reason.value)
         return self._count(Fate.PARK)
+
+
+async def _leave(_origin: Origin, _reason: Reason, _attempts: int) -> Fate:
+    return Fate.PARK
 
 
 def _where(error: BaseException) -> dict[str, object]:

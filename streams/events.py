@@ -59,6 +59,12 @@ class Identity(BaseModel):
     birth_date: str = Field(default="", description="YYYYMMDD, or empty when the sender does not say")
     sex: str = ""
 
+    def __repr__(self) -> str:
+        # A traceback or a log line that quotes it names nobody.
+        return "Identity(…)"
+
+    __str__ = __repr__
+
 
 class _Event(_Frozen):
     schema_version: Literal[1] = 1

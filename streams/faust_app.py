@@ -24,6 +24,7 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         topic_allow_declare=False,  # `vigie topics` makes them; the mock broker cannot
         topic_disable_leader=True,
         store="memory://",
+        datadir=str(settings.state / "faust"),
         processing_guarantee="at_least_once",
         # After kill -9 nobody reads its partitions before the session ends: 60 s by default (6 s: the least a broker allows).
         broker_session_timeout=6,

@@ -27,4 +27,4 @@ def triage() -> None:
     if not settings.kafka:
         sys.stderr.write("no broker is set: give its address in VIGIE_KAFKA (host:port)\n")
         raise typer.Exit(2)
-    raise typer.Exit(asyncio.run(run(settings, load_residents(settings))))
+    raise typer.Exit(asyncio.run(run(settings, *load_residents(settings))))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import structlog
 
-from triage import metrics
+from triage import metrics, phantoms
 from triage.analyse import Analyst, Resident
 from triage.errors import NotAnalysed
 from triage.frames import Frame
+from triage.packages import Package
 
 log = structlog.get_logger()
 _LEAST_URGENT = 3
@@ -26,6 +28,27 @@ class Reference:
     frames: tuple[Frame, ...]
     expected: float
     tolerance: float
+
+
+def reference_series(rng: np.random.Generator, kind: Literal["head_ct", "chest_film"]) -> tuple[list[Frame], int]:
+    """One phantom as decoded frames, and whether it has the finding (1) or not (0)."""
+    positive = bool(rng.random() < 0.5)
+    if kind == "head_ct":
+        volume = phantoms.head_ct(rng, str(rng.choice(phantoms.BLEEDS)) if positive else None, slices=8)
+        return [Frame(plane.astype(np.float32), "hu") for plane in volume], int(positive)
+    film = phantoms.chest_film(rng, positive, 384)
+    return [Frame(film.astype(np.float32) / np.float32(4095), "display")], int(positive)
+
+
+def references(packages: Sequence[Package]) -> list[Reference]:
+    """What the packages' manifests say of themselves, as series to screen."""
+    return [
+        Reference(
+            package.name, tuple(reference_series(np.random.default_rng(item.seed), package.input.kind)[0]), item.expected, item.tolerance
+        )
+        for package in packages
+        for item in package.manifest.constancy
+    ]
 
 
 class Constancy:

@@ -92,6 +92,14 @@ class Abstention(Strict):
     min_share: Share = Field(description="share of slices that must be judgeable, else the series is not")
 
 
+class Reference(Strict):
+    """A phantom by its seed, and the raw score (mean over its images) that it had when the package was made."""
+
+    seed: int = Field(ge=0)
+    expected: float
+    tolerance: float = Field(gt=0.0)
+
+
 class Training(Strict):
     """What the model learned from."""
 
@@ -139,6 +147,7 @@ class Manifest(Strict):
     abstention: Abstention
     training: Training
     results: tuple[Result, ...] = ()
+    constancy: tuple[Reference, ...] = ()
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
 
     @model_validator(mode="after")
@@ -240,7 +249,7 @@ class Package:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise PackageError(f"{self.name}: weights do not fit {self.manifest.architecture}: {error}") from error
-        return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return network.eval().to(memory_format=torch.channels_last)
 
 
 def _right_body_part(rule: Eligible, series: SeriesFacts) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 
 BLEEDS: Final = ("epidural", "subdural", "intraparenchymal", "intraventricular", "subarachnoid")
@@ -23,7 +23,7 @@ def smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Array:
     ease = part * part * (3.0 - 2.0 * part)
     rows = grid[low] * (1.0 - ease)[:, None] + grid[low + 1] * ease[:, None]
     field = rows[:, low] * (1.0 - ease) + rows[:, low + 1] * ease
-    return field.astype(np.float32)
+    return np.asarray(field, np.float32)
 
 
 def grid(size: int) -> tuple[Array, Array]:
@@ -37,12 +37,14 @@ def ellipse(x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt
     cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
     u = ((x - cx) * cos + (y - cy) * sin) / rx
     v = ((y - cy) * cos - (x - cx) * sin) / ry
-    return np.sqrt(u * u + v * v)
+    distance: Array = np.hypot(u, v)
+    return distance
 
 
 def soft(field: Array, width: float = 0.04) -> Array:
     """Membership 0..1 of the inside (< 1) of a distance field, with a soft edge."""
-    return np.clip((1.0 - field) / width + 0.5, 0.0, 1.0)
+    inside: Array = np.clip((1.0 - field) / width + 0.5, 0.0, 1.0)
+    return inside
 
 
 def bleed_mask(
@@ -225,8 +227,10 @@ def opacity_field(rng: np.random.Generator, x: Array, y: Array, lungs: tuple[Arr
             field = np.maximum(
                 field, soft(ellipse(x, y, float(cx), float(cy), radius, radius) + 0.3 * rough, 0.7)
             )
-        return lung * field
-    return lung * np.clip(0.45 + 0.5 * rough + 0.3 * y, 0.0, 1.0)
+        found: Array = lung * field
+        return found
+    hazy: Array = lung * np.clip(0.45 + 0.5 * rough + 0.3 * y, 0.0, 1.0)
+    return hazy
 
 
 def chest_film(rng: np.random.Generator, opacity: bool, size: int = 256) -> npt.NDArray[np.uint16]:

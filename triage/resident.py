@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streams.errors import Reason
 from streams.events import Finding, SeriesReceived
 from triage.analyse import Resident, Verdict
+from triage.constancy import Reference, references
 from triage.errors import NotAnalysed
 from triage.flagging import judge
 from triage.frames import Frame
@@ -25,10 +26,13 @@ log = structlog.get_logger()
 _MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind of input reads
 
 
-def load_residents(settings: TriageSettings) -> list[Resident]:
-    """Every package of the site that passes its checks, loaded and warm. One that does not is left out, and said so."""
+def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Reference]]:
+    """Every package of the site that passes its checks, loaded and warm, and its constancy references.
+
+    A package that does not pass is left out, and said so.
+    """
     torch.set_num_threads(settings.torch_threads)
-    residents = []
+    residents, packages = [], []
     for folder in find_packages(settings.models):
         try:
             package = load_package(folder)
@@ -40,7 +44,8 @@ def load_residents(settings: TriageSettings) -> list[Resident]:
             continue
         log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode)
         residents.append(resident(package, screener))
-    return residents
+        packages.append(package)
+    return residents, references(packages)
 
 
 def resident(package: Package, screener: Screener) -> Resident:
@@ -77,7 +82,7 @@ def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.flo
     reason = None if judgement.reason is None else Reason(judgement.reason)
     flagged, threshold = judgement.outcome == "flagged", package.manifest.operating.threshold
     findings = tuple(
-        Finding(code=f.code, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
+        Finding(code=f.radlex, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
         for f in package.manifest.findings
     )
     return Verdict(judgement.outcome, reason, findings)

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from streams.consume import Fate, Origin, Settler
-from streams.errors import Park, Reason
+from streams.errors import Park, Reason, Unavailable
 from streams.events import Event, Parked, decode
 from streams.faust_app import make_app
 from streams.health import serve_health, write_ready
@@ -45,11 +45,9 @@ class Stage:
     async def settle(self, batch: Sequence[Origin]) -> Fate:
         """Applies `batch` in one transaction; if that fails for good, event by event, so that only the guilty one is parked."""
         if len(batch) > 1:
-            whole = Settler(
-                self._settler.stage, self._settler.ring, _refuse, self._now, self._settler.sleep, self._settler.random, attempts=5
-            )
-            if await whole.settle(lambda: self._apply(batch), batch[0]) is Fate.ACK:
-                return Fate.ACK
+            fate = await self._settler.settle(lambda: self._apply(batch), batch[0], may_park=False)
+            if fate is not Fate.PARK:
+                return fate
         for origin in batch:
             if await self._settler.settle(lambda origin=origin: self._apply([origin]), origin) is Fate.STOP:  # type: ignore[misc]
                 return Fate.STOP
@@ -64,16 +62,14 @@ class Stage:
             with translated(), self._engine.begin() as connection:
                 policy = policies.active(connection)
                 apply(connection, events, policy=policy, identities=self._identities)
+        except LookupError:
+            # No policy yet: `vigie migrate` or a person will activate one.
+            raise Unavailable(Reason.DATABASE_DOWN, "policy") from None
         except DBAPIError:
             # What is left after `translated` is ours or the event's: the database refuses it, and always will.
             raise Park(Reason.CONSTRAINT) from None
         metrics.batch_seconds.observe(time.monotonic() - started)
         measure(events, self._now())
-
-
-async def _refuse(_topic: str, _key: str, _value: bytes) -> None:
-    """A batch is never parked as a whole: this makes `settle` answer *stop*, and the events are tried one by one."""
-    raise Park(Reason.CONSTRAINT)
 
 
 def _event(origin: Origin) -> Event:
@@ -122,6 +118,8 @@ async def run(settings: WorklistSettings) -> None:
     await app.stop()
     await asyncio.to_thread(publisher.close)
     health.stop()
+    await loop.shutdown_default_executor()  # a batch in mid-transaction ends before the pool closes
+    engine.dispose()
     if failed:
         raise SystemExit(1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -75,3 +76,34 @@ def verify(connection: Connection) -> Verdict:
     rows.close()
     tail = connection.scalar(text("SELECT count(*) FROM audit WHERE place IS NULL")) or 0
     return Verdict(place if broken is None else broken - 1, tail, broken)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One row of a past list: where it stood, and why."""
+
+    study: str
+    item: str
+    lane: int
+    due_at: datetime
+    received_at: datetime
+    state: str
+    ai: str
+    policy: str
+    why: tuple[tuple[str, float, str], ...]
+
+
+_AT = """
+    SELECT study, detail->>'item' AS item, (detail->>'lane')::int AS lane, (detail->>'due_at')::timestamptz AS due_at,
+           (detail->>'received_at')::timestamptz AS received_at, detail->>'state' AS state, detail->>'ai' AS ai,
+           detail->>'policy' AS policy, detail->'why' AS why
+    FROM (SELECT DISTINCT ON (study) study, act, detail FROM audit
+          WHERE act IN ('rank', 'merge_rows', 'finish') AND at <= :moment ORDER BY study, act = 'finish' DESC, id DESC) last
+    WHERE act = 'rank' AND detail->>'state' IN ('expected', 'arriving', 'readable', 'preliminary')
+    ORDER BY 3, 4, 5, (detail->>'item') COLLATE "C" """
+
+
+def list_at(connection: Connection, moment: datetime) -> list[Placed]:
+    """The open list as it stood at `moment`, in reading order, from the audit alone (promise 9)."""
+    rows = connection.execute(text(_AT), {"moment": moment}).all()
+    return [Placed(**(dict(row._mapping) | {"why": tuple(tuple(term) for term in row.why)})) for row in rows]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -73,8 +72,3 @@ async def run(engine: Engine, identities: Identities, every_s: float = 5.0) -> N
         except (VigieError, LookupError) as error:
             log.warning("chores_wait", error=type(error).__name__)
         await asyncio.sleep(every_s)
-
-
-def utc_now() -> datetime:
-    """The default clock."""
-    return datetime.now(UTC)

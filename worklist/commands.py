@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -109,6 +110,15 @@ def verify() -> None:
     typer.echo(json.dumps({"sealed": verdict.sealed, "unsealed": verdict.unsealed, "broken": verdict.broken}))
     if verdict.broken is not None:
         raise _fail(f"the audit chain is broken at row {verdict.broken}: keep a copy of the database and find who changed it")
+
+
+@audit_app.command("list")
+def list_at(at: Annotated[datetime, typer.Option(help="the moment, UTC unless it says otherwise")]) -> None:
+    """The list as it stood at a past moment, in reading order, one JSON object a line."""
+    moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+    with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:
+        for placed in audit.list_at(connection, moment):
+            typer.echo(json.dumps(asdict(placed), default=str))
 
 
 app.add_typer(policy_app, name="policy")

@@ -18,6 +18,9 @@ from streams.errors import Reason, Retry, Unavailable
 #: Deadlock and serialisation failure: the same again will do (PostgreSQL, appendix A).
 _AGAIN = {"40P01", "40001", "55P03"}
 
+#: No such table or column: this release's schema is not there yet, and somebody will bring it.
+_NOT_MIGRATED = {"42P01", "42703"}
+
 
 def make_engine(url: str, *, pool: int = 8) -> Engine:
     """An engine on PostgreSQL by psycopg 3; sessions that die idle in a transaction hold no snapshot for long."""
@@ -71,6 +74,8 @@ def translated() -> Iterator[None]:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state in _AGAIN:
             raise Retry(Reason.DATABASE_DOWN, "conflict") from None
+        if state in _NOT_MIGRATED:
+            raise Unavailable(Reason.DATABASE_DOWN, "schema") from None
         # 53: out of resources, 57: shut down, 08: connection, 25006: read-only after a failover.
         if isinstance(error, OperationalError) or error.connection_invalidated or state[:2] in ("08", "53", "57") or state == "25006":
             raise Unavailable(Reason.DATABASE_DOWN) from None

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from streams.errors import Reason, Retry, Unavailable
@@ -18,14 +17,13 @@ from worklist import audit, metrics, policies, queue
 from worklist.auth import Person
 from worklist.database import translated
 from worklist.models import OPEN
-from worklist.project import Identities, project
+from worklist.project import Identities, hold, project
 from worklist.rows import Changes, Claimed, Flag, LeaseOut, Listing, Row, Why
 
 T = TypeVar("T")
 _TRIES = 5
 _SKIP_S = 1800.0  # `next` passes a skipped study by for so long
 _READ_S = 60.0  # a page that follows the list is audited as read at most so often
-_NO_TABLE = "42P01"
 _CHANGES = 1000
 _OWN = f"SELECT lease_token FROM study WHERE study = :s AND claimed_by = :me AND {OPEN}"  # noqa: S608 (a constant)
 _FLAGGED = f"SELECT count(*) FROM study WHERE {OPEN} AND lane < 3 AND ai = 'flagged'"  # noqa: S608 (a constant)
@@ -86,10 +84,6 @@ class Desk:
                 yield connection
         except PoolTimeout:
             raise Unavailable(Reason.DATABASE_DOWN) from None
-        except ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") == _NO_TABLE:  # not migrated yet: somebody else does that
-                raise Unavailable(Reason.DATABASE_DOWN) from None
-            raise
 
     def _do(self, act: Callable[[Connection], T]) -> T:
         """One act in one transaction; a deadlock or serialisation failure is tried again."""
@@ -206,6 +200,7 @@ class Desk:
 
         def work(connection: Connection) -> None:
             policy = policies.active(connection)
+            hold(connection, queue.names(connection, study))  # facts before rows, as every writer
             nodes = queue.act_on_rank(connection, study, act, who.name, reason)
             project(connection, nodes, policy=policy, identities=self._identities)
 

@@ -23,7 +23,6 @@ acts = Counter("vigie_worklist_acts_total", "What persons did", ["act"])
 unsealed = Gauge("vigie_audit_unsealed", "Audit rows that the chain does not hold yet")
 list_age = Gauge("vigie_worklist_last_change_timestamp_seconds", "When a row last changed")
 applied = Gauge("vigie_worklist_last_commit_timestamp_seconds", "When the agent last committed")
-streams_open = Gauge("vigie_web_streams", "Pages that follow the list live")
 
 for _state in STATES:
     studies.labels(_state)

@@ -33,18 +33,19 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
     return True
 
 
-def rerank(engine: Engine, identities: Identities, *, chunk: int = 200) -> int:
+def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
     """Ranks anew, in chunks, every row that another version ranked; returns how many. Rows show their version meanwhile."""
-    done = 0
+    done, last = 0, ""
     while True:
         with engine.begin() as connection:
             policy = active(connection)
             rows = connection.execute(
-                text("SELECT nodes FROM study WHERE policy_version <> :v AND merged_into IS NULL ORDER BY study LIMIT :n"),
-                {"v": policy.version, "n": chunk},
+                text("""SELECT study, nodes FROM study WHERE policy_version <> :v AND merged_into IS NULL AND study > :last
+                        ORDER BY study LIMIT :n"""),
+                {"v": policy.version, "n": chunk, "last": last},
             ).all()
-            for row in rows:
-                project(connection, row.nodes, policy=policy, identities=identities)
+            if rows:
+                project(connection, sorted({n for row in rows for n in row.nodes}), policy=policy, identities=identities)
+                done, last = done + len(rows), rows[-1].study
         if not rows:
             return done
-        done += len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+#: Ten years. Longer is a slip, and endless has no deadline.
+_LONGEST = 10 * 366 * 24 * 60.0
+
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Term(_Data):
     """What one class, place or finding asks for, in minutes from the start of the clock."""
 
-    target: float = Field(gt=0, description="turnaround that the reader sees counting down")
-    horizon: float = Field(gt=0, description="what ranks")
+    target: float = Field(gt=0, le=_LONGEST, description="turnaround that the reader sees counting down")
+    horizon: float = Field(gt=0, le=_LONGEST, description="what ranks")
 
     @property
     def target_s(self) -> int:
@@ -44,8 +48,8 @@ class Policy(_Data):
     name: str = Field(min_length=1, max_length=64)
     mode: Literal["vigie", "fifo", "strict_classes"] = "vigie"
     ai: bool = True
-    oldest_backlog_days: float = Field(14, gt=0)
-    historic_after_days: float = Field(7, ge=0)
+    oldest_backlog_days: float = Field(14, gt=0, le=3660)
+    historic_after_days: float = Field(7, ge=0, le=36600)
     shadow: tuple[str, ...] = ()
     emergent: Emergent = Emergent()
     classes: dict[str, Term]
@@ -71,7 +75,9 @@ class Policy(_Data):
     @property
     def version(self) -> str:
         """Digest of the whole policy: the same rules have the same version."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        # Sorted: a policy that comes back from the database has its keys in another order and is the same policy.
+        body = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def order_class(self, name: str) -> str:
         """`name` if the policy knows it, else ``unknown``: never routine by default."""

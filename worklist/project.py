@@ -1,12 +1,13 @@
 """The one transaction: a batch of events becomes facts, rows, ranks and audit, or nothing at all (DESIGN §2).
 
-Nodes (accessions, study UIDs, patients) are inserted and locked in key order before facts are read, so that an order
-and an image of one study that meet from two partitions see each other: the second waits, then reads what the first wrote.
+Nodes (accessions, study UIDs, order numbers, patients) are inserted and locked in key order before facts are read, all
+that is reached at once, so that an order and an image of one study that meet from two partitions see each other: the
+second waits, then reads what the first wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +15,13 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from streams.errors import Park, Reason
-from streams.events import Event, Identity, OrderChanged, decode
+from streams.events import Event, Identity, OrderChanged, PatientChanged, PatientMerged, decode
 from streams.seal import KeyRing
 from streams.studykey import digest
 from worklist import audit, metrics
-from worklist.facts import Item, Known, derive, fact_key, newer, nodes, terminality
+from worklist.facts import Known, fact_key, newer, nodes, terminality
+from worklist.items import Item, derive
+from worklist.merging import merge_rows
 from worklist.policy import Policy
 from worklist.rank import Rank, rank
 
@@ -37,7 +40,7 @@ _UPSERT = text("""
              > (fact.version_time, fact.terminality, fact.version_sequence, fact.version_digest COLLATE "C"))"""))  # fmt: skip
 
 
-_PEOPLE = """SELECT key, first_received, body FROM fact
+_PEOPLE = """SELECT key, first_received, nodes, body FROM fact
              WHERE nodes && CAST(:n AS text[]) AND type IN ('PatientChanged','PatientMerged')"""
 
 
@@ -66,49 +69,70 @@ def apply(connection: Connection, events: Sequence[Event], *, policy: Policy, id
     """Applies `events` in the caller's transaction; returns how many rows changed. Idempotent, and free of order.
 
     Raises:
-        Park: `bad_seal` when an identity cannot be opened (before anything is written).
+        Park: before anything is written: `bad_seal` when an identity cannot be opened, `no_study_key` when an event names
+            neither study nor patient.
     """
     for event in events:
         if event.identity:
             identities[event.identity]
+        if all(n.startswith("p:") for n in nodes(event)) and not isinstance(event, PatientChanged | PatientMerged):
+            raise Park(Reason.NO_STUDY_KEY)
     facts = _newest(events)
-    touched = sorted({n for known in facts.values() for n in nodes(known.event)})
-    if not touched:
-        raise Park(Reason.NO_STUDY_KEY)
-    _lock(connection, touched)
-    _write_facts(connection, facts)
-    return project(connection, touched, policy=policy, identities=identities)
+    touched = sorted({n for known in facts.values() for n in known.nodes})
+    people = {n for k in facts.values() if isinstance(k.event, PatientChanged | PatientMerged) for n in k.nodes}
+    known = hold(connection, touched, people, lambda: _write_facts(connection, facts))
+    return _derive(connection, known, policy=policy, identities=identities)
 
 
 def project(connection: Connection, touched: Sequence[str], *, policy: Policy, identities: Identities) -> int:
-    """Derives and writes anew all rows that `touched` nodes reach."""
-    known = _closure(connection, touched)
+    """Derives and writes anew all rows that `touched` nodes reach; locks as `apply` does, so that no stale fact is ranked."""
+    return _derive(connection, hold(connection, touched), policy=policy, identities=identities)
+
+
+def hold(
+    connection: Connection, touched: Sequence[str], people: Collection[str] = (), write: Callable[[], None] = lambda: None
+) -> dict[str, Known]:
+    """Locks all that `touched` reaches, at once and in key order, calls `write`, and returns the facts: nobody else can rank them now."""
+    _, reached = _closure(connection, touched, people)
+    held = reached | set(touched)
+    while True:
+        with connection.begin_nested() as step:
+            _lock(connection, held)
+            write()
+            known, reached = _closure(connection, touched, people)
+            if reached <= held:
+                return known
+            step.rollback()  # somebody linked more while we waited: let go and lock that too, in order
+        held |= reached
+
+
+def _derive(connection: Connection, known: Mapping[str, Known], *, policy: Policy, identities: Identities) -> int:
     items = derive(known, identities, policy)
-    rows = _rows(connection, items, touched)
-    return sum(_write_group(connection, group, rows, policy) for group in [items])
+    rows = _rows(connection, {n for k in known.values() for n in k.nodes if not n.startswith("p:")})
+    return _write_group(connection, items, rows, policy)
 
 
 def _newest(events: Sequence[Event]) -> dict[str, Known]:
     facts: dict[str, Known] = {}
     for event in events:
-        key = fact_key(event)
-        old = facts.get(key)
-        first = min(event.received_at, old.first_received) if old else event.received_at
-        facts[key] = Known(event if old is None or newer(event, old.event) else old.event, first)
+        key, new = fact_key(event), Known(event, event.received_at, frozenset(nodes(event)))
+        if (old := facts.get(key)) is not None:
+            newest = event if newer(event, old.event) else old.event
+            new = Known(newest, min(event.received_at, old.first_received), new.nodes | old.nodes)
+        facts[key] = new
     return facts
 
 
-def _lock(connection: Connection, keys: Sequence[str]) -> None:
-    connection.execute(text("INSERT INTO node (key) SELECT unnest(CAST(:keys AS text[])) ON CONFLICT DO NOTHING"), {"keys": sorted(keys)})
-    connection.execute(
-        text('SELECT key FROM node WHERE key = ANY(:keys) ORDER BY key COLLATE "C" FOR UPDATE'), {"keys": sorted(keys)}
-    ).all()
+def _lock(connection: Connection, keys: Collection[str]) -> None:
+    values = {"keys": sorted(keys)}
+    connection.execute(text("INSERT INTO node (key) SELECT unnest(CAST(:keys AS text[])) ON CONFLICT DO NOTHING"), values)
+    connection.execute(text('SELECT key FROM node WHERE key = ANY(:keys) ORDER BY key COLLATE "C" FOR UPDATE'), values).all()
 
 
 def _write_facts(connection: Connection, facts: Mapping[str, Known]) -> None:
     values = [
         {
-            "key": key, "type": known.event.type, "nodes": nodes(known.event), "time": known.event.version.time,
+            "key": key, "type": known.event.type, "nodes": sorted(known.nodes), "time": known.event.version.time,
             "terminality": terminality(known.event), "sequence": known.event.version.sequence,
             "digest": known.event.version.digest, "received": known.first_received, "body": known.event.model_dump_json(),
         }
@@ -117,41 +141,38 @@ def _write_facts(connection: Connection, facts: Mapping[str, Known]) -> None:
     connection.execute(_UPSERT, values)
 
 
-def _closure(connection: Connection, touched: Sequence[str]) -> dict[str, Known]:
-    """All facts that the touched nodes reach. Patients lead to their own facts and merges, and, if touched, to their studies."""
-    known: dict[str, Known] = {}
-    followed: set[str] = set()
-    frontier = set(touched)
+def _closure(connection: Connection, touched: Sequence[str], people: Collection[str]) -> tuple[dict[str, Known], set[str]]:
+    """All facts that the touched nodes reach, and the nodes reached (what has to be locked).
+
+    What was said of `people` (a merge, an address) reaches all their studies, under every number that was merged; a
+    patient whom a study merely names brings what is known of the patient, not every other study.
+    """
+    known = _about(connection, people)
+    persons = set(people) | {n for k in known.values() for n in k.nodes}
+    seen: set[str] = set()
+    frontier = {n for n in touched if not n.startswith("p:")} | persons
     while frontier:
-        _lock(connection, sorted(frontier - set(touched)))
-        followed |= frontier
-        found = connection.execute(
-            text("SELECT key, first_received, body FROM fact WHERE nodes && CAST(:n AS text[])"), {"n": sorted(frontier)}
-        )
-        reached: set[str] = set()
-        for key, first, body in found.all():
-            event = decode_fact(body)
-            known[key] = Known(event, first)
-            reached |= set(nodes(event))
-        # A patient that was only reached brings demographics and merges, not every other study of theirs.
-        people = sorted(n for n in reached - followed if n.startswith("p:"))
-        known |= _people(connection, people)
-        frontier = {n for n in reached - followed if not n.startswith("p:")}
+        seen |= frontier
+        known |= _facts(connection, "SELECT key, first_received, nodes, body FROM fact WHERE nodes && CAST(:n AS text[])", frontier)
+        frontier = {n for k in known.values() for n in k.nodes if not n.startswith("p:")} - seen
+    known |= _about(connection, {n for k in known.values() for n in k.nodes if n.startswith("p:")} - persons)
+    return known, seen
+
+
+def _about(connection: Connection, people: Collection[str]) -> dict[str, Known]:
+    """What is known of `people`, and of all who were merged with them."""
+    known: dict[str, Known] = {}
+    frontier, seen = set(people), set(people)
+    while frontier:
+        known |= _facts(connection, _PEOPLE, frontier)
+        frontier = {n for k in known.values() for n in k.nodes} - seen
+        seen |= frontier
     return known
 
 
-def _people(connection: Connection, people: Sequence[str]) -> dict[str, Known]:
-    known: dict[str, Known] = {}
-    frontier, followed = set(people), set(people)
-    while frontier:
-        rows = connection.execute(
-            text(_PEOPLE),
-            {"n": sorted(frontier)},
-        ).all()
-        known |= {key: Known(decode_fact(body), first) for key, first, body in rows}
-        frontier = {n for k in known.values() for n in nodes(k.event)} - followed
-        followed |= frontier
-    return known
+def _facts(connection: Connection, sql: str, names: set[str]) -> dict[str, Known]:
+    rows = connection.execute(text(sql), {"n": sorted(names)}).all()
+    return {r.key: Known(decode_fact(r.body), r.first_received, frozenset(r.nodes)) for r in rows}
 
 
 def decode_fact(body: dict[str, Any]) -> Event:
@@ -161,56 +182,65 @@ def decode_fact(body: dict[str, Any]) -> Event:
     return event
 
 
-def _rows(connection: Connection, items: Sequence[Item], touched: Sequence[str]) -> list[Row[Any]]:
-    reached = sorted({n for item in items for n in item.nodes} | {n for n in touched if not n.startswith("p:")})
-    return list(
-        connection.execute(text("SELECT * FROM study WHERE nodes && CAST(:n AS text[]) ORDER BY study FOR UPDATE"), {"n": reached}).all()
-    )
+def _rows(connection: Connection, names: set[str]) -> list[Row[Any]]:
+    sql = "SELECT * FROM study WHERE nodes && CAST(:n AS text[]) ORDER BY study FOR UPDATE"
+    return list(connection.execute(text(sql), {"n": sorted(names)}).all())
 
 
 def _write_group(connection: Connection, items: Sequence[Item], rows: Sequence[Row[Any]], policy: Policy) -> int:
-    """Gives each item its row: the one it had, else the oldest that shares a node, else a new one. The rest are merged into these."""
-    free = {row.study: row for row in rows}
-    owner: dict[str, Row[Any] | None] = {}
-    for item in items:
-        owner[item.key] = next((r for r in free.values() if r.item == item.key and r.merged_into is None), None)
-        if (row := owner[item.key]) is not None:
-            del free[row.study]
-    for item in items:
-        if owner[item.key] is None:
-            shared = [r for r in free.values() if r.merged_into is None and set(r.nodes) & set(item.nodes)]
-            row = min(shared, key=lambda r: (r.received_at, r.study), default=None)
-            owner[item.key] = row
-            if row is not None:
-                del free[row.study]
+    """Gives each item its row; rows that are no item any more are merged into the row under which their study is read."""
+    owner = _owners(items, rows)
+    names = {key: row.study for key, row in owner.items()}
+    names |= _new_names(connection, [i for i in items if i.key not in owner])
+    owned = set(names.values())
+    into: dict[str, str] = {}
+    for row in rows:
+        if row.study not in owned:
+            shared = [i for i in items if set(i.nodes) & set(row.nodes)]
+            if shared:
+                into[row.study] = max(shared, key=lambda i: (*_kinship(i, row), i.key)).key
     changed = 0
-    names: dict[str, str] = {}
     for item in items:
-        row = owner[item.key]
-        names[item.key] = row.study if row is not None else digest(item.key.encode(), str(item.study_uid).encode())
-        changed += _write(connection, names[item.key], item, row, policy)
-    for row in free.values():
-        changed += _merge(connection, row, items, names)
+        heirs = [r for r in rows if into.get(r.study) == item.key and r.merged_into is None]
+        changed += _write(connection, names[item.key], item, owner.get(item.key), heirs, policy)
+    for row in rows:
+        if row.study in into and row.merged_into != names[into[row.study]]:
+            merge_rows(connection, row.study, names[into[row.study]])
+            changed += 1
     return changed
 
 
-def _merge(connection: Connection, row: Row[Any], items: Sequence[Item], names: Mapping[str, str]) -> int:
-    """`row` is no item any more: its study is read under another row. An earlier claim stands."""
-    into = next((names[i.key] for i in items if set(i.nodes) & set(row.nodes)), None)
-    if into is None or row.merged_into == into:
-        return 0
-    connection.execute(
-        text("UPDATE study SET merged_into = :into, changed = txid_current(), changed_at = clock_timestamp() WHERE study = :study"),
-        {"into": into, "study": row.study},
-    )
-    connection.execute(
-        text("""UPDATE study SET claimed_by = o.claimed_by, lease_token = o.lease_token, lease_expires_at = o.lease_expires_at,
-                    opened_by = COALESCE(study.opened_by, o.opened_by), pinned = study.pinned OR o.pinned
-                FROM study o WHERE study.study = :into AND o.study = :study AND o.claimed_by IS NOT NULL AND study.claimed_by IS NULL"""),
-        {"into": into, "study": row.study},
-    )
-    audit.append(connection, "merge_rows", row.study, detail={"into": into})
-    return 1
+def _kinship(item: Item, row: Row[Any]) -> tuple[bool, int]:
+    """How well `row` fits `item`: the same patient, then the most names in common."""
+    return (row.patient == item.patient, len(set(row.nodes) & set(item.nodes)))
+
+
+def _owners(items: Sequence[Item], rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+    """Which item keeps which row: the one it had, else the best relative, else one that was merged and is an item again."""
+    live = {r.study: r for r in rows if r.merged_into is None}
+    owner: dict[str, Row[Any]] = {}
+    for row in sorted(live.values(), key=lambda r: (r.received_at, r.study)):
+        if row.item in {i.key for i in items} and row.item not in owner:
+            owner[row.item] = live.pop(row.study)
+    pairs = [(i, r) for i in items for r in live.values() if i.key not in owner and set(i.nodes) & set(r.nodes)]
+    pairs.sort(key=lambda p: (*(-k for k in _kinship(*p)), p[1].received_at, p[1].study, p[0].key))
+    for item, row in pairs:
+        if item.key not in owner and row.study in live:
+            owner[item.key] = live.pop(row.study)
+    for row in rows:
+        if row.merged_into is not None and row.item not in owner and row.item in {i.key for i in items}:
+            owner[row.item] = row
+    return owner
+
+
+def _new_names(connection: Connection, items: Sequence[Item]) -> dict[str, str]:
+    """Public names of new rows: a digest of the natural key, another one where a row of that name went to another item."""
+    wished = {i.key: [digest(i.key.encode(), i.study_uid.encode(), *([bytes([n])] if n else [])) for n in range(16)] for i in items}
+    if not wished:
+        return {}
+    sql = text("SELECT study FROM study WHERE study = ANY(:names)")
+    taken = set(connection.scalars(sql, {"names": [n for names in wished.values() for n in names]}))
+    return {key: next(n for n in names if n not in taken) for key, names in wished.items()}
 
 
 def _columns(item: Item, place: Rank, policy: Policy) -> dict[str, Any]:
@@ -232,15 +262,18 @@ def _columns(item: Item, place: Rank, policy: Policy) -> dict[str, Any]:
 _JSON = {"flags", "why", "facts"}
 
 
-def _write(connection: Connection, study: str, item: Item, row: Row[Any] | None, policy: Policy) -> int:
-    pinned, promoted, cleared = (row.pinned, row.promoted, row.cleared) if row is not None else (False, False, [])
+def _write(connection: Connection, study: str, item: Item, row: Row[Any] | None, heirs: Sequence[Row[Any]], policy: Policy) -> int:
+    """Writes `item` to its row. What persons did to the rows that merge into it (`heirs`) goes on to hold."""
+    acts = [*heirs, *([row] if row is not None else [])]
+    pinned, promoted = any(r.pinned for r in acts), any(r.promoted for r in acts)
+    cleared = row.cleared if row is not None else []
     place = rank(item.rank_facts(pinned=pinned, promoted=promoted, cleared=[(c[0], c[1]) for c in cleared]), policy)
-    columns = _columns(item, place, policy)
+    columns = _columns(item, place, policy) | {"pinned": pinned, "promoted": promoted}
     if promoted and item.state == "historic":
         columns["state"] = "readable"
     if cleared and item.ai == "flagged" and all([p, c] in cleared for p, c, _ in item.flags):
         columns["ai"] = "not_flagged"
-    if row is not None and all(_same(getattr(row, name), value) for name, value in columns.items()):
+    if row is not None and row.merged_into is None and all(_same(getattr(row, name), value) for name, value in columns.items()):
         return 0
     names = list(columns)
     holders = [f"CAST(:{n} AS jsonb)" if n in _JSON else f":{n}" for n in names]

@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy import Row as SqlRow
 
+from streams.errors import Reason, Retry
 from worklist import audit
 from worklist.models import OPEN
 from worklist.rank import UNREADABLE
@@ -23,6 +24,16 @@ _FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient
     subspecialty, site, location, order_class, state, marks, ai, ai_reason, flags, looked_for, cleared, lane, due_at, target_at,
     received_at, clock, scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by, opened_by, changed,
     CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by, CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
+
+#: A row is found under every name it ever had: a reader's lease may be on a row that was merged since.
+_WAY = """WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE study = :s
+          UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)"""
+_HERE = "(SELECT way.study FROM way WHERE way.merged_into IS NULL)"
+
+#: The other rows of a row's accessions; the nodes are there for their index.
+_SAME_ACCESSION = "nodes && CAST(:n AS text[]) AND accessions && CAST(:a AS text[]) AND study <> :s"
+_LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (SELECT 1 FROM study o WHERE o.nodes && s.nodes AND o.accessions && s.accessions
+              AND o.study <> s.study AND o.merged_into IS NULL AND o.finished_at IS NULL))"""
 
 
 class QueueError(Exception):
@@ -120,9 +131,7 @@ def as_dict(row: SqlRow[Any]) -> dict[str, Any]:
 def detail(connection: Connection, study: str) -> dict[str, Any]:
     """One row by its name, wherever it was merged to. Raises QueueError `not_found`."""
     row = connection.execute(
-        text(f"""WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE study = :s
-                 UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)
-                 SELECT {_FIELDS} FROM study WHERE study = (SELECT study FROM way WHERE merged_into IS NULL)"""),
+        text(f"{_WAY} SELECT {_FIELDS} FROM study WHERE study = {_HERE}"),
         {"s": study},
     ).first()
     if row is None:
@@ -143,14 +152,24 @@ def ahead(connection: Connection, study: str) -> int:
 
 
 def next_study(connection: Connection, reader: str, lease_s: float, skip: tuple[str, ...] = ()) -> Claim | None:
-    """Claims the first study that can be read and nobody has; None when there is none. Two readers never get the same one."""
-    found = connection.execute(
-        text(f"""SELECT study FROM study WHERE {OPEN} AND state = 'readable' AND lane < {UNREADABLE} AND NOT {_LIVE}
-                 AND NOT (study = ANY(CAST(:skip AS text[])))
-                 ORDER BY lane, due_at, received_at, item LIMIT 1 FOR UPDATE SKIP LOCKED"""),
-        {"skip": list(skip)},
-    ).first()
-    return _lease(connection, found.study, reader, lease_s, "next") if found else None
+    """Claims the first study that can be read and nobody has; None when there is none. Two readers never get the same one.
+
+    Raises:
+        Retry: somebody is claiming a study of the same accession right now.
+    """
+    passed = list(skip)
+    while True:
+        found = connection.execute(
+            text(f"""SELECT study, accessions, {_LINKED} AS linked FROM study s WHERE {OPEN} AND state = 'readable'
+                     AND lane < {UNREADABLE} AND NOT {_LIVE} AND NOT (study = ANY(CAST(:skip AS text[])))
+                     ORDER BY lane, due_at, received_at, item LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""),
+            {"skip": passed},
+        ).first()
+        if found is None:
+            return None
+        if not found.linked or not _elsewhere(connection, found, reader):
+            return _lease(connection, found, reader, lease_s, "next")
+        passed.append(found.study)
 
 
 def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Claim:
@@ -162,12 +181,39 @@ def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Cl
         raise QueueError("not_readable")
     if row.live and row.claimed_by != reader:
         raise QueueError("claimed")
-    return _lease(connection, row.study, reader, lease_s, "claim")
+    if row.linked and _elsewhere(connection, row, reader):
+        raise QueueError("claimed")
+    return _lease(connection, row, reader, lease_s, "claim")
+
+
+def _elsewhere(connection: Connection, row: SqlRow[Any], reader: str) -> bool:
+    """Whether another reader has a study of the same accession (PET and CT are read together). Nobody can claim one meanwhile."""
+    for accession in sorted(row.accessions):
+        if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:a, 7))"), {"a": accession}):
+            raise Retry(Reason.OVERLOADED, "claim")
+    return bool(
+        connection.scalar(
+            text(f"SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND {_LIVE} AND claimed_by <> :r)"),
+            _accession(row) | {"r": reader},
+        )
+    )
+
+
+def _accession(row: SqlRow[Any]) -> dict[str, Any]:
+    return {"s": row.study, "a": row.accessions, "n": [f"a:{a}" for a in row.accessions]}
+
+
+def names(connection: Connection, study: str) -> list[str]:
+    """The nodes of one row, for who locks before ranking anew. Raises QueueError `not_found`."""
+    found = connection.scalar(text(f"{_WAY} SELECT nodes FROM study WHERE study = {_HERE}"), {"s": study})
+    if found is None:
+        raise QueueError("not_found")
+    return list(found)
 
 
 def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     row = connection.execute(
-        text(f"SELECT *, {_LIVE} AS live FROM study WHERE study = :s AND merged_into IS NULL FOR UPDATE"),
+        text(f"{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked FROM study s WHERE study = {_HERE} FOR UPDATE OF s"),
         {"s": study},
     ).first()
     if row is None:
@@ -175,25 +221,25 @@ def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     return row
 
 
-def _lease(connection: Connection, study: str, reader: str, lease_s: float, act: str) -> Claim:
-    """Leases a locked row, and with it the other studies of its accessions (PET and CT are read together)."""
+def _lease(connection: Connection, row: SqlRow[Any], reader: str, lease_s: float, act: str) -> Claim:
+    """Leases a locked row, and with it the other studies of its accessions."""
     token = secrets.token_urlsafe(18)
-    row = connection.execute(
+    leased = connection.execute(
         text("""UPDATE study s SET claimed_by = :r, lease_token = :t, lease_expires_at = clock_timestamp() + make_interval(secs => :l),
                     opened_by = :r, changed = txid_current(), changed_at = clock_timestamp()
                 FROM (SELECT study, opened_by FROM study WHERE study = :s) old
-                WHERE s.study = old.study RETURNING s.lease_expires_at, s.accessions, old.opened_by"""),
-        {"r": reader, "t": token, "l": lease_s, "s": study},
+                WHERE s.study = old.study RETURNING s.lease_expires_at, old.opened_by"""),
+        {"r": reader, "t": token, "l": lease_s, "s": row.study},
     ).one()
-    if row.accessions:
+    if row.linked:
         connection.execute(
             text(f"""UPDATE study SET claimed_by = :r, lease_token = :t, lease_expires_at = :e, opened_by = :r, changed = txid_current()
-                     WHERE study IN (SELECT study FROM study WHERE accessions && CAST(:a AS text[]) AND study <> :s AND {OPEN}
-                     AND state = 'readable' AND NOT {_LIVE} ORDER BY study FOR UPDATE SKIP LOCKED)"""),
-            {"r": reader, "t": token, "e": row.lease_expires_at, "a": row.accessions, "s": study},
+                     WHERE study IN (SELECT study FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND state = 'readable'
+                     ORDER BY study FOR UPDATE)"""),
+            _accession(row) | {"r": reader, "t": token, "e": leased.lease_expires_at},
         )
-    audit.append(connection, act, study, actor=reader)
-    return Claim(study, token, row.lease_expires_at, row.opened_by if row.opened_by != reader else None)
+    audit.append(connection, act, row.study, actor=reader)
+    return Claim(row.study, token, leased.lease_expires_at, leased.opened_by if leased.opened_by != reader else None)
 
 
 def _holder(connection: Connection, study: str, token: str) -> SqlRow[Any]:
@@ -229,7 +275,7 @@ def release(connection: Connection, study: str, token: str, actor: str) -> None:
 
 
 def finish(connection: Connection, study: str, token: str, actor: str) -> None:
-    """The study was read: it leaves the list. A lease that ran out still finishes while nobody else claimed it."""
+    """The study was read: it leaves the list. A lease that ran out finishes too, until it was given back or claimed."""
     _holder(connection, study, token)
     done = connection.execute(
         text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),

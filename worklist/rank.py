@@ -78,6 +78,22 @@ def rank(study: StudyFacts, policy: Policy) -> Rank:
     return Rank(lane, due, study.received_at, study.study, target, why)
 
 
+def overtaken_until(place: Rank, policy: Policy) -> datetime:
+    """The bound of promise 4: whatever starts its clock later than this is read after `place`, flagged or not.
+
+    Within a lane; a late raise only ever uses a clock that has been running, so it cannot pass the bound either.
+    """
+    if policy.mode == "fifo":
+        return place.due_at - _FIFO
+    terms = [*policy.classes.values()]
+    if policy.mode == "vigie":
+        terms += policy.locations.values()
+        if policy.ai:
+            terms += policy.findings.values()
+            terms += [policy.abstention] if policy.abstention is not None else []
+    return place.due_at - min(t.wait for t in terms)
+
+
 def _lane(study: StudyFacts, policy: Policy) -> int:
     if study.pinned:
         return PINNED

@@ -157,6 +157,8 @@ def _lifespan(engine: Engine, identities: Identities) -> Callable[[FastAPI], Abs
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
+        # A cancelled part may have left its thread in mid-query: its connection must come home before the pool closes.
+        await asyncio.get_running_loop().shutdown_default_executor()
         engine.dispose()
 
     return lifespan

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, Case
 from triage import phantoms
@@ -45,7 +45,7 @@ def broken(case: Case, now: datetime) -> list[Dataset]:
     """A file whose header is sound and whose codestream is not: it must be stored, listed and *not analysed*."""
     dataset = instances(case, now)[0]
     if dataset.file_meta.TransferSyntaxUID in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
-        dataset.file_meta.TransferSyntaxUID = JPEG_2000
+        dataset.file_meta.TransferSyntaxUID = UID(JPEG_2000)
     dataset.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(range(200))])
     dataset["PixelData"].is_undefined_length = True
     dataset["PixelData"].VR = "OB"

@@ -111,7 +111,7 @@ def waits(stage: Stage, reads: Sequence[Read], rows: Rows, history: Mapping[str,
                 study=case.accession, at=simulated(known.first_images), positive=case.urgent,
                 order_class=_ORDER_CLASS[case.priority] if case.ordered else "unknown", location=_LOCATION[case.location],
                 flagged_at=simulated(min(flagged)) if flagged else None, flags=flags,
-            )  # fmt: skip
+            )
         )
     taken = [max(0.0, (read.taken - stage.started) * stage.speed) for read in reads]
     return mean_waits(arrivals, taken, policy)

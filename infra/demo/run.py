@@ -82,7 +82,12 @@ def _play(options: Options, street: Street, day: Day, ended: threading.Event) ->
     stage = Stage(day, options.speed, street.mllp, street.dicom, AE_TITLE, street.kafka)
     say(f"a day of {len(day.cases)} studies and {len(day.steps)} acts, {options.seconds:g} s of it, {options.speed:g} times as fast")
     readers = Readers(street.http, street.token, _READERS if options.headless else 0, _read_seconds(day, options.speed))
-    watch = threading.Thread(target=lambda: (ended.wait(), stage.stop()), daemon=True)
+
+    def stop_early() -> None:
+        ended.wait()
+        stage.stop()
+
+    watch = threading.Thread(target=stop_early, daemon=True)
     watch.start()
     readers.start()
     stage.play(lambda done, count: _progress(done, count))

@@ -1,4 +1,4 @@
-"""The demo's own site: a copy of the example, with the shipped models live and a token for the lead."""
+"""The demo's own site: a copy of the example, with the shipped models live and every sender allowed to close a study."""
 
 from __future__ import annotations
 
@@ -22,4 +22,6 @@ def make_site(folder: Path, *, historic: bool) -> Path:
     if policy.shadow or (not historic and policy.historic_after_days):
         raise ValueError("the example site's policy.toml has lost a line that the demo sets")
     file.write_text(text)
+    senders = folder / "senders.toml"
+    senders.write_text(senders.read_text().replace("closes = false", "closes = true").replace("Europe/Paris", "UTC"))
     return folder

@@ -14,7 +14,7 @@ from typing import Any
 from infra.demo.site import make_site
 from infra.embedded import MockKafka, Postgres, free_port
 from infra.supervisor import Supervisor
-from infra.topics import make_topics
+from streams.admin import make_topics
 from streams.health import write_whole
 from streams.seal import KeyRing, new_ring, write_ring
 from streams.settings import StreamsSettings
@@ -60,7 +60,7 @@ class Street:
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         if self._kafka:
             self.kafka = self._kafka
-            make_topics(self.kafka)
+            make_topics(self.settings())
         else:
             broker = MockKafka()
             self._stack.callback(broker.stop)

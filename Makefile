@@ -1,0 +1,43 @@
+# Each target does all that it needs on a new machine, from pip alone (kafka needs Java and Maven).
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKS := infra/requirements
+COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+PINS := $(LOCKS)/.pins
+
+.PHONY: help setup demo test check bench kafka lock
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/installed ## the virtual environment, from the lock, hashes checked
+
+.venv/installed: $(LOCKS)/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Vigie needs Python 3.11 or newer: make PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/dev.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup ## a department's day, embedded, in one command
+	$(BIN)/vigie demo
+
+check: setup ## style, types, the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## everything that CI runs
+	$(BIN)/pytest
+
+bench: setup ## ours beside the bare libraries, as ratios
+	$(BIN)/vigie bench
+
+kafka: setup ## a real Apache Kafka on loopback; prints its address
+	$(BIN)/vigie kafka
+
+lock: setup ## renew the locks: versions and hashes, never an address
+	$(COMPILE) --upgrade --extra triage --extra dev -o $(LOCKS)/dev.lock
+	sed -E '/--hash/d; s/ *\\$$//' $(LOCKS)/dev.lock > $(PINS)
+	$(COMPILE) --extra triage -c $(PINS) -o $(LOCKS)/triage.lock
+	$(COMPILE) -c $(PINS) -o $(LOCKS)/base.lock
+	rm $(PINS)

@@ -1,0 +1,46 @@
+"""A department's day from the doors to the list: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from tests.system.conftest import day, demo
+
+
+def test_promise_1_a_day_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    report = day(tmp_path, "--for", "20", "--speed", "60", "--seed", "1")
+    studies = report["studies"]
+    assert studies["sent"] == studies["on_list"] > 10
+    assert studies["lost"] == studies["doubled"] == 0
+    assert studies["screened"] > 0
+    assert studies["parked"] >= 2  # the poison message, and the bytes that were no HL7
+    for kind in ("order", "preliminary", "final", "cancel", "merge", "booking"):
+        assert report["answered"][f"{kind}:AA"] == report["sent"][kind]
+    assert report["answered"]["images:0000"] == report["sent"]["images"]
+    assert report["answered"]["bad_message:AR"] == report["sent"]["bad_message"]
+    assert set(report["mean_wait_s"]) == {"rank", "ai_off", "fifo"}
+
+
+def test_promise_1_killing_any_process_loses_nothing(tmp_path: Path) -> None:
+    """Each kind of process is killed once in the middle of the traffic. (The embedded broker is killed on real Kafka only.)"""
+    killed: list[str] = []
+
+    with demo(tmp_path, "--headless", "--for", "40", "--speed", "60", "--seed", "2", "--report", str(tmp_path / "r.json")) as running:
+
+        def kill() -> None:
+            for role in ("gateway", "worklist", "triage", "web"):
+                time.sleep(5)
+                os.kill(running.ready["pids"][role][0], signal.SIGKILL)
+                killed.append(role)
+
+        thread = threading.Thread(target=kill, daemon=True)
+        thread.start()
+        code = running.process.wait(300)
+    log = (tmp_path / "demo.log").read_text()
+    assert killed == ["gateway", "worklist", "triage", "web"]
+    assert code == 0, log[-3000:]
+    assert "lost 0, doubled 0" in log

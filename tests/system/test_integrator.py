@@ -1,0 +1,99 @@
+"""An integrator's afternoon: senders that are not ours, on a running `vigie demo --empty`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.streams.dicom.conftest import file_of, image
+from tests.streams.hl7.conftest import order, report
+from tests.system.conftest import Demo
+
+
+def send_hl7(running: Demo, message: bytes, folder: Path) -> str:
+    """By python-hl7's own sender; the answer's MSA."""
+    host, port = running.ready["mllp"].split(":")
+    file = folder / "message.hl7"
+    file.write_bytes(b"\x0b" + message + b"\x1c\r")
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "mllp_send"), "-f", str(file), "-p", port, host], capture_output=True, timeout=30, check=True
+    )
+    return re.findall(rb"MSA\|([A-Z]{2})", done.stdout)[0].decode()
+
+
+def send_dicom(running: Demo, files: list[bytes], folder: Path) -> None:
+    """By dcmtk's storescu, in one association."""
+    target = folder / "send"
+    target.mkdir()
+    for number, content in enumerate(files):
+        (target / f"{number}.dcm").write_bytes(content)
+    host, port = running.ready["dicom"]["address"].split(":")
+    subprocess.run(["storescu", "-aec", "VIGIE", "+sd", "-R", host, port, str(target)], capture_output=True, timeout=60, check=True)
+
+
+def of(number: str, **more: object) -> Dataset:
+    return image(study=f"1.2.{number}", series=f"1.2.{number}.1", AccessionNumber=f"X{number}", PatientID=f"PX{number}", **more)
+
+
+def order_of(number: str, control: str = "NW") -> bytes:
+    return (
+        order(control, accession=f"X{number}", id=f"M{number}{control}", name="Doe^Jane")
+        .replace(b"P1^", f"PX{number}^".encode())
+        .replace(b"1.2.3^", f"1.2.{number}^".encode())
+        .replace(b"FI1", f"F{number}".encode())
+        .replace(b"19500102", b"")
+    )
+
+
+@pytest.mark.needs("storescu")
+def test_an_order_and_its_images_are_one_row(empty_demo: Demo, tmp_path: Path) -> None:
+    assert send_hl7(empty_demo, order_of("41"), tmp_path) == "AA"
+    (row,) = empty_demo.until(lambda rows: len(rows) == 1, accession="X41")
+    assert (row["state"], row["lane"], row["ai"]) == ("expected", 3, "pending")
+    send_dicom(empty_demo, [file_of(of("41"))], tmp_path)
+    (row,) = empty_demo.until(lambda rows: [row["state"] for row in rows] == ["readable"], accession="X41")
+    assert (row["study_uid"], row["patient_name"], row["lane"]) == ("1.2.41", "Doe^Jane", 1)
+    assert [item["study"] for item in empty_demo.rows(study_uid="1.2.41")] == [row["study"]]
+    empty_demo.until(lambda rows: rows[0]["ai"] == "not_analysed", accession="X41")
+
+
+@pytest.mark.needs("storescu")
+def test_images_first_then_the_order_then_the_report(empty_demo: Demo, tmp_path: Path) -> None:
+    send_dicom(empty_demo, [file_of(of("42"))], tmp_path)
+    empty_demo.until(lambda rows: len(rows) == 1, accession="X42")
+    assert send_hl7(empty_demo, order_of("42"), tmp_path) == "AA"
+    (row,) = empty_demo.until(lambda rows: [row["lane"] for row in rows] == [1], accession="X42")
+    final = report().replace(b"A1", b"X42").replace(b"P1^", b"PX42^")
+    assert send_hl7(empty_demo, final, tmp_path) == "AA"
+    empty_demo.until(lambda rows: rows == [], accession="X42")
+    (row,) = empty_demo.until(lambda rows: len(rows) == 1, accession="X42", state="all")
+    assert row["state"] == "final"
+
+
+def test_tests_and_nonsense_make_no_row(empty_demo: Demo, tmp_path: Path) -> None:
+    assert send_hl7(empty_demo, order_of("43").replace(b"|P|2.5.1", b"|T|2.5.1"), tmp_path) == "AA"
+    assert send_hl7(empty_demo, order_of("43").replace(b"ORM^O01", b"SIU^S12"), tmp_path) == "AR"
+    assert send_hl7(empty_demo, order_of("44"), tmp_path) == "AA"
+    empty_demo.until(lambda rows: len(rows) == 1, accession="X44")
+    assert empty_demo.rows(accession="X43", state="all") == []
+
+
+def test_every_process_has_its_metrics(empty_demo: Demo) -> None:
+    texts = [httpx.get(address, timeout=10).text for address in empty_demo.ready["metrics"]]
+    assert len(texts) == 4
+    for text in texts:
+        assert "vigie_" in text
+        assert "Doe" not in text
+
+
+def test_the_database_is_one_that_psql_can_read(empty_demo: Demo) -> None:
+    with psycopg.connect(empty_demo.ready["database"]) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM study").fetchone() or (0,)
+    assert count >= 0

@@ -1,0 +1,243 @@
+"""The list's agent: what it does to a batch, and the whole shell on the mock broker with a database that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from sqlalchemy import Engine, create_engine, text
+
+from infra.embedded import MockKafka, Postgres
+from streams.consume import Fate, Origin, Settler
+from streams.errors import Reason, Unavailable
+from streams.events import Event, Parked, decode, encode
+from streams.seal import KeyRing, write_ring
+from tests.worklist.conftest import T0, Make
+from worklist import policies, queue
+from worklist.agent import Stage, run
+from worklist.database import make_engine, migrate
+from worklist.policy import Policy
+from worklist.project import Identities
+from worklist.settings import WorklistSettings
+
+
+class Parking:
+    """Where parked events go; `down` refuses them."""
+
+    def __init__(self) -> None:
+        self.events: list[Parked] = []
+        self.down = False
+
+    async def publish(self, _topic: str, _key: str, value: bytes) -> None:
+        if self.down:
+            raise Unavailable(Reason.BROKER_DOWN)
+        event = decode(value)
+        assert isinstance(event, Parked)
+        self.events.append(event)
+
+
+@pytest.fixture
+def parking() -> Parking:
+    return Parking()
+
+
+async def no_pause(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def make_stage(engine: Engine, ring: KeyRing, parking: Parking, sleep: Any = no_pause, **more: Any) -> Stage:
+    def clock() -> datetime:
+        return T0
+
+    return Stage(engine, Settler("worklist", ring, parking.publish, clock, sleep, lambda: 0.0, **more), Identities(ring), clock)
+
+
+def origins(*values: Event | bytes) -> list[Origin]:
+    return [Origin("orders", 0, n, b"k", v if isinstance(v, bytes) else encode(v)) for n, v in enumerate(values)]
+
+
+def accessions(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return sorted(i["accession"] for i in queue.listing(connection, state="all", limit=1000).items)
+
+
+@pytest.mark.parametrize("poison", [b"", b"\xff", b"[]", b"{}", b'{"type": "OrderChanged"}', b"[" * 5000, b'{"schema_version": 2}'])
+async def test_a_poison_event_is_parked_alone_and_the_others_of_its_batch_arrive(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking, poison: bytes
+) -> None:
+    batch = origins(make.order("A1"), poison, make.order("A2", patient="P2"))
+    assert await make_stage(engine, ring, parking).settle(batch) is Fate.ACK
+    assert accessions(engine) == ["A1", "A2"]
+    (parked,) = parking.events
+    assert parked.reason is (Reason.NEWER_SCHEMA if b"schema" in poison else Reason.BAD_EVENT)
+    assert (parked.offset, ring.open(parked.original)) == (1, poison)
+
+
+async def test_events_that_can_never_be_rows_are_parked_with_their_reason(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    sealed = make.order("A1").model_copy(update={"identity": "k1.AAAA"})
+    nameless = make.order(accessions=(), order="")
+    # PostgreSQL keeps no NUL: the database refuses it, today and always.
+    refused = make.order("A3").model_copy(update={"description": "CT\x00head"})
+    assert await make_stage(engine, ring, parking).settle(origins(sealed, nameless, refused, make.order("A4"))) is Fate.ACK
+    assert accessions(engine) == ["A4"]
+    assert [e.reason for e in parking.events] == [Reason.BAD_SEAL, Reason.NO_STUDY_KEY, Reason.CONSTRAINT]
+
+
+async def test_when_parking_fails_the_stage_stops_and_acknowledges_nothing(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    parking.down = True
+    assert await make_stage(engine, ring, parking).settle(origins(b"poison", make.order("A1"))) is Fate.STOP
+
+
+async def test_too_many_parked_in_a_row_stop_the_stage(engine: Engine, ring: KeyRing, parking: Parking) -> None:
+    stage = make_stage(engine, ring, parking, park_limit=3)
+    assert await stage.settle(origins(b"1", b"2", b"3", b"4", b"5")) is Fate.STOP
+    assert len(parking.events) == 3
+
+
+async def test_no_active_policy_is_waited_for_and_parks_nothing(
+    engine: Engine, make: Make, policy: Policy, ring: KeyRing, parking: Parking
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE policy_version"))
+    waits: list[float] = []
+
+    async def activate_meanwhile(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            with engine.begin() as connection:
+                policies.activate(connection, policy, actor="lead", now=T0)
+
+    stage = make_stage(engine, ring, parking, activate_meanwhile)
+    assert await stage.settle(origins(make.order("A1"), make.order("A2", patient="P2"))) is Fate.ACK
+    assert accessions(engine) == ["A1", "A2"]
+    assert parking.events == []
+    assert len(waits) == 3
+
+
+async def test_a_batch_read_twice_is_the_same_list(engine: Engine, make: Make, ring: KeyRing, parking: Parking) -> None:
+    stage = make_stage(engine, ring, parking)
+    batch = origins(make.order(), make.series(accessions=("A1",)), make.finding())
+    assert [await stage.settle(batch) for _ in range(3)] == [Fate.ACK] * 3
+    assert accessions(engine) == ["A1"]
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("own")) as server:
+        yield server
+
+
+@pytest.fixture
+def kafka() -> Iterator[MockKafka]:
+    broker = MockKafka()
+    yield broker
+    broker.stop()
+
+
+async def until(found: Callable[[], bool], timeout_s: float = 30) -> float:
+    started = time.monotonic()
+    while not await asyncio.to_thread(found):
+        assert time.monotonic() - started < timeout_s, "waited for nothing"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away_loses_nothing(
+    postgres: Postgres, kafka: MockKafka, tmp_path: Path, make: Make, ring: KeyRing, policy: Policy
+) -> None:
+    write_ring(ring, tmp_path / "keys.json")
+    settings = WorklistSettings(
+        keys=tmp_path / "keys.json", kafka=kafka.address, kafka_mock=True, database=postgres.url, ready_file=tmp_path / "ready",
+        metrics_port=0, batch=5,
+    )  # fmt: skip
+    migrate(postgres.url)
+    own = make_engine(postgres.url)
+    with own.begin() as connection:
+        policies.activate(connection, policy, actor="test", now=T0)
+    producer = Producer({"bootstrap.servers": kafka.address})
+
+    def send(topic: str, *values: Event | bytes) -> None:
+        for value in values:
+            producer.produce(topic, value if isinstance(value, bytes) else encode(value), b"k", partition=0)
+        producer.flush(10)
+
+    send("parked", b"{}")
+    send("orders", make.order("A1"), b"\xff poison", make.order("A2", patient="P2"))
+    send("series", make.series(accessions=("A1",)))
+    send("findings", make.finding())
+    running = asyncio.create_task(run(settings))
+    await until(lambda: len(accessions(own)) == 2)
+    await until(lambda: any(i["ai"] == "flagged" for i in listed(own)))
+
+    first = next(i for i in listed(own) if i["accession"] == "A1")
+    assert (first["study_uid"], first["lane"]) == ("1.2.1", 2)
+    parked = await asyncio.to_thread(read_parked, kafka.address)
+    assert [(e.reason, e.offset, ring.open(e.original)) for e in parked] == [(Reason.BAD_EVENT, 1, b"\xff poison")]
+
+    send("orders", b"more poison", make.order("A3", patient="P3"))
+    assert await until(lambda: "A3" in accessions(own)) < 5  # the next one is on time
+
+    own.dispose()
+    postgres.stop()
+    send("orders", make.order("A4", patient="P4"), make.order("A5", patient="P5"))
+    await asyncio.sleep(1.0)
+    assert not running.done()
+    postgres._start()
+    await until(lambda: {"A4", "A5"} <= set(accessions(own)))
+    assert [e.reason for e in await asyncio.to_thread(read_parked, kafka.address)] == [Reason.BAD_EVENT] * 2
+
+    assert (tmp_path / "ready").exists()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    own.dispose()
+
+
+def listed(engine: Engine) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return queue.listing(connection, limit=100).items
+
+
+def read_parked(address: str) -> list[Parked]:
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "test"})
+    consumer.assign([TopicPartition("parked", 0, OFFSET_BEGINNING)])
+    found: list[Parked] = []
+    quiet = 0
+    while quiet < 8:
+        message = consumer.poll(0.1)
+        quiet = quiet + 1 if message is None else 0
+        if message is not None and message.error() is None and (value := message.value() or b"") != b"{}":
+            event = decode(value)
+            assert isinstance(event, Parked)
+            found.append(event)
+    consumer.close()
+    return found
+
+
+async def test_a_database_that_is_away_is_waited_for_as_long_as_it_takes(make: Make, ring: KeyRing, parking: Parking) -> None:
+    nobody = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    waits = 0
+
+    class EnoughError(BaseException):
+        pass
+
+    async def count(_seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 40:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        await make_stage(nobody, ring, parking, count).settle(origins(make.order("A1")))
+    assert parking.events == []

@@ -1,0 +1,61 @@
+"""Raw scores of a series become flagged, not flagged, or an abstention: calibration, operating point, distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triage.packages import Calibration, Package, Typical
+
+Array = NDArray[np.float32]
+THUMBNAIL = 16  # pixels a side
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a package says of one series. `probability` is calibrated, 0 to 1, and is there in every outcome."""
+
+    outcome: Literal["flagged", "not_flagged", "not_analysed"]
+    reason: Literal["out_of_distribution"] | None
+    probability: float
+
+
+def judge(package: Package, logits: Array, images: Array) -> Judgement:
+    """The judgement of one series.
+
+    Args:
+        logits: finite raw scores [n], one of each slice or film.
+        images: what the network read, [n, c, h, w].
+    """
+    manifest = package.manifest
+    near = distances(package.typical, images) <= manifest.abstention.max_distance
+    probability = calibrated(logits, manifest.calibration)
+    if float(near.mean()) < manifest.abstention.min_share:
+        return Judgement("not_analysed", "out_of_distribution", probability)
+    return Judgement("flagged" if probability >= manifest.operating.threshold else "not_flagged", None, probability)
+
+
+def calibrated(logits: Array, calibration: Calibration) -> float:
+    """Probability of a series: Platt scaling (Platt 1999) of the mean of its highest slices; one image has an intercept of its own."""
+    highest = np.sort(logits)[::-1][: calibration.top_k]
+    intercept = calibration.intercept if len(logits) == 1 else calibration.series_intercept
+    return float(1.0 / (1.0 + np.exp(-(calibration.slope * float(highest.mean()) + intercept))))
+
+
+def thumbnails(images: Array) -> Array:
+    """Images [n, c, h, w] as small grey pictures [n, p] of zero mean: what `Typical` is made of."""
+    n, channels, height, width = images.shape
+    rows = np.add.reduceat(images, np.arange(THUMBNAIL) * height // THUMBNAIL, axis=2)
+    cells = np.add.reduceat(rows, np.arange(THUMBNAIL) * width // THUMBNAIL, axis=3)
+    flat = (cells / (height * width / THUMBNAIL**2)).reshape(n, channels * THUMBNAIL**2)
+    return np.asarray(flat - flat.mean(1, keepdims=True), np.float32)
+
+
+def distances(typical: Typical, images: Array) -> Array:
+    """How far each image [n] lies from the training images: 1 is a usual distance."""
+    rest = thumbnails(images) - typical.mean
+    rest = rest - (rest @ typical.basis.T) @ typical.basis
+    return np.asarray(np.sqrt((rest**2).mean(1)) / typical.scale, np.float32)

@@ -1,0 +1,110 @@
+"""``vigie models`` and ``vigie evaluate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+models_app = typer.Typer(no_args_is_help=True, help="The model packages of this site.")
+app.add_typer(models_app, name="models")
+
+
+def _fail(text: str) -> typer.Exit:
+    sys.stderr.write(text + "\n")
+    return typer.Exit(1)
+
+
+def _folder(name: str) -> Path:
+    """A package by name, or by the path of its folder."""
+    from triage.settings import TriageSettings
+
+    return Path(name) if Path(name).is_dir() else TriageSettings().models / name
+
+
+@models_app.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False) -> None:
+    """Each package with version, intended use and whether it passes its checks."""
+    from triage.packages import PackageError, find_packages, load_package
+    from triage.settings import TriageSettings
+
+    found = []
+    for folder in find_packages(TriageSettings().models):
+        try:
+            manifest = load_package(folder).manifest
+        except PackageError as error:
+            found.append({"name": folder.name, "ok": False, "why": str(error)})
+            continue
+        found.append({
+            "name": manifest.name, "version": manifest.version, "title": manifest.title, "ok": True,
+            "findings": [finding.label for finding in manifest.findings], "threshold": manifest.operating.threshold,
+            "results": [result.model_dump(exclude_none=True) for result in manifest.results],
+        })  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for item in found:
+        typer.echo(f"{item['name']} {item['version']}  {item['title']}" if item["ok"] else f"{item['name']}  refused: {item['why']}")
+
+
+@models_app.command("check")
+def check(packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None) -> None:
+    """Load each package in full: manifest, hashes, weights, architecture."""
+    from triage.packages import PackageError, find_packages, load_package
+    from triage.settings import TriageSettings
+
+    bad = 0
+    for folder in [_folder(name) for name in packages] if packages else find_packages(TriageSettings().models):
+        try:
+            load_package(folder).load_network()
+            typer.echo(f"{folder.name}: good")
+        except PackageError as error:
+            bad += 1
+            sys.stderr.write(f"{error}\n")
+    if bad:
+        raise typer.Exit(1)
+
+
+@models_app.command("card")
+def show_card(package: Annotated[str, typer.Argument(help="name or folder")]) -> None:
+    """The model card, as Markdown."""
+    from triage.card import card
+    from triage.packages import PackageError, load_package
+
+    try:
+        typer.echo(card(load_package(_folder(package))))
+    except PackageError as error:
+        raise _fail(str(error)) from None
+
+
+@app.command("evaluate")
+def evaluate(
+    package: Annotated[str, typer.Argument(help="name or folder")],
+    labels: Annotated[Path, typer.Option(help="CSV: file, truth (0 or 1), perhaps patient_id", exists=True, dir_okay=False)],
+    images: Annotated[Path, typer.Option(help="folder of the files: DICOM, PNG or JPEG", exists=True, file_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+    plot: Annotated[Path | None, typer.Option(help="write reliability and ROC to this file (PNG, SVG or PDF)")] = None,
+) -> None:
+    """Measure a package on labelled images of your own: the card's figures, with intervals."""
+    from triage import card
+    from triage.evaluate import EvaluateError, read_labels
+    from triage.evaluate import evaluate as run
+    from triage.packages import PackageError, load_package
+
+    try:
+        result = run(load_package(_folder(package)), read_labels(labels, images))
+        if plot:
+            card.plot(result.truth, result.probability, plot, result.package)
+    except (EvaluateError, PackageError, OSError, ValueError) as error:
+        raise _fail(str(error)) from None
+    if result.outside:
+        sys.stderr.write(f"note: {result.outside}\n")
+    if as_json:
+        typer.echo(json.dumps(result.document()))
+        return
+    for name, value in result.document().items():
+        typer.echo(f"{name:22} {value}")

@@ -1,0 +1,148 @@
+"""Turns a trained network into a package: calibration, operating point, typical images, references, measured results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import nn
+
+from triage.constancy import reference_series
+from triage.figures import Figures, measure
+from triage.flagging import calibrated, thumbnails
+from triage.packages import MANIFEST, WEIGHTS, Calibration, InputSpec
+from triage.prepare import prepare
+from triage.train.fit import scores
+from triage.train.pool import Case
+
+Array = NDArray[np.float32]
+_BASIS = 32
+_REFERENCES = (11, 12, 13, 14)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are judged as one: one image, or a patient's slices. `logits` [k]."""
+
+    logits: Array
+    truth: int
+    patient: str
+
+
+def singles(cases: Sequence[Case], logits: Array) -> list[Group]:
+    """Each image for itself."""
+    return [Group(logits[i : i + 1], case.truth, case.patient) for i, case in enumerate(cases)]
+
+
+def series(cases: Sequence[Case], logits: Array) -> list[Group]:
+    """Each patient's slices as one series; it has the finding when one slice has it."""
+    found = []
+    for patient in sorted({case.patient for case in cases}):
+        mine = [i for i, case in enumerate(cases) if case.patient == patient]
+        found.append(Group(logits[mine], max(cases[i].truth for i in mine), patient))
+    return found
+
+
+def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> Calibration:
+    """Platt scaling on people that the network did not learn from."""
+    slope, intercept = _platt(np.array([g.logits[0] for g in images]), np.array([g.truth for g in images]))
+    shift = intercept
+    if stacks:
+        top = np.array([np.sort(g.logits)[::-1][:top_k].mean() for g in stacks])
+        shift = _platt(top, np.array([g.truth for g in stacks]), slope)[1]
+    return Calibration(slope=slope, intercept=intercept, series_intercept=shift, top_k=top_k)
+
+
+def _platt(logits: NDArray[Any], truths: NDArray[Any], slope: float | None = None) -> tuple[float, float]:
+    y = np.where(truths == 1, (truths.sum() + 1) / (truths.sum() + 2), 1 / ((1 - truths).sum() + 2))  # Platt's own smoothing
+    a, b = slope or 1.0, 0.0
+    for _ in range(5000):
+        wrong = 1 / (1 + np.exp(-(a * logits + b))) - y
+        b -= 1.0 * float(wrong.mean())
+        if slope is None:
+            a = max(0.05, a - 0.3 * float((wrong * logits).mean()))
+    return float(a), float(b)
+
+
+def operating_point(groups: Sequence[Group], calibration: Calibration) -> float:
+    """The probability with the largest sum of sensitivity and specificity (Youden 1950), kept within 0.05 to 0.9."""
+    p = np.array([calibrated(g.logits, calibration) for g in groups])
+    y = np.array([g.truth for g in groups])
+    levels = np.linspace(0.05, 0.9, 86)
+    gain = [(p[y == 1] >= t).mean() + (p[y == 0] < t).mean() for t in levels]
+    return float(round(levels[int(np.argmax(gain))], 2))
+
+
+def result(source: str, unit: str, groups: Sequence[Group], calibration: Calibration, threshold: float) -> dict[str, Any]:
+    """One row of the card's table."""
+    p = [calibrated(g.logits, calibration) for g in groups]
+    figures: Figures = measure([g.truth for g in groups], p, [g.patient for g in groups], threshold)
+    return {"source": source, "unit": unit, "abstained": 0, **{k: v for k, v in asdict(figures).items() if v is not None}}
+
+
+def typical(images: Array) -> tuple[dict[str, torch.Tensor], float]:
+    """Mean, basis and scale of the training images' thumbnails, and the distance that 99.5 of 100 stay within, with room."""
+    small = thumbnails(images)
+    mean = small.mean(0)
+    basis = np.linalg.svd(small - mean, full_matrices=False)[2][:_BASIS].astype(np.float32)
+    rest = small - mean
+    rest = rest - (rest @ basis.T) @ basis
+    far = np.sqrt((rest**2).mean(1))
+    scale = float(np.median(far))
+    tensors = {"typical.mean": mean, "typical.basis": basis, "typical.scale": np.array([scale], np.float32)}
+    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in tensors.items()}, float(
+        np.quantile(far / scale, 0.995) * 1.3
+    )
+
+
+def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
+    """Reference phantoms and their raw scores. The tolerance holds for other processors and bf16, not for other weights."""
+    found = []
+    for seed in _REFERENCES:
+        frames, _ = reference_series(np.random.default_rng(seed), spec.kind)
+        found.append({"seed": seed, "expected": round(float(scores(network, prepare(frames, spec)).mean()), 4), "tolerance": 0.25})
+    return found
+
+
+def write(folder: Path, manifest: Mapping[str, Any], network: nn.Module, more: Mapping[str, torch.Tensor]) -> None:
+    """Writes ``model.toml`` and the weights; `manifest` lacks only ``files``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()} | dict(more)
+    content = save(tensors)
+    (folder / WEIGHTS).write_bytes(content)
+    full = {**manifest, "files": {WEIGHTS: hashlib.sha256(content).hexdigest()}}
+    (folder / MANIFEST).write_text(_toml(full))
+
+
+def _toml(document: Mapping[str, Any]) -> str:
+    plain = [f"{key} = {_value(value)}" for key, value in document.items() if not _is_table(value)]
+    lines = [*plain]
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", *(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)]
+        elif _is_table(value):
+            for item in value:
+                lines += ["", f"[[{key}]]", *(f"{k} = {_value(v)}" for k, v in item.items() if v is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").isalnum() else json.dumps(name)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    return json.dumps(value if not isinstance(value, float) else round(value, 6), ensure_ascii=False)
