@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import openjpeg
 import torch
 from numpy.typing import NDArray
+from openjpeg.utils import decode as decode_j2k
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
@@ -54,7 +54,7 @@ def screening(*, quick: bool) -> Iterator[list[Pair]]:
     Raises LookupError when there is no package.
     """
     settings = TriageSettings()
-    residents = load_residents(settings)
+    residents, _ = load_residents(settings)
     if not residents:
         raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
     folders = {package.name: folder for folder in find_packages(settings.models) if (package := load_package(folder))}
@@ -190,7 +190,7 @@ def _jailed(jail: Jail, files: Sequence[Path]) -> float:
 def _codec(streams: Sequence[bytes]) -> float:
     started = time.perf_counter()
     for stream in streams:
-        openjpeg.decode(stream)
+        decode_j2k(stream)
     return len(streams) / (time.perf_counter() - started)
 
 
