@@ -59,11 +59,12 @@ def screening(*, quick: bool) -> Iterator[list[Pair]]:
         raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
     folders = {package.name: folder for folder in find_packages(settings.models) if (package := load_package(folder))}
     with ThreadPoolExecutor(settings.decoders) as threads:
-        yield [_screen(one, folders[one.name], settings, threads, 4 if quick else 64) for one in residents]
+        yield [_screen(one, folders[one.name], settings, threads, quick) for one in residents]
 
 
-def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads: ThreadPoolExecutor, series: int) -> Pair:
-    studies = _frames(resident.axial, 2 if series < 10 else 4)
+def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads: ThreadPoolExecutor, quick: bool) -> Pair:
+    series = 4 if quick else 16 if resident.axial else 64
+    studies = _frames(resident.axial, 2)
     images = np.concatenate([resident.prepare(study) for study in studies])
     sizes: list[int] = []
 
