@@ -71,3 +71,37 @@ def kafka(
         serve(port, folder, lambda address: typer.echo(address))
     except StartError as error:
         raise _fail(str(error)) from None
+
+
+@app.command("bench")
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="which; default: all", metavar="[NAME]...")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="file for the results; - is stdout")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="small and few: whether it runs, not how fast")] = False,
+) -> None:
+    """Measures stages beside the bare libraries, by turns in the same minute."""
+    import orjson
+
+    from infra.bench import catalogue
+
+    wanted = list(dict.fromkeys(names or catalogue.NAMES))
+    if unknown := [name for name in wanted if name not in catalogue.NAMES]:
+        raise _fail(f"no such bench: {', '.join(unknown)} (there are {', '.join(catalogue.NAMES)})", 2)
+    results, failed = [], []
+    for name in wanted:
+        try:
+            measured = catalogue.run(name, quick=quick)
+        except (LookupError, OSError, RuntimeError, ImportError) as error:
+            failed.append(f"{name}: {error}")
+            continue
+        results += [result.as_dict() for result in measured]
+        if json != Path("-"):
+            for one in measured:
+                typer.echo(f"{one.name:10} {one.ratio:7.3g} × the reference  ({one.ours:g} beside {one.reference:g} {one.unit}) {one.what}")
+    text = orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    if json == Path("-"):
+        typer.echo(text, nl=False)
+    elif json:
+        json.write_text(text)
+    if failed:
+        raise _fail("; ".join(failed))

@@ -1,0 +1,148 @@
+"""The same little hospital for every bench: studies of an order, a series and a finding, and a database to put them in."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, event, text
+
+from infra.embedded import Postgres
+from streams.consume import Origin
+from streams.events import Finding, FindingsMade, Identity, OrderChanged, SeriesReceived, Version, encode
+from streams.seal import KeyRing
+from streams.studykey import digest, patient_pseudonym
+from streams.topics import FINDINGS, ORDERS, SERIES
+from worklist import policies
+from worklist.database import make_engine, migrate
+from worklist.policy import load
+
+T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
+_SITE = Path(__file__).parents[1] / "site"
+_PRIORITIES = ("routine", "routine", "urgent", "stat")
+_IMAGES = 30
+
+
+def events(studies: int, ring: KeyRing, tag: str) -> list[Origin]:
+    """The events of `studies` studies as Kafka brings them: orders, then series, then findings, a hundred studies at a time."""
+    found: list[Origin] = []
+    for start in range(0, studies, 100):
+        block = [_study(number, ring, tag) for number in range(start, min(studies, start + 100))]
+        found += [one[kind] for kind in range(3) for one in block]
+    return found
+
+
+def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin]:
+    patient, accession = f"{tag}P{number}", f"{tag}A{number}"
+    uid = f"1.2.826.0.{int(digest(tag.encode())[:8], 16)}.{number}"
+    when = T0 + timedelta(seconds=number)
+    key = digest(accession.encode())
+    identity = ring.seal_identity(Identity(patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101"))
+    person: dict[str, Any] = {"patient": patient_pseudonym(ring.pseudonym, "H", patient), "identity": identity}
+
+    def base(kind: str, minutes: float) -> dict[str, Any]:
+        at = when + timedelta(minutes=minutes)
+        name = digest(f"{kind}{accession}".encode())
+        return {"event_id": name, "sender": "bench", "received_at": at, "version": Version(time=at, digest=name)}
+
+    order = OrderChanged(
+        **base("order", 0), **person, accessions=(accession,), order=accession, priority=_PRIORITIES[number % 4],
+        modality="CT", description="CT head",
+    )  # fmt: skip
+    series = SeriesReceived(
+        **base("series", 10), **person, accessions=(accession,), study_uid=uid, study_uids=(uid,), series_uid=f"{uid}.1", gateway="g",
+        reference="ab/cd", instances=tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(_IMAGES))),
+        sop_class="1.2.840.10008.5.1.4.1.1.2", modality="CT", acquired_at=when + timedelta(minutes=5),
+    )  # fmt: skip
+    flagged = number % 5 == 0
+    finding = FindingsMade(
+        **base("finding", 11), study_uid=uid, series_uid=f"{uid}.1", package="head-ct-ich", package_version="1",
+        input_digest=digest(uid.encode()), outcome="flagged" if flagged else "not_flagged", screened_at=when + timedelta(minutes=11),
+        findings=(Finding(code="RID4700", name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),),
+    )  # fmt: skip
+    topics = (ORDERS.name, SERIES.name, FINDINGS.name)
+    values = (encode(order), encode(series), encode(finding))
+    made = [Origin(topic, 0, number, key.encode(), value) for topic, value in zip(topics, values, strict=True)]
+    return made[0], made[1], made[2]
+
+
+@dataclass(frozen=True)
+class Database:
+    """The bench's own PostgreSQL, at this release's schema, with the example site's policy."""
+
+    url: str
+    engine: Engine
+
+    def empty(self) -> None:
+        """Rows away, policy kept, statistics fresh: each run begins alike."""
+        with self.engine.begin() as connection:
+            connection.execute(text("TRUNCATE fact, node, study, audit, outbox"))
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CHECKPOINT"))
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """Starts it, and ends it."""
+    with tempfile.TemporaryDirectory(prefix="vigie-bench-", ignore_cleanup_errors=True) as folder, Postgres(Path(folder)) as server:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            migrate(server.url)
+        engine = make_engine(server.url)
+        with engine.begin() as connection:
+            policies.activate(connection, load(_SITE).model_copy(update={"shadow": ()}), actor="bench", now=T0)
+        try:
+            yield Database(server.url, engine)
+        finally:
+            engine.dispose()
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One round trip that our code made."""
+
+    sql: str
+    values: Any
+    many: bool
+
+
+class Recorder:
+    """Notes what `engine` executes, transaction by transaction: the plain loop then does the very same SQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.transactions: list[list[Statement]] = []
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "before_cursor_execute", self._execute)
+        self._undo = ((engine, "begin", self._begin), (engine, "before_cursor_execute", self._execute))
+
+    def _begin(self, _connection: object) -> None:
+        self.transactions.append([])
+
+    def _execute(self, _connection: object, _cursor: object, sql: str, values: Any, _context: object, many: bool) -> None:
+        self.transactions[-1].append(Statement(sql, values, many))
+
+    def stop(self) -> list[list[Statement]]:
+        """Listens no more; what was noted, transactions without a statement left out."""
+        for engine, name, listener in self._undo:
+            event.remove(engine, name, listener)
+        return [statements for statements in self.transactions if statements]
+
+
+def replay(connection: psycopg.Connection, statements: Sequence[Statement]) -> None:
+    """One recorded transaction by bare psycopg, its answers fetched as ours are."""
+    with connection.cursor() as cursor:
+        for one in statements:
+            if one.many:
+                cursor.executemany(one.sql, one.values)
+            else:
+                cursor.execute(one.sql, one.values)
+                if cursor.description is not None:
+                    cursor.fetchall()
+    connection.commit()

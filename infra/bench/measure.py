@@ -1,0 +1,64 @@
+"""How two rates are compared: warm, then by turns in one process, because absolute numbers of a shared machine mean little."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: One run: does the work, returns its rate in units a second.
+Run = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison. `ratio` is the median of the pairs' own ratios: ours over the reference, larger is better."""
+
+    name: str
+    what: str
+    ours: float
+    reference: float
+    ratio: float
+    unit: str
+    runs: int
+    machine: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``--json`` has it."""
+        return asdict(self)
+
+
+def machine() -> str:
+    """What it ran on, without a name that says whose it is."""
+    return f"{os.cpu_count()} × {_processor()}, {platform.system()}, Python {platform.python_version()}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), platform.machine())
+    except OSError:
+        return platform.machine()
+
+
+def compare(name: str, what: str, unit: str, ours: Run, reference: Run, *, runs: int) -> Result:
+    """`runs` pairs, after one of each that is not counted; who goes first changes with each pair."""
+    ours(), reference()
+    pairs: list[tuple[float, float]] = []
+    for number in range(runs):
+        if number % 2:
+            other = reference()
+            pairs.append((ours(), other))
+        else:
+            pairs.append((ours(), reference()))
+    return Result(
+        name, what, _round(statistics.median(a for a, _ in pairs)), _round(statistics.median(b for _, b in pairs)),
+        _round(statistics.median(a / b for a, b in pairs)), unit, runs, machine(),
+    )  # fmt: skip
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")

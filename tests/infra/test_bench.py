@@ -1,0 +1,52 @@
+"""The benches run, say what they measured in the form of DESIGN §8, and refuse a name that they do not know."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.bench import catalogue
+from infra.bench.measure import compare
+from infra.commands import app
+
+FIELDS = {"name", "what", "ours", "reference", "ratio", "unit", "runs", "machine"}
+
+
+def test_an_unknown_name_is_wrong_usage() -> None:
+    done = CliRunner().invoke(app, ["bench", "coffee"])
+    assert done.exit_code == 2
+    assert "coffee" in done.stderr
+
+
+def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
+    order: list[str] = []
+
+    def side(name: str, rate: float) -> float:
+        order.append(name)
+        return rate
+
+    result = compare("x", "what", "u/s", lambda: side("o", 50), lambda: side("r", 100), runs=3)
+    assert "".join(order) == "or" + "or" + "ro" + "or"
+    assert (result.ours, result.reference, result.ratio, result.runs) == (50, 100, 0.5, 3)
+
+
+@pytest.mark.parametrize("name", ["worklist"])
+def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = CliRunner().invoke(app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")])
+    assert done.exit_code == 0, done.output
+    (result,) = json.loads((tmp_path / "bench.json").read_text())
+    assert set(result) == FIELDS
+    assert result["name"] == name
+    assert result["ratio"] > 0
+    assert time.monotonic() - started < 60
+
+
+def test_the_names_are_those_of_the_design() -> None:
+    design = "mllp, hl7, cstore, decode, model, screening, image-to-rank, worklist, pipeline, top50, claim, sse, twin"
+    assert set(catalogue.NAMES) <= set(re.split(", ", design))

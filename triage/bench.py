@@ -1,0 +1,202 @@
+"""Screening and decoding beside the bare network and the bare codec: the two sides that ``vigie bench`` compares."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from openjpeg.utils import decode as decode_j2k
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+
+from triage.analyse import Analyst, Resident
+from triage.decode import Jail
+from triage.forward import Forward, Scores
+from triage.frames import Frame
+from triage.jail import Request
+from triage.packages import find_packages, load_package
+from triage.phantoms import chest_film, head_ct
+from triage.prepare import resize
+from triage.resident import load_residents
+from triage.screening import has_bf16, pick_device
+from triage.settings import TriageSettings
+
+_SLICES, _CT, _FILM = 12, 512, 2048
+_SIDE = 256  # what the networks' inputs are resized to, about
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ways to do one thing; each call does it once and returns its rate in `unit`."""
+
+    what: str
+    unit: str
+    ours: Callable[[], float]
+    reference: Callable[[], float]
+
+
+@contextmanager
+def screening(*, quick: bool) -> Iterator[list[Pair]]:
+    """For each package of the site: the agent's way from decoded frames to verdicts, without Kafka, beside its bare network.
+
+    Raises LookupError when there is no package.
+    """
+    settings = TriageSettings()
+    residents, _ = load_residents(settings)
+    if not residents:
+        raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
+    folders = {package.name: folder for folder in find_packages(settings.models) if (package := load_package(folder))}
+    with ThreadPoolExecutor(settings.decoders) as threads:
+        yield [_screen(one, folders[one.name], settings, threads, quick) for one in residents]
+
+
+def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads: ThreadPoolExecutor, quick: bool) -> Pair:
+    series = 4 if quick else 16 if resident.axial else 64
+    studies = _frames(resident.axial, 2)
+    images = np.concatenate([resident.prepare(study) for study in studies])
+    sizes: list[int] = []
+
+    def noted(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        sizes.append(len(batch))
+        return resident.network(batch)
+
+    def ours() -> float:
+        sizes.clear()
+        started = time.perf_counter()
+        asyncio.run(_agent(replace(resident, network=noted), studies, threads, series))
+        return sum(sizes) / (time.perf_counter() - started)
+
+    bare = _bare(folder, settings.device)
+
+    def reference() -> float:
+        """The very batches of ours, prepared beforehand."""
+        started = time.perf_counter()
+        for size in sizes:
+            bare(images[np.arange(size) % len(images)])
+        return sum(sizes) / (time.perf_counter() - started)
+
+    return Pair(f"{resident.name}: decoded frames to verdicts beside the bare network, same batches", "images/s", ours, reference)
+
+
+async def _agent(resident: Resident, studies: Sequence[list[Frame]], threads: ThreadPoolExecutor, series: int) -> None:
+    """`series` series at once through the analyst, as the agent has them in flight."""
+    turn = itertools.cycle(studies)
+    forward = Forward({resident.name: resident.network}, urgent=-1)
+    analyst = Analyst([resident], lambda _request: next(turn), forward, _nowhere, threads, lambda: datetime.now(UTC))
+    running = asyncio.create_task(forward.run())
+    try:
+        await asyncio.gather(*(analyst.screen(resident, Request((), resident.most, resident.axial), 1) for _ in range(series)))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def _nowhere(_reference: str, _name: str) -> Path:
+    return Path()
+
+
+def _frames(axial: bool, studies: int) -> list[list[Frame]]:
+    rng = np.random.default_rng(1)
+    if axial:
+        heads = [head_ct(rng, None, _SLICES, _CT).astype(np.float32) for _ in range(studies)]
+        return [[Frame(pixels, "hu", 5.0 * at) for at, pixels in enumerate(head)] for head in heads]
+    return [[Frame((chest_film(rng, False, _FILM) / 4095).astype(np.float32), "display")] for _ in range(studies)]
+
+
+def _bare(folder: Path, wanted: str) -> Scores:
+    """What somebody would write who only wants the scores: same device, same precision, same memory layout."""
+    device = pick_device(wanted)
+    network = load_package(folder).load_network().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bf16 = has_bf16(device)
+
+    @torch.inference_mode()
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        images = torch.from_numpy(batch).to(device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            scores: NDArray[np.float32] = network(images).float().cpu().numpy()
+        return scores
+
+    return forward
+
+
+@contextmanager
+def decode(*, quick: bool) -> Iterator[list[Pair]]:
+    """One jailed process, files to resized frames in their unit: JPEG 2000 beside the bare codec, uncompressed beside a read."""
+    with tempfile.TemporaryDirectory(prefix="vigie-bench-") as name:
+        folder, slices = Path(name), 4 if quick else 24
+        head = head_ct(np.random.default_rng(1), None, slices, _CT)
+        uid = generate_uid()
+        raw = [_write(folder, pixels, at, uid, compressed=False) for at, pixels in enumerate(head)]
+        j2k = [_write(folder, pixels, at, uid, compressed=True) for at, pixels in enumerate(head)]
+        jail = Jail(1)
+        try:
+            yield [
+                Pair(
+                    "JPEG 2000 lossless, 512² CT: jail, unit and resize, beside the bare codec; one process each", "frames/s",
+                    lambda: _jailed(jail, [file for file, _ in j2k]), lambda: _codec([stream for _, stream in j2k]),
+                ),
+                Pair(
+                    "uncompressed, 512² CT: jail, unit and resize, beside reading the files", "frames/s",
+                    lambda: _jailed(jail, [file for file, _ in raw]), lambda: _read([file for file, _ in raw]),
+                ),
+            ]  # fmt: skip
+        finally:
+            jail.close()
+
+
+def _write(folder: Path, pixels: NDArray[np.int16], at: int, series: str, *, compressed: bool) -> tuple[Path, bytes]:
+    """One slice as a file; with it its pixel data alone."""
+    one = Dataset()
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.SOPClassUID, one.SOPInstanceUID, one.SeriesInstanceUID = CTImageStorage, generate_uid(), series
+    one.Modality, one.RescaleSlope, one.RescaleIntercept = "CT", 1, -1024
+    one.Rows, one.Columns = pixels.shape
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
+    one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, 5 * at], [1, 0, 0, 0, 1, 0]
+    one.PixelSpacing, one.InstanceNumber = [0.5, 0.5], at + 1
+    one.PixelData = (pixels.astype(np.int32) + 1024).clip(0, 4095).astype("<u2").tobytes()
+    stream = one.PixelData
+    if compressed:
+        one.compress(JPEG2000Lossless, generate_instance_uid=False)
+        stream = next(generate_frames(one.PixelData, number_of_frames=1))
+    file = folder / f"{'j2k' if compressed else 'raw'}{at}.dcm"
+    one.save_as(file, enforce_file_format=True)
+    return file, stream
+
+
+def _jailed(jail: Jail, files: Sequence[Path]) -> float:
+    started = time.perf_counter()
+    frames = jail.decode(Request(tuple(map(str, files)), len(files), False))
+    for frame in frames:
+        resize(frame.pixels, _SIDE, _SIDE)
+    if len(frames) != len(files):
+        raise LookupError("the jail left a frame of the bench out")
+    return len(frames) / (time.perf_counter() - started)
+
+
+def _codec(streams: Sequence[bytes]) -> float:
+    started = time.perf_counter()
+    for stream in streams:
+        decode_j2k(stream)
+    return len(streams) / (time.perf_counter() - started)
+
+
+def _read(files: Sequence[Path]) -> float:
+    started = time.perf_counter()
+    for file in files:
+        np.frombuffer(file.read_bytes(), dtype=np.uint8).copy()
+    return len(files) / (time.perf_counter() - started)
