@@ -15,7 +15,11 @@ from streams.settings import StreamsSettings
 
 def client_config(settings: StreamsSettings) -> dict[str, Any]:
     """What every librdkafka client of this site needs to reach its brokers."""
-    config: dict[str, Any] = {"bootstrap.servers": settings.kafka, "security.protocol": settings.kafka_security}
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka,
+        "security.protocol": settings.kafka_security,
+        "reconnect.backoff.max.ms": 1000,  # a broker that comes back is used within a second, not ten
+    }
     if settings.kafka_username:
         config |= {
             "sasl.mechanism": "SCRAM-SHA-512",

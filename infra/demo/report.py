@@ -104,7 +104,7 @@ def waits(stage: Stage, reads: Sequence[Read], rows: Rows, history: Mapping[str,
         found = rows_of(case, rows)
         if known.first_images is None or known.cancelled or not found:
             continue
-        flags = tuple(("ai", code) for row in found for code in row.get("flags") or ())
+        flags = tuple(("ai", flag["code"]) for row in found for flag in row.get("flags") or ())
         flagged = [at for row in found for at, ai in history.get(row["study"], ()) if ai == "flagged"]
         arrivals.append(
             Arrival(

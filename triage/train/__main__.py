@@ -126,7 +126,7 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, rounds:
         {
             "name": name, "version": _VERSION, "title": words["title"], "intended_use": words["intended_use"], "licence": "Apache-2.0",
             "architecture": _ARCHITECTURE, "eligible": words["eligible"], "input": recipe.spec.model_dump(), "findings": [words["finding"]],
-            "operating": {"threshold": threshold, "chosen": f"a specificity of {package.SPECIFICITY:g} on the tuning fold, more while the sensitivity is {package.SENSITIVITY:g}"},
+            "operating": {"threshold": threshold, "chosen": package.CHOSEN},
             "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": 0.5},
             "training": {
                 "data": words["data"], "cases": len(learn), "positives": sum(case.truth for case in learn), "seed": seed,

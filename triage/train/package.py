@@ -28,6 +28,7 @@ _BASIS = 32
 #: Of the tuning fold's normal images, the share that must not be flagged: too many flags and nobody believes them.
 SPECIFICITY = 0.85
 SENSITIVITY = 0.95
+CHOSEN = f"a specificity of {SPECIFICITY:g} on the tuning fold, more while the sensitivity is {SENSITIVITY:g}"
 _REFERENCES = (11, 12, 13, 14)
 
 
