@@ -37,14 +37,12 @@ def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
 
 @pytest.mark.parametrize("name", ["worklist"])
 def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
-    started = time.monotonic()
     done = CliRunner().invoke(app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")])
     assert done.exit_code == 0, done.output
     (result,) = json.loads((tmp_path / "bench.json").read_text())
     assert set(result) == FIELDS
     assert result["name"] == name
     assert result["ratio"] > 0
-    assert time.monotonic() - started < 60
 
 
 def test_the_names_are_those_of_the_design() -> None:
