@@ -22,6 +22,7 @@ COMMANDS = {
     "token": ("worklist.web_commands", "Make a reader's token."),
     "migrate": ("worklist.commands", "Bring the database to this release's schema."),
     "topics": ("streams.commands", "The topics: show or create them."),
+    "keys": ("streams.commands", "Make a key ring for a new site."),
     "parked": ("streams.commands", "What failed for good: list it, replay it."),
     "policy": ("worklist.commands", "The rules that order the list."),
     "audit": ("worklist.commands", "The record of every decision."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,19 @@ def gateway() -> None:
         asyncio.run(run(settings))
     except (VigieError, ValueError, OSError) as error:
         raise SystemExit(f"vigie gateway: {error}") from None
+
+
+@app.command("keys")
+def keys(path: Annotated[Path, typer.Argument(help="file to write; it must not exist")]) -> None:
+    """Make a key ring: it seals identities and makes the pseudonyms that topics are keyed by. Keep a copy: without it nothing opens."""
+    from streams.seal import new_ring, write_ring
+
+    if path.exists():
+        raise SystemExit(f"vigie keys: {path} is there already; a ring is never overwritten")
+    try:
+        write_ring(new_ring(), path)
+    except OSError as error:
+        raise SystemExit(f"vigie keys: {error}") from None
 
 
 @app.command("topics")

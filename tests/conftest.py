@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +15,9 @@ from streams.admin import make_topics
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 
-# Real clients are meant, not their namesakes in the virtual environment (pynetdicom brings a storescu of its own).
-_OWN = Path(sys.prefix) / "bin"
-os.environ["PATH"] = os.pathsep.join(part for part in os.environ.get("PATH", "").split(os.pathsep) if Path(part) != _OWN)
+# Real clients are meant, not their namesakes in a virtual environment (pynetdicom brings a storescu of its own).
+_PATH = os.environ.get("PATH", "").split(os.pathsep)
+os.environ["PATH"] = os.pathsep.join(part for part in _PATH if not (Path(part) / "activate").exists())
 
 #: How to get what pip cannot bring.
 INSTALL = {

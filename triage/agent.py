@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import faust
 import structlog
-from prometheus_client import start_http_server
 
 from streams import metrics as street
 from streams.consume import Origin, Settler
 from streams.faust_app import make_app
+from streams.health import serve_health, write_ready
 from streams.produce import Publisher
 from streams.seal import read_ring
 from streams.store import Store
@@ -90,7 +88,7 @@ class Triage:
             working = self._background(stack, flow.run())
             self._background(stack, constancy.daily(self.settings.constancy_s))
             self._background(stack, self._tick(flow))
-            await self._serve(stack, app)
+            await self._serve(stack, app, publisher)
             stopping = asyncio.create_task(self.stopping.wait())
             halted = asyncio.create_task(flow.stopped.wait())
             done, _ = await asyncio.wait({stopping, halted, working, forwarding}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,24 +137,21 @@ class Triage:
             await asyncio.sleep(1)
             await flow.wake_readers()
 
-    async def _serve(self, stack: AsyncExitStack, app: faust.App) -> None:
-        server, _thread = start_http_server(self.settings.metrics_port, self.settings.bind)
-        stack.callback(server.server_close)
-        stack.callback(server.shutdown)
+    async def _serve(self, stack: AsyncExitStack, app: faust.App, publisher: Publisher) -> None:
+        health = serve_health(self.settings, {"kafka": publisher.reachable, "models": self._models_pass})
+        stack.callback(health.stop)
         # Faust has no event for it. Without partitions (more workers than partitions) this one stands by.
         while not self.stopping.is_set() and not (app.consumer is not None and app.consumer.assignment()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         packages = [resident.name for resident in self.residents]
         log.info("ready", stage=_STAGE, packages=packages)
         if self.settings.ready_file is not None:
-            address = f"http://{self.settings.bind}:{server.server_port}/metrics"
-            _write_whole(self.settings.ready_file, {"pid": os.getpid(), "metrics": address, "packages": packages})
+            address = f"http://{self.settings.bind}:{health.port}/metrics"
+            write_ready(self.settings, {"pid": os.getpid(), "metrics": address, "packages": packages})
 
-
-def _write_whole(path: Path, facts: dict[str, Any]) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(facts))
-    draft.replace(path)
+    def _models_pass(self) -> bool:
+        """Whether each package that was loaded passed its last constancy check."""
+        return self.flow is not None and not self.flow.analyst.failed
 
 
 async def run(settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()) -> int:
