@@ -15,7 +15,7 @@ import typer.main
 
 #: Command → (module, what --help says). The module's `app` holds it.
 COMMANDS = {
-    "gateway": ("streams.commands", "Run the doors: MLLP, DICOM, HTTP."),
+    "gateway": ("streams.commands", "Run the doors: MLLP and DICOM."),
     "triage": ("triage.commands", "Run the screening."),
     "worklist": ("worklist.commands", "Run the list's agent."),
     "web": ("worklist.web_commands", "Serve page and API."),
