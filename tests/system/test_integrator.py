@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psycopg
 import pytest
 from pydicom.dataset import Dataset
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from tests.streams.dicom.conftest import file_of, image
 from tests.streams.hl7.conftest import order, report
 from tests.system.conftest import Demo
+from triage import phantoms
 
 
 def send_hl7(running: Demo, message: bytes, folder: Path) -> str:
@@ -97,3 +99,45 @@ def test_the_database_is_one_that_psql_can_read(empty_demo: Demo) -> None:
     with psycopg.connect(empty_demo.ready["database"]) as connection:
         (count,) = connection.execute("SELECT count(*) FROM study").fetchone() or (0,)
     assert count >= 0
+
+
+def head_ct(number: str, bleed: str | None) -> list[bytes]:
+    """A phantom's slices as files."""
+    volume = phantoms.head_ct(np.random.default_rng(7), bleed, slices=8)
+    return [
+        file_of(
+            image(
+                index, study=f"1.2.{number}", series=f"1.2.{number}.1", AccessionNumber=f"X{number}", PatientID=f"PX{number}",
+                ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], BodyPartExamined="HEAD", StudyDescription="CT head",
+                ImageOrientationPatient=["1", "0", "0", "0", "1", "0"], ImagePositionPatient=["-115", "-115", str(18 * index)],
+                Rows=plane.shape[0], Columns=plane.shape[1], RescaleIntercept="-1024", RescaleSlope="1", InstanceNumber=index,
+                PixelData=(plane.astype(np.int32) + 1024).astype(np.uint16).tobytes(),
+            )
+        )
+        for index, plane in enumerate(volume, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.needs("storescu", "chromium")
+def test_a_flagged_study_rises_and_the_page_shows_it(empty_demo: Demo, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    for number, bleed in (("51", None), ("52", "intraparenchymal")):
+        folder = tmp_path / number
+        folder.mkdir()
+        assert send_hl7(empty_demo, order_of(number).replace(b"^^S|", b"^^R|").replace(b"PV1|1|E", b"PV1|1|O"), folder) == "AA"
+        send_dicom(empty_demo, head_ct(number, bleed), folder)
+    (flagged,) = empty_demo.until(lambda rows: [row["ai"] for row in rows] == ["flagged"], accession="X52")
+    empty_demo.until(lambda rows: [row["ai"] for row in rows] == ["not_flagged"], accession="X51")
+    names = [row["accession"] for row in empty_demo.rows()]
+    assert names.index("X52") < names.index("X51")  # received later, read sooner
+    assert any("RID4700" in term["term"] for term in flagged["why"])
+    with sync_playwright() as tool:
+        chromium = tool.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1400, "height": 800})
+        page.goto(empty_demo.ready["http"])
+        page.wait_for_selector("text=X52")
+        text = page.inner_text("body")
+        chromium.close()
+    assert text.index("X52") < text.index("X51")
+    assert "Intracranial haemorrhage" in text
