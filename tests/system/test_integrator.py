@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,7 @@ import psycopg
 import pytest
 from pydicom.dataset import Dataset
 
+from infra.embedded import free_port
 from tests.streams.dicom.conftest import file_of, image
 from tests.streams.hl7.conftest import order, report
 from tests.system.conftest import Demo
@@ -141,3 +144,35 @@ def test_a_flagged_study_rises_and_the_page_shows_it(empty_demo: Demo, tmp_path:
         chromium.close()
     assert text.index("X52") < text.index("X51")
     assert "Intracranial haemorrhage" in text
+
+
+@pytest.mark.needs("Orthanc")
+def test_a_pacs_forwards_a_study(empty_demo: Demo, tmp_path: Path) -> None:
+    """Orthanc, as a PACS that routes what it stores."""
+    host, port = empty_demo.ready["dicom"]["address"].split(":")
+    http = free_port()
+    config = {
+        "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "HttpPort": http, "DicomPort": free_port(),
+        "AuthenticationEnabled": False, "Plugins": [], "DicomModalities": {"vigie": ["VIGIE", host, int(port)]},
+    }  # fmt: skip
+    (tmp_path / "orthanc.json").write_text(json.dumps(config))
+    with (tmp_path / "orthanc.log").open("wb") as log:
+        orthanc = subprocess.Popen(["Orthanc", str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{http}", timeout=30) as client:
+            end = time.monotonic() + 30
+            while True:
+                try:
+                    client.get("/system").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    assert time.monotonic() < end, (tmp_path / "orthanc.log").read_text()
+                    time.sleep(0.2)
+            stored = client.post("/instances", content=file_of(of("61"))).raise_for_status().json()
+            sent = client.post("/modalities/vigie/store", json=[stored["ID"]]).raise_for_status().json()
+        assert sent["FailedInstancesCount"] == 0
+    finally:
+        orthanc.terminate()
+        orthanc.wait(20)
+    (row,) = empty_demo.until(lambda rows: [row["state"] for row in rows] == ["readable"], accession="X61")
+    assert row["study_uid"] == "1.2.61"
