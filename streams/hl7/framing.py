@@ -27,8 +27,9 @@ class Frames:
         """The next message without its frame; None when the connection ended or was silent for too long.
 
         Raises:
-            Refuse: `not_hl7` when bytes stand outside a frame, or a message breaks off; `too_large`, with its start
-                in ``args[0]``, when it is over `max_bytes`.
+            Refuse: `not_hl7` when bytes stand outside a frame, or a message breaks off.
+            TooLarge: the message is over `max_bytes`.
+            TimeoutError: it was not whole within `message_s`.
         """
         # Some senders leave the final CR out or send line ends between frames: harmless.
         while True:
