@@ -86,10 +86,10 @@ class MllpDoor:
         metrics.connections.labels("mllp").inc()
         try:
             await self._serve(reader, writer, task)
+        except TimeoutError:  # an OSError too, so first: half a message, or an answer that nobody takes
+            metrics.refused.labels("mllp", Reason.NOT_HL7.value).inc()
         except (OSError, ssl.SSLError, asyncio.CancelledError):
             pass  # the sender went away, or we are closing: what had no answer will be sent again
-        except TimeoutError:
-            metrics.refused.labels("mllp", Reason.NOT_HL7.value).inc()
         finally:
             self._open.discard(task)
             self._busy.discard(task)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from streams.events import OrderChanged, Parked, decode
 from streams.hl7.door import MllpDoor
@@ -79,9 +80,12 @@ async def test_a_message_over_the_limit_is_answered_then_the_connection_ends(cli
 
 
 async def test_silence_and_half_a_message_end_the_connection(door: MllpDoor, client: Client) -> None:
+    labels = {"door": "mllp", "reason": "not_hl7"}
+    before = REGISTRY.get_sample_value("vigie_refused_total", labels) or 0
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"\x0bMSH|^~\\&|")
     assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert REGISTRY.get_sample_value("vigie_refused_total", labels) == before + 1
     writer.close()
     assert await asyncio.wait_for(client.reader.read(), 5) == b""
 
