@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
+from contextlib import suppress
 
 import aiokafka
 import faust
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from faust.types.auth import AuthProtocol
 
 from streams.settings import StreamsSettings
@@ -38,12 +42,35 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         worker_redirect_stdouts=False,
         autodiscover=False,
     )
-    if settings.kafka_mock:
-        app.transport = _PromptTransport(app.conf.broker, app, app.loop)
+    app.transport = (_PromptTransport if settings.kafka_mock else _Transport)(app.conf.broker, app, app.loop)
     return app
 
 
-class _PromptThread(driver.AIOKafkaConsumerThread):
+class _Thread(driver.AIOKafkaConsumerThread):
+    """A rebalance drops what was fetched and not yet worked on; all of it must be read again.
+
+    Faust then seeks to the committed offsets, and aiokafka (0.14) leaves a partition without one where it stands: its first
+    messages would be skipped until the next restart.
+    """
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        if fresh := [partition for partition, offset in committed.items() if offset is None or offset <= 0]:
+            with suppress(IllegalStateError):  # taken away meanwhile: the next assignment seeks again
+                await self.seek_to_beginning(*fresh)
+        return committed
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+class _PromptThread(_Thread):
     """The mock broker answers an empty fetch only when its wait is over, and Faust fixes that wait at 1.5 s."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:

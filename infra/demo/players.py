@@ -68,7 +68,7 @@ class MllpSender:
             self._socket = None
 
     def deliver(self, message: bytes, kind: str, tally: Tally, *, give_up: float, stop: threading.Event) -> bool:
-        """Sends until the answer is AA, or AR (which says that the same again will not do); False when it never was AA."""
+        """Sends until the answer is AA (AR may mean that the receiver is down); False when it never was. A bad message is sent once."""
         tally.count("sent", kind)
         deadline = time.monotonic() + give_up
         while True:
@@ -79,7 +79,7 @@ class MllpSender:
             if code in ("AA", "CA"):
                 tally.count("answered", f"{kind}:AA")
                 return True
-            if code in ("AR", "CR") or (code and kind == "bad_message"):
+            if code and kind == "bad_message":
                 tally.count("answered", f"{kind}:{code}")
                 return False
             if time.monotonic() > deadline or stop.is_set():
