@@ -57,7 +57,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
         committed: Mapping[TP, int] = await super().seek_to_committed()
         if fresh := [partition for partition, offset in committed.items() if offset is None or offset <= 0]:
             with suppress(IllegalStateError):  # taken away meanwhile: the next assignment seeks again
-                await self.seek_to_beginning(*fresh)
+                # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the partitions fails.
+                await self.seek_wait(await self.earliest_offsets(*fresh))
         return committed
 
 

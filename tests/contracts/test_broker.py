@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -13,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from infra.embedded import MockKafka
 from infra.kafka import Kafka
 from streams.errors import Reason, Unavailable
+from streams.faust_app import make_app
 from streams.produce import Publisher
 from streams.settings import StreamsSettings
 from streams.topics import ALL, ORDERS
@@ -109,6 +113,37 @@ async def test_the_publisher_returns_once_the_broker_has_the_event(address: str)
     publisher.publish_sync(ORDERS.name, f"{tag}-b", b"sync")
     publisher.close()
     assert {value for _, value, _, _ in read(address, tag, 2)} == {b"async", b"sync"}
+
+
+async def test_what_no_group_has_committed_is_read_again_after_a_rebalance(address: str, tmp_path: Path) -> None:
+    """Each rebalance of Faust ends with `perform_seek`; the first event of a partition has no committed offset to go back to."""
+    tag = uuid.uuid4().hex
+    app = make_app(f"again-{tag}", StreamsSettings(kafka=address, state=tmp_path))
+    seen: list[bytes] = []
+
+    @app.agent(app.topic(ORDERS.name, key_type=bytes, value_type=bytes), name="again")
+    async def take(stream: Any) -> AsyncIterator[None]:
+        async for event in stream.noack().events():
+            seen.append(event.key)
+            yield None
+
+    async def until_seen() -> None:
+        async with asyncio.timeout(30):
+            while tag.encode() not in seen:
+                await asyncio.sleep(0.05)
+
+    publisher = Publisher(settings(address))
+    await publisher.publish(ORDERS.name, tag, b"x")
+    app.finalize()
+    await app.start()
+    try:
+        await until_seen()
+        seen.clear()
+        await app.consumer.perform_seek()
+        await until_seen()
+    finally:
+        await app.stop()
+        publisher.close()
 
 
 def test_no_broker_is_no_answer() -> None:
