@@ -14,7 +14,7 @@ setup: .venv/installed ## the virtual environment, from the lock, hashes checked
 .venv/installed: $(LOCKS)/dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Vigie needs Python 3.11 or newer: make PYTHON=…")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/dev.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r $(LOCKS)/dev.lock
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
