@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -30,29 +30,64 @@ class Residual(nn.Module):
         return torch.relu(inner + cast(Tensor, self.shortcut(image)))
 
 
-class SmallResNet(nn.Module):
-    """Images [n, channels, h, w] -> logits [n]; averages and peaks of the last maps are both read."""
+class Pyramid(nn.Module):
+    """A small feature pyramid (Lin et al. 2017): images [n, channels, h, w] -> logits [n].
 
-    def __init__(self, channels: int, widths: tuple[int, ...], drop: float = 0.2) -> None:
+    Where a finding lies is learned beside whether there is one: `mapped` also gives the map, for training.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], merged: int, drop: float = 0.3) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
-        pairs = itertools.pairwise(widths)
-        self.blocks = nn.Sequential(*[Residual(before, after, 2) for before, after in pairs])
+        self.stages = nn.ModuleList(
+            nn.Sequential(Residual(before, after, 2), *[Residual(after, after, 1)] * (number > 1))
+            for number, (before, after) in enumerate(itertools.pairwise(widths), 1)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(width, merged, 1) for width in widths[2:])
+        self.merge = nn.Sequential(nn.Conv2d(merged, merged, 3, 1, 1, bias=False), nn.BatchNorm2d(merged), nn.ReLU())
+        self.map = nn.Conv2d(merged, 1, 1)
         self.drop = nn.Dropout(drop)
-        self.head = nn.Linear(2 * widths[-1], 1)
+        self.head = nn.Linear(2 * widths[-1] + 2 * merged + 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logit of each image, [n]."""
-        maps = self.blocks(self.stem(images))
-        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
-        return cast(Tensor, self.head(self.drop(pooled))).squeeze(1)
+        return self.mapped(images)[0]
+
+    def mapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [n], and the map's logits [n, h / 8, w / 8]."""
+        level = self.stages[0](self.stem(images))
+        levels = []
+        for stage in list(self.stages)[1:]:
+            level = stage(level)
+            levels.append(level)
+        merged = self.laterals[-1](levels[-1])
+        for lateral, level_ in zip(list(self.laterals)[-2::-1], levels[-2::-1], strict=True):
+            merged = nn.functional.interpolate(merged, size=level_.shape[2:]) + lateral(level_)
+        merged = self.merge(merged)
+        where = self.map(merged).squeeze(1)
+        highest = where.flatten(1).logsumexp(1, keepdim=True)
+        pooled = torch.cat([level.mean((2, 3)), level.amax((2, 3)), merged.mean((2, 3)), merged.amax((2, 3)), highest], 1)
+        return cast(Tensor, self.head(self.drop(pooled))).squeeze(1), where
+
+
+class Ensemble(nn.Module):
+    """Several networks that saw different patients: the mean of their logits."""
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logit of each image, [n]."""
+        return torch.stack([member(images) for member in self.members]).mean(0)
 
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
-    "small-resnet": lambda channels: SmallResNet(channels, (24, 40, 72, 112, 144)),
-    "tiny-resnet": lambda channels: SmallResNet(channels, (8, 12, 16)),
+    "pyramid": lambda channels: Pyramid(channels, (16, 32, 64, 128, 160), 32),
+    "pyramid-x2": lambda channels: Ensemble(build("pyramid", channels) for _ in range(2)),
+    "pyramid-x4": lambda channels: Ensemble(build("pyramid", channels) for _ in range(4)),
 }
 
 

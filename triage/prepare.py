@@ -1,12 +1,14 @@
 """Frames to network input: the one preprocessing of training, evaluation and serving.
 
 Sources differ in framing, window, contrast and resolution more than patients do. So geometry is
-normalised (constant borders cut, head cropped) and intensity is anchored in the image itself.
+normalised (constant borders cut, head cropped and turned upright) and intensity is anchored in the image itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from triage.packages import InputSpec
 
 Array = npt.NDArray[np.float32]
 
-BRAIN_WINDOW_HU = (0.0, 80.0)
+BRAIN_WINDOW_HU = (-20.0, 100.0)  # as the slices of patients that it learned from are shown
 TISSUE = 0.45  # where the brain's own grey is put, between air (0) and bone (1)
 SMALL = 64  # pixels along the side of the image in which the head is looked for
 
@@ -52,15 +54,15 @@ def finite(image: Array) -> Array:
     return image if np.isfinite(image).all() else np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def trim(image: Array, tolerance: float = 0.02) -> Array:
-    """Cut constant rows and columns off the edges, black, white or grey: they belong to a viewer, not a body."""
-    for axis in (1, 0):
-        alive = np.flatnonzero(np.ptp(image, axis=axis) > tolerance)
+def frame_box(image: Array, tolerance: float = 0.02) -> tuple[slice, slice]:
+    """Rows and columns without the constant ones at the edges, black, white or grey: they belong to a viewer, not a body."""
+    kept = [slice(0, image.shape[0]), slice(0, image.shape[1])]
+    for axis in (0, 1):
+        alive = np.flatnonzero(np.ptp(image[kept[0], kept[1]], axis=1 - axis) > tolerance)
         if len(alive) == 0 or alive[-1] - alive[0] < 8:
-            return image
-        keep = slice(alive[0], alive[-1] + 1)
-        image = image[keep] if axis == 1 else image[:, keep]
-    return image
+            break
+        kept[axis] = slice(int(alive[0]), int(alive[-1]) + 1)
+    return kept[0], kept[1]
 
 
 def _longest_run(marks: npt.NDArray[np.float32]) -> tuple[int, int]:
@@ -95,15 +97,75 @@ def head_box(image: Array) -> tuple[float, float, float, float]:
     return (left - 1) / SMALL, (top - 1) / SMALL, (right + 1) / SMALL, (bottom + 1) / SMALL
 
 
-def _square(image: Array, box: tuple[float, float, float, float], spec: InputSpec) -> Array:
-    """The square around the box, padded with black where it leaves the image, at the network's size."""
+@dataclass(frozen=True)
+class Pose:
+    """Where the head is in an image, and how it lies: what turns any framing into the same one.
+
+    `box` is (left, top, right, bottom) in shares of the image, `turn` in degrees and `shift` in shares of the crop's side
+    bring the midline upright and to the middle.
+    """
+
+    box: tuple[float, float, float, float]
+    turn: float = 0.0
+    shift: float = 0.0
+
+
+_TURNS = range(-28, 29, 4)  # degrees
+_SHIFTS = range(-3, 4)  # of FACE pixels
+FACE = 48  # pixels along the side of the crop in which the midline is looked for
+
+
+@cache
+def _candidates() -> tuple[npt.NDArray[np.intp], list[tuple[int, int]]]:
+    """Places to read [poses, FACE x FACE] of a crop for each turn and shift, and those."""
+    line = np.arange(FACE) - (FACE - 1) / 2
+    x, y = np.meshgrid(line, line)
+    poses = [(turn, shift) for turn in _TURNS for shift in _SHIFTS]
+    places = []
+    for turn, shift in poses:
+        cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
+        at_x, at_y = cos * (x + shift) - sin * y, sin * (x + shift) + cos * y
+        column, row = (np.clip(np.rint(at + (FACE - 1) / 2), 0, FACE - 1).astype(np.intp) for at in (at_x, at_y))
+        places.append((row * FACE + column).ravel())
+    return np.stack(places), poses
+
+
+def pose(image: Array) -> Pose:
+    """The head's pose in an image [rows, cols] in 0..1: the turn and shift in which it mirrors itself best."""
+    box = head_box(image)
+    small = np.minimum(_square(image, Pose(box), FACE, FACE), 0.9)
+    places, poses = _candidates()
+    turned = small.ravel()[places].reshape(len(poses), FACE, FACE)
+    turned = (turned[:, :-1, :-1] + turned[:, 1:, :-1] + turned[:, :-1, 1:] + turned[:, 1:, 1:]) / 4
+    unlike = np.abs(turned - turned[:, :, ::-1]).mean((1, 2))
+    # A turn must pay: what is round has no midline.
+    best = int(np.argmin(unlike + [0.0004 * abs(turn) for turn, _ in poses]))
+    return Pose(box, float(poses[best][0]), poses[best][1] / FACE)
+
+
+def place(image: Array, where: Pose, height: int, width: int) -> Array:
+    """The image [rows, cols] cropped and turned by its pose, [height, width]; black where it ends."""
+    crop = _square(image, where, height, width)
+    if where.turn == 0.0 and where.shift == 0.0:
+        return crop
+    cos, sin = float(np.cos(np.deg2rad(where.turn))), float(np.sin(np.deg2rad(where.turn)))
+    x, y = (width - 1) / 2, (height - 1) / 2
+    # PIL reads at pixel centres: (a, b, c) and (d, e, f) say where in the crop each pixel comes from.
+    dx = where.shift * width
+    matrix = (cos, -sin, x + cos * (dx - x) + sin * y, sin, cos, y + sin * (dx - x) - cos * y)
+    turned = Image.fromarray(crop).transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return np.asarray(turned, np.float32)
+
+
+def _square(image: Array, where: Pose, height: int, width: int) -> Array:
+    """The square around the pose's box, padded with black where it leaves the image."""
     rows, cols = image.shape
-    left, top, right, bottom = box[0] * cols, box[1] * rows, box[2] * cols, box[3] * rows
+    left, top, right, bottom = where.box[0] * cols, where.box[1] * rows, where.box[2] * cols, where.box[3] * rows
     side = max(right - left, bottom - top) * 1.04
     x0, y0 = (left + right - side) / 2, (top + bottom - side) / 2
     pad = int(np.ceil(max(0.0, -x0, -y0, x0 + side - cols, y0 + side - rows))) + 1
     padded = np.pad(image, pad)
-    return resize(padded, spec.height, spec.width, (x0 + pad, y0 + pad, x0 + pad + side, y0 + pad + side))
+    return resize(padded, height, width, (x0 + pad, y0 + pad, x0 + pad + side, y0 + pad + side))
 
 
 def anchor(crop: Array) -> Array:
@@ -117,15 +179,26 @@ def anchor(crop: Array) -> Array:
 
 
 def head(frame: Frame, spec: InputSpec) -> Array:
-    """One head slice as [channels, height, width]: cropped to the head, tissue at 0, bone near 2.2."""
+    """One head slice as [channels, height, width]: upright, tissue at 0, bone near 2.2; channel 2 is left against right."""
     image = finite(frame.pixels)
     if frame.unit == "hu":
         low, high = BRAIN_WINDOW_HU
         image = np.clip((image - low) / (high - low), 0.0, 1.0)
     else:
-        image = trim(np.clip(image, 0.0, 1.0))
-    grey = anchor(_square(image, head_box(image), spec))
-    return np.broadcast_to((grey - TISSUE) * 4.0, (spec.channels, spec.height, spec.width))
+        image = np.clip(image, 0.0, 1.0)
+        image = image[frame_box(image)]
+    return head_planes(place(image, pose(image), spec.height, spec.width), spec)
+
+
+def head_planes(crop: Array, spec: InputSpec) -> Array:
+    """The planes of an upright crop [height, width]."""
+    grey = anchor(crop)
+    planes = np.broadcast_to((grey - TISSUE) * 4.0, (spec.channels, spec.height, spec.width)).copy()
+    if spec.channels > 1:
+        # Blood and bone count alike: the skull must not drown what lies beside it.
+        inner = box_mean(np.clip(grey, TISSUE - 0.3, TISSUE + 0.3), spec.width // 50)
+        planes[1] = (inner - inner[:, ::-1]) * 6.0
+    return planes
 
 
 def box_mean(image: Array, radius: int) -> Array:
@@ -151,7 +224,8 @@ def equalise(image: Array) -> Array:
 
 def chest(pixels: Array, spec: InputSpec) -> Array:
     """One chest film as [channels, height, width]: grey by rank, and (channel 2) contrast against its surround."""
-    image = resize(trim(np.clip(finite(pixels), 0.0, 1.0)), spec.height, spec.width)
+    image = np.clip(finite(pixels), 0.0, 1.0)
+    image = resize(image[frame_box(image)], spec.height, spec.width)
     ranked = equalise(image)
     planes = np.broadcast_to(ranked * 1.7, (spec.channels, spec.height, spec.width)).copy()
     if spec.channels > 1:

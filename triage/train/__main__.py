@@ -8,42 +8,47 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.figures import auroc
+from triage.networks import Ensemble, Pyramid, build
 from triage.packages import InputSpec, load_package
 from triage.train import package
-from triage.train.fit import fit, scores
+from triage.train.fit import Course, fit, scores
 from triage.train.pool import Case, looks, phantom_looks, plain, read_cases
 
-_ARCHITECTURE = "small-resnet"
-_VERSION = "0.1.0"
+_VERSION = "0.2.0"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one package is made. `held_out` and `tuning`: folds of the corpus, split by patient."""
+    """How one package is made. Folds of the corpus are split by patient: nobody learns from `held_out`; each member of the
+    ensemble leaves out one of `left_out`, whose patients it then scores for calibration and threshold.
+
+    Attributes:
+        rounds: looks of each image; `phantoms`: drawn in addition.
+        painted: share of the normal looks that get a finding.
+    """
 
     spec: InputSpec
     source: str
     held_out: str
-    tuning: str
+    left_out: tuple[str, ...]
     rounds: int
-    epochs: int
     painted: float
-    real: float
-    made: float
     phantoms: int
+    course: Course
     top_k: int
     also_measured: tuple[str, ...]
     manifest: dict[str, Any]
 
 
 HEAD = Recipe(
-    spec=InputSpec(kind="head_ct", channels=1, height=128, width=128), source="ct_ich", held_out="0", tuning="1", rounds=10, epochs=8,
-    painted=0.3, real=0.22, made=0.18, phantoms=400, top_k=2, also_measured=(),
+    spec=InputSpec(kind="head_ct", channels=2, height=160, width=160), source="ct_ich", held_out="0", left_out=("1", "2"),
+    rounds=12, painted=0.45, phantoms=500, course=Course(2300, (0.28, 0.22), 1.0), top_k=2, also_measured=(),
     manifest={
         "title": "Intracranial haemorrhage on head CT",
         "intended_use": "Raises the priority of adult non-contrast head CT with a probable intracranial haemorrhage. Not a diagnosis; "
@@ -58,8 +63,9 @@ HEAD = Recipe(
     },
 )  # fmt: skip
 CHEST = Recipe(
-    spec=InputSpec(kind="chest_film", channels=2, height=128, width=128), source="kermany224", held_out="test", tuning="0", rounds=3,
-    epochs=5, painted=0.3, real=0.38, made=0.14, phantoms=800, top_k=1, also_measured=("hannover_covid",),
+    spec=InputSpec(kind="chest_film", channels=2, height=160, width=160), source="kermany224", held_out="test",
+    left_out=("0", "1", "2", "3"), rounds=4, painted=0.45, phantoms=1500, course=Course(1200, (0.26, 0.24), 2.0), top_k=1,
+    also_measured=("hannover_covid",),
     manifest={
         "title": "Pneumonia-like opacity on frontal chest films of children",
         "intended_use": "Raises the priority of frontal chest films of children of 1 to 5 years with a probable opacity. Not a diagnosis; "
@@ -83,62 +89,70 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--images", type=Path, required=True, help="folder with labels.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder of packages")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rounds", type=int, help="looks of each image; fewer is faster and worse")
     options = parser.parse_args(arguments)
     began = time.monotonic()
 
     def say(text: str) -> None:
         sys.stderr.write(f"{time.monotonic() - began:6.0f} s  {text}\n")
 
-    train(options.package, RECIPES[options.package], options.images, options.out, options.seed, options.rounds, say)
+    train(options.package, RECIPES[options.package], options.images, options.out, options.seed, say)
     return 0
 
 
-def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, rounds: int | None, say: Callable[[str], None]) -> None:
-    """Trains, calibrates on the tuning fold, measures on the held-out fold, writes ``out/name``."""
+def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Callable[[str], None]) -> None:
+    """Trains the members, calibrates on whom each left out, measures the ensemble on the held-out fold, writes ``out/name``."""
     cases = read_cases(images, [recipe.source])
-    learn = [case for case in cases if case.fold not in (recipe.held_out, recipe.tuning)]
-    pictures, shown = looks(learn, recipe.spec, range(rounds or recipe.rounds), seed, recipe.painted)
-    more, more_shown = phantom_looks(recipe.spec, recipe.phantoms, seed)
-    say(f"{len(pictures)} looks of {len(learn)} images, {len(more)} of phantoms")
-    pictures, shown = np.concatenate([pictures, more]), np.concatenate([shown, more_shown])
-    network = fit(_ARCHITECTURE, pictures, shown, epochs=recipe.epochs, real=recipe.real, made=recipe.made, seed=seed, say=say)
-
-    def logits(some: list[Case]) -> NDArray[np.float32]:
-        return scores(network, plain(some, recipe.spec))
-
-    tune = [case for case in cases if case.fold == recipe.tuning]
-    held = [case for case in cases if case.fold == recipe.held_out]
-    tuning, of_held = logits(tune), logits(held)
+    learn = [case for case in cases if case.fold != recipe.held_out]
+    pool = looks(learn, recipe.spec, range(recipe.rounds), seed, recipe.painted) + phantom_looks(recipe.spec, recipe.phantoms, seed)
+    say(f"{len(pool.shown)} looks of {len(learn)} images and {recipe.phantoms} phantoms")
+    members, left, unseen = [], list[Case](), list[NDArray[np.float32]]()
+    for number, fold in enumerate(recipe.left_out):
+        member = cast(Pyramid, build("pyramid", recipe.spec.channels))
+        among = np.flatnonzero(pool.fold != fold)
+        members.append(fit(member, pool, among, recipe.course, seed=seed + number, say=say))
+        of = [case for case in learn if case.fold == fold]
+        left += of
+        unseen.append(scores(members[-1], plain(of, recipe.spec)))
+        found = auroc(np.array([case.truth for case in of], float), unseen[-1].astype(float))
+        say(f"member {number + 1} of {len(recipe.left_out)}: AUROC {found} on fold {fold}, which it left out")
+    network = Ensemble(members).eval()
     stacked = recipe.top_k > 1
-    calibration, threshold = package.calibrate(package.singles(tune, tuning), package.series(tune, tuning) if stacked else [], recipe.top_k)
-    results = [package.result(recipe.source, "image", package.singles(held, of_held), calibration, threshold)]
-    if stacked:
-        results.append(package.result(recipe.source, "series", package.series(held, of_held), calibration, threshold))
+    tuning = np.concatenate(unseen)
+    calibration, threshold = package.calibrate(package.singles(left, tuning), package.series(left, tuning) if stacked else [], recipe.top_k)
+
+    def results(source: str, some: list[Case]) -> list[dict[str, Any]]:
+        logits = scores(network, plain(some, recipe.spec))
+        found = [package.result(source, "image", package.singles(some, logits), calibration, threshold)]
+        if stacked:
+            found.append(package.result(source, "series", package.series(some, logits), calibration, threshold))
+        return found
+
+    measured = results(recipe.source, [case for case in cases if case.fold == recipe.held_out])
     for source in recipe.also_measured:
-        others = read_cases(images, [source])
-        results.append(package.result(source, "image", package.singles(others, logits(others)), calibration, threshold))
-    chosen = np.random.default_rng(seed).permutation(len(pictures))[:4000]
-    tensors, far = package.typical(pictures[chosen].astype(np.float32))
+        measured += results(source, read_cases(images, [source]))
+    chosen = np.random.default_rng(seed).permutation(len(pool.images))[:4000]
+    tensors, far = package.typical(pool.images[chosen].astype(np.float32))
     words = recipe.manifest
     package.write(
         out / name,
         {
             "name": name, "version": _VERSION, "title": words["title"], "intended_use": words["intended_use"], "licence": "Apache-2.0",
-            "architecture": _ARCHITECTURE, "eligible": words["eligible"], "input": recipe.spec.model_dump(), "findings": [words["finding"]],
+            "architecture": f"pyramid-x{len(members)}", "eligible": words["eligible"], "input": recipe.spec.model_dump(),
+            "findings": [words["finding"]],
             "operating": {"threshold": threshold, "chosen": package.CHOSEN},
             "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": 0.5},
             "training": {
                 "data": words["data"], "cases": len(learn), "positives": sum(case.truth for case in learn), "seed": seed,
-                "split": f"by patient: fold {recipe.held_out} held out, fold {recipe.tuning} for calibration and threshold",
+                "split": f"by patient: fold {recipe.held_out} held out; each of {len(members)} members left out one more fold, "
+                "on which it was calibrated",
                 "limits": words["limits"],
             },
-            "results": results, "constancy": package.constancy(network, recipe.spec),
+            "results": measured, "constancy": package.constancy(network, recipe.spec),
         },
         network, tensors,
     )  # fmt: skip
     load_package(out / name).load_network()
-    for row in results:
+    for row in measured:
         say(f"{row['source']} by {row['unit']}: AUROC {row.get('auroc')} {row.get('auroc_ci95')}, "
             f"sensitivity {row.get('sensitivity')}, specificity {row.get('specificity')}, ECE {row.get('ece')}")  # fmt: skip
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,41 +14,44 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from triage.networks import build
-from triage.train.pool import MADE, NORMAL, REAL
+from triage.networks import Pyramid
+from triage.train.pool import MADE, NORMAL, REAL, Looks
 
 Array = NDArray[np.float32]
+_BATCH = 64
+_SMOOTH = 0.04  # of a label: nobody is sure of every slice
 
 
-def fit(
-    architecture: str, images: NDArray[np.float16], shown: Array, *, epochs: int, real: float, made: float, seed: int,
-    say: Callable[[str], None],
-) -> nn.Module:
-    """A trained network, in eval mode.
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained.
 
-    Args:
-        images: [n, c, h, w]; shown: [n], as `pool.looks` says.
-        real, made: shares of each batch with a patient's finding, and with one that we made.
+    Attributes:
+        steps: batches of 64.
+        shares: of each batch with a patient's finding, and with one that we painted.
+        place_weight: of the loss of where a finding is, beside 1 for whether there is one.
     """
+
+    steps: int
+    shares: tuple[float, float]
+    place_weight: float
+
+
+def fit(network: Pyramid, pool: Looks, among: NDArray[np.intp], course: Course, *, seed: int, say: Callable[[str], None]) -> Pyramid:
+    """The network, trained on the looks `among` of `pool`, in eval mode."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = build(architecture, images.shape[1]).to(memory_format=torch.channels_last)
-    size = 64
-    groups = [np.flatnonzero(shown == kind) for kind in (REAL, MADE, NORMAL)]
-    counts = [round(size * real), round(size * made)]
-    counts.append(size - sum(counts))
-    truths = (shown != NORMAL).astype(np.float32)
-    steps = epochs * len(shown) // size
+    network = network.to(memory_format=torch.channels_last)
+    groups = [among[pool.shown[among] == kind] for kind in (REAL, MADE, NORMAL)]
+    counts = [round(_BATCH * share) for share in course.shares]
+    counts.append(_BATCH - sum(counts))
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)  # type: ignore[no-untyped-call]
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=3e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=course.steps, pct_start=0.15)
     began, mean = time.monotonic(), 0.0
-    for step in range(steps):
+    for step in range(course.steps):
         chosen = np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True)])
-        batch = _jitter(torch.from_numpy(images[chosen].astype(np.float32))).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(batch)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(truths[chosen]) * 0.92 + 0.04)
+        loss = _loss(network, pool[chosen], course.place_weight)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -54,26 +59,43 @@ def fit(
         schedule.step()
         averaged.update_parameters(network)
         mean += (float(loss.detach()) - mean) / min(step + 1, 100)
-        if (step + 1) % 100 == 0:
-            say(f"step {step + 1} of {steps}, loss {mean:.3f}, {time.monotonic() - began:.0f} s")
-    found: nn.Module = averaged.module
-    return found.eval()
+        if (step + 1) % 200 == 0:
+            say(f"step {step + 1} of {course.steps}, loss {mean:.3f}, {time.monotonic() - began:.0f} s")
+    return cast(Pyramid, averaged.module).eval()
 
 
-def _jitter(batch: Tensor) -> Tensor:
+def _loss(network: Pyramid, looks: Looks, place_weight: float) -> Tensor:
+    """Whether there is a finding, and where it is if that is known."""
+    truth = torch.from_numpy((looks.shown != NORMAL).astype(np.float32))
+    images, masks = _jitter(torch.from_numpy(looks.images.astype(np.float32)), torch.from_numpy(looks.masks.astype(np.float32) / 255))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, where = network.mapped(images.to(memory_format=torch.channels_last))
+    whether = F.binary_cross_entropy_with_logits(logits.float(), truth * (1 - 2 * _SMOOTH) + _SMOOTH)
+    known = torch.from_numpy(looks.shown != REAL)
+    rows, cols = where.shape[1:]
+    target = F.adaptive_avg_pool2d(masks[:, None], (rows, cols))[:, 0]
+    target = (target * 1.5).clamp(0, 1)
+    place = F.binary_cross_entropy_with_logits(where[known].float(), target[known], pos_weight=torch.tensor(4.0))
+    return whether + place_weight * place
+
+
+def _jitter(batch: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Cheap variety beyond the pool's: mirror, shift, gain, a hidden patch."""
     n, _, height, width = batch.shape
     mirror = (torch.rand(n) < 0.5)[:, None, None, None]
     batch = torch.where(mirror, batch.flip(3), batch)
-    batch = batch.roll((int(torch.randint(-6, 7, ())), int(torch.randint(-6, 7, ()))), (2, 3))
+    masks = torch.where(mirror[:, 0], masks.flip(2), masks)
+    down, right = int(torch.randint(-3, 4, ())), int(torch.randint(-3, 4, ()))
+    batch, masks = batch.roll((2 * down, 2 * right), (2, 3)), masks.roll((down, right), (1, 2))
     batch = batch * (1 + 0.15 * torch.randn(n, 1, 1, 1)) + 0.08 * torch.randn(n, 1, 1, 1)
     if float(torch.rand(())) < 0.5:
-        top, left = int(torch.randint(0, height - 24, ())), int(torch.randint(0, width - 24, ()))
+        side = height // 5
+        top, left = int(torch.randint(0, height - side, ())), int(torch.randint(0, width - side, ()))
         hidden = (torch.rand(n) < 0.3)[:, None, None, None]
         patch = batch.clone()
-        patch[:, :, top : top + 24, left : left + 24] = 0.0
+        patch[:, :, top : top + side, left : left + side] = 0.0
         batch = torch.where(hidden, patch, batch)
-    return batch
+    return batch, masks
 
 
 def scores(network: nn.Module, images: Array) -> Array:

@@ -17,13 +17,13 @@ from triage import phantoms
 from triage.constancy import reference_series
 from triage.frames import Frame
 from triage.packages import InputSpec
-from triage.prepare import prepare
+from triage.prepare import chest, frame_box, head_planes, place, pose, prepare, resize
 from triage.train.looks import chest_look, head_look
-from triage.train.painting import clot_mask, inside_skull, paint_clot, paint_opacity
+from triage.train.painting import clot_mask, distract, dress, inside_skull, paint_clot, paint_opacity
 
 Array = NDArray[np.float32]
 Half = NDArray[np.float16]
-#: What an image shows: nothing, a finding of a patient, a finding that we painted or drew.
+#: What an image shows: nothing, a finding whose place nobody marked, a finding that we painted.
 NORMAL, REAL, MADE = 0.0, 1.0, 2.0
 
 
@@ -51,65 +51,125 @@ def read_image(file: Path) -> Array:
         return np.asarray(np.asarray(picture.convert("L"), np.float32) / 255, np.float32)
 
 
+@dataclass(frozen=True)
+class Looks:
+    """Prepared images, and what is known of each.
+
+    Attributes:
+        images: float16 [n, c, h, w].
+        shown: [n]: NORMAL, REAL or MADE.
+        masks: uint8 [n, h / 2, w / 2], 0 to 255: where the finding is; all 0 where `shown` is NORMAL, unknown where it is REAL.
+        fold: [n], of the case, empty for phantoms.
+    """
+
+    images: Half
+    shown: Array
+    masks: NDArray[np.uint8]
+    fold: NDArray[np.str_]
+
+    def __add__(self, other: Looks) -> Looks:
+        names = ("images", "shown", "masks", "fold")
+        return Looks(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Looks:
+        return Looks(self.images[which], self.shown[which], self.masks[which], self.fold[which])
+
+
 def plain(cases: Sequence[Case], spec: InputSpec) -> Array:
     """The cases as they are, [n, c, h, w]: what evaluation reads."""
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         return np.stack(list(workers.map(_plain, cases, [spec] * len(cases), chunksize=64)))
 
 
-def looks(cases: Sequence[Case], spec: InputSpec, rounds: Iterable[int], seed: int, painted: float) -> tuple[Half, Array]:
-    """`rounds` looks of each case, [n, c, h, w] float16, and what each shows [n]: NORMAL, REAL or MADE.
-
-    A share `painted` of the normal ones gets a finding.
-    """
+def looks(cases: Sequence[Case], spec: InputSpec, rounds: Iterable[int], seed: int, painted: float) -> Looks:
+    """`rounds` looks of each case; a share `painted` of the normal ones gets a finding."""
     jobs = [(case, spec, (seed, number, index), painted) for number in rounds for index, case in enumerate(cases)]
     with ProcessPoolExecutor(os.cpu_count()) as workers:
-        made = list(workers.map(_look, jobs, chunksize=64))
-    return np.stack([image for image, _ in made]), np.array([truth for _, truth in made], np.float32)
+        return _stack(workers.map(_look, jobs, chunksize=64), len(jobs), spec)
 
 
-def phantom_looks(spec: InputSpec, count: int, seed: int) -> tuple[Half, Array]:
-    """`count` images of phantoms of known truth, as `looks` gives them."""
+def phantom_looks(spec: InputSpec, count: int, seed: int) -> Looks:
+    """Images of `count` phantoms of known truth."""
     with ProcessPoolExecutor(os.cpu_count()) as workers:
-        made = list(workers.map(_phantom, [(spec, (seed, 7, index)) for index in range(count)], chunksize=16))
-    return np.concatenate([image for image, _ in made]), np.concatenate([truth for _, truth in made])
+        made = [one for some in workers.map(_phantom, [(spec, (seed, 7, index)) for index in range(count)], chunksize=16) for one in some]
+    return _stack(made, len(made), spec)
+
+
+Look = tuple[Half, float, NDArray[np.uint8], str]
+
+
+def _stack(made: Iterable[Look], count: int, spec: InputSpec) -> Looks:
+    images = np.empty((count, spec.channels, spec.height, spec.width), np.float16)
+    masks = np.empty((count, spec.height // 2, spec.width // 2), np.uint8)
+    shown, fold = np.empty(count, np.float32), np.empty(count, "U8")
+    for at, (image, truth, mask, of) in enumerate(made):
+        images[at], shown[at], masks[at], fold[at] = image, truth, mask, of
+    return Looks(images, shown, masks, fold)
 
 
 def _plain(case: Case, spec: InputSpec) -> Array:
     return np.asarray(prepare([Frame(read_image(case.file), "display")], spec)[0])
 
 
-def _look(job: tuple[Case, InputSpec, tuple[int, ...], float]) -> tuple[Half, float]:
+def _look(job: tuple[Case, InputSpec, tuple[int, ...], float]) -> Look:
     case, spec, seed, painted = job
     rng, image, truth = np.random.default_rng(seed), read_image(case.file), float(case.truth)
-    if truth == 0 and rng.random() < painted:
-        image, truth = _paint(rng, image, spec.kind)
-    if rng.random() < 0.85:
-        image = head_look(rng, image) if spec.kind == "head_ct" else chest_look(rng, image)
-    return prepare([Frame(np.asarray(image, np.float32), "display")], spec)[0].astype(np.float16), truth
+    mask = np.zeros_like(image)
+    if spec.kind == "chest_film" and rng.random() < 0.5:
+        image = dress(rng, image)  # those with and without the finding alike
+    if truth == NORMAL:
+        image, mask = _paint(rng, image, spec.kind, painted)
+        truth = MADE if mask.any() else NORMAL
+    if rng.random() < (0.75 if spec.kind == "head_ct" else 0.85):
+        image, mask = (head_look if spec.kind == "head_ct" else chest_look)(rng, image, mask)
+    planes, small = prepare_with(np.asarray(image, np.float32), np.asarray(mask, np.float32), spec)
+    return planes.astype(np.float16), truth, small, case.fold
 
 
-def _paint(rng: np.random.Generator, image: Array, kind: str) -> tuple[Array, float]:
+def prepare_with(image: Array, mask: Array, spec: InputSpec) -> tuple[Array, NDArray[np.uint8]]:
+    """As `prepare` does it for one picture [rows, cols] in 0..1, with a mask that goes the same way."""
+    kept = frame_box(image)
+    image, mask = image[kept], mask[kept]
+    if spec.kind == "head_ct":
+        where = pose(image)
+        planes = head_planes(place(image, where, spec.height, spec.width), spec)
+        small = place(mask, where, spec.height // 2, spec.width // 2)
+    else:
+        planes = chest(image, spec)
+        small = resize(mask, spec.height // 2, spec.width // 2)
+    return planes, (np.clip(small, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def _paint(rng: np.random.Generator, image: Array, kind: str, share: float) -> tuple[Array, Array]:
+    """A normal image with what looks like a finding and is none, and with chance `share` with a finding in `mask`."""
+    nothing, wanted = np.zeros_like(image), rng.random() < share
     if kind == "chest_film":
-        return paint_opacity(rng, image), MADE
+        return paint_opacity(rng, image) if wanted else (image, nothing)
     inside = inside_skull(image)
     if inside is None:
-        return image, 0.0
+        return image, nothing
+    if rng.random() < 0.3:
+        image = distract(rng, image, inside)
+    if not wanted:
+        return image, nothing
     mask = clot_mask(rng, image, inside)
+    if rng.random() < 0.2:
+        mask = np.maximum(mask, clot_mask(rng, image, inside))
     if float(mask.sum()) < 40:
-        return image, 0.0
-    return paint_clot(rng, image, mask, inside.grey), MADE
+        return image, nothing
+    return paint_clot(rng, image, mask, inside.grey), mask
 
 
-def _phantom(job: tuple[InputSpec, tuple[int, ...]]) -> tuple[Half, Array]:
+def _phantom(job: tuple[InputSpec, tuple[int, ...]]) -> list[Look]:
     spec, seed = job
     rng = np.random.default_rng(seed)
+    unknown = np.zeros((spec.height // 2, spec.width // 2), np.uint8)
     if spec.kind == "chest_film":
         frames, truth = reference_series(rng, "chest_film")
-        return prepare(frames, spec).astype(np.float16), np.array([truth * MADE], np.float32)
+        return [(prepare(frames, spec)[0].astype(np.float16), truth * REAL, unknown, "")]
     bleed = str(rng.choice(phantoms.BLEEDS)) if rng.random() < 0.6 else None
     volume = phantoms.head_ct(rng, bleed, slices=8)
     hit = phantoms.bleeding_slices(bleed, 8)
     keep = rng.permutation(8)[:4]
-    frames = [Frame(volume[index].astype(np.float32), "hu") for index in keep]
-    return prepare(frames, spec).astype(np.float16), hit[keep].astype(np.float32) * np.float32(MADE)
+    images = prepare([Frame(volume[index].astype(np.float32), "hu") for index in keep], spec).astype(np.float16)
+    return [(image, float(hit[index]) * REAL, unknown, "") for image, index in zip(images, keep, strict=True)]
