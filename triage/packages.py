@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -207,6 +207,13 @@ class Package:
     def input(self) -> InputSpec:
         """What the network reads."""
         return self.manifest.input
+
+    def flagging_at(self, threshold: float | None) -> Package:
+        """The same package with another threshold, 0 to 1; None leaves its own."""
+        if threshold is None:
+            return self
+        operating = Operating(threshold=threshold, chosen="the site's own")
+        return replace(self, manifest=self.manifest.model_copy(update={"operating": operating}))
 
     def eligible(self, series: SeriesFacts) -> Ineligible | None:
         """Why this series is outside the intended use, or None if the model may look at it."""
