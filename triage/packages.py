@@ -109,10 +109,14 @@ class Training(Strict):
     seed: int
     split: str
     limits: str
+    held_out: str = Field(default="", description="fold of the first result's source that the model never saw")
 
 
 class Result(Strict):
-    """Measured on people the model never saw; 95 % intervals by bootstrap over patients."""
+    """Measured on people the model never saw; 95 % intervals by bootstrap over patients.
+
+    `reliability`: for each filled bin mean probability, observed share, cases. `roc`: (1 - specificity, sensitivity).
+    """
 
     source: str
     unit: Literal["image", "series"]
@@ -128,6 +132,8 @@ class Result(Strict):
     specificity_ci95: Interval | None = None
     ece: Share | None = None
     ece_ci95: Interval | None = None
+    reliability: tuple[tuple[Share, Share, Annotated[int, Field(ge=1)]], ...] = ()
+    roc: tuple[Interval, ...] = ()
 
 
 class Manifest(Strict):

@@ -24,7 +24,7 @@ from triage.settings import TriageSettings
 from triage.site import read_thresholds
 
 log = structlog.get_logger()
-_MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind of input reads
+MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind of input reads
 
 
 def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Reference]]:
@@ -56,7 +56,7 @@ def resident(package: Package, screener: Screener) -> Resident:
     """`package` as the agent uses it."""
     kind = package.input.kind
     return Resident(
-        package.name, package.version, partial(_eligible, package), _MOST[kind], kind == "head_ct",
+        package.name, package.version, partial(_eligible, package), MOST[kind], kind == "head_ct",
         partial(_prepare, package), screener.scores, partial(_judge, package),
     )  # fmt: skip
 
