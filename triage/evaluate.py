@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from streams.errors import Reason
 from triage.decode import Jail
@@ -144,11 +143,11 @@ def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(_READERS, thread_name_prefix="read"))
         jail = stack.enter_context(closing(Jail(_READERS))) if any(is_dicom(case.file) for case in cases) else None
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
-            ready = list(threads.map(partial(_read, package, jail), batch))
+            with warnings.catch_warnings():  # of Pillow's about large pictures and broken EXIF: what matters is an error
+                warnings.simplefilter("ignore")
+                ready = list(threads.map(partial(_read, package, jail), batch))
             logits = screener.scores(np.concatenate([images for images, _ in ready]))
             if not np.isfinite(logits).all():
                 raise EvaluateError(f"{package.name}: the network gave a score that is no number")

@@ -61,19 +61,33 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON a
 
 
 @models_app.command("check")
-def check(packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None) -> None:
-    """Load each package in full: manifest, hashes, weights, architecture."""
+def check(
+    packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="folder of labelled images: measure anew, compare with the card", exists=True, file_okay=False)
+    ] = None,
+) -> None:
+    """Load each package in full: manifest, hashes, weights, architecture; with --images, its figures too."""
+    from triage.evaluate import EvaluateError
+    from triage.heldout import differences
     from triage.packages import PackageError, find_packages, load_package
     from triage.settings import TriageSettings
 
     bad = 0
     for folder in [_folder(name) for name in packages] if packages else find_packages(TriageSettings().models):
         try:
-            load_package(folder).load_network()
-            typer.echo(f"{folder.name}: good")
-        except PackageError as error:
+            package = load_package(folder)
+            package.load_network()
+            wrong = differences(package, images) if images else []
+        except (PackageError, EvaluateError) as error:
             bad += 1
             sys.stderr.write(f"{error}\n")
+            continue
+        for line in wrong:
+            sys.stderr.write(f"{folder.name}: {line}\n")
+        bad += bool(wrong)
+        if not wrong:
+            typer.echo(f"{folder.name}: good" + (", and its figures are the card's" if images else ""))
     if bad:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from streams.errors import Reason
 from triage.decode import Jail
 from triage.errors import NotAnalysed
 from triage.frames import Frame
-from triage.headers import Header, Limits, read_header
+from triage.headers import BROKEN, Header, Limits, read_header
 from triage.jail import Request
 from triage.packages import Package, SeriesFacts
 from triage.pictures import fit, read_picture
@@ -86,21 +87,29 @@ def _first_header(paths: Sequence[Path]) -> Header:
 
 def series_facts(header: Header) -> SeriesFacts:
     """What a header says of its series, as far as a package's intended use asks for it."""
-    words = {name: str(header.dataset.get(name) or "").strip() for name in ("StudyDescription", "SeriesDescription", "ViewPosition")}
+    words = partial(_words, header.dataset)
     return SeriesFacts(
-        modality=str(header.dataset.get("Modality") or ""), body_part=str(header.dataset.get("BodyPartExamined") or ""),
-        description=f"{words['StudyDescription']} {words['SeriesDescription']}", age_years=_age(header.dataset),
-        view=words["ViewPosition"] or None, sop_class=str(header.dataset.get("SOPClassUID") or ""), frames=header.frames,
+        modality=words("Modality"), body_part=words("BodyPartExamined"),
+        description=f"{words('StudyDescription')} {words('SeriesDescription')}", age_years=_age(header.dataset),
+        view=words("ViewPosition") or None, sop_class=words("SOPClassUID"), frames=header.frames,
     )  # fmt: skip
+
+
+def _words(dataset: Dataset, name: str) -> str:
+    """The value as text; empty where there is none, or none that can be read."""
+    try:
+        return str(dataset.get(name) or "").strip()
+    except BROKEN:
+        return ""
 
 
 def _age(dataset: Dataset) -> float | None:
     """Years, from the age that is stated, else from the dates of birth and study."""
-    if match := _AGE.fullmatch(str(dataset.get("PatientAge") or "").strip()):
+    if match := _AGE.fullmatch(_words(dataset, "PatientAge")):
         return int(match[1]) / _PER_YEAR[match[2]]
     try:
-        born, seen = (datetime.strptime(str(dataset[name].value), "%Y%m%d") for name in ("PatientBirthDate", "StudyDate"))  # noqa: DTZ007
-    except (KeyError, ValueError):
+        born, seen = (datetime.strptime(_words(dataset, name), "%Y%m%d") for name in ("PatientBirthDate", "StudyDate"))  # noqa: DTZ007
+    except ValueError:
         return None
     return (seen - born).days / 365.25
 
