@@ -16,7 +16,9 @@ from pydantic_settings import BaseSettings
 from infra.cli import strangers
 from streams.errors import VigieError
 from streams.settings import StreamsSettings
-from triage.settings import TriageSettings
+from triage.packages import find_packages
+from triage.settings import TriageSettings, shipped_models
+from triage.site import read_thresholds
 from worklist import policy
 from worklist.auth import read_readers
 from worklist.settings import WorklistSettings
@@ -31,7 +33,7 @@ def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[
     found += _settings(environment)
     if not site.is_dir():
         return [*found, f"{site}: no such folder: VIGIE_SITE names the site's folder"]
-    for file, read in (("policy.toml", policy.load), ("readers.toml", _readers), ("senders.toml and codes.toml", _street)):
+    for file, read in _FILES.items():
         try:
             read(site)
         except FileNotFoundError as error:
@@ -50,6 +52,24 @@ def _readers(site: Path) -> None:
     read_readers(site / "readers.toml", "")
 
 
+def _policy(site: Path) -> None:
+    """A name that no package has would leave the package that was meant in shadow, without a word."""
+    if strange := sorted(set(policy.load(site).live) - set(_packages())):
+        raise ValueError(f"live: {', '.join(strange)}: no such package (there are: {', '.join(_packages())})")
+
+
+def _models(site: Path) -> None:
+    read_thresholds(site, _packages())
+
+
+def _packages() -> list[str]:
+    try:
+        folder = TriageSettings().models
+    except ValidationError:  # told among the settings
+        folder = shipped_models()
+    return [package.name for package in find_packages(folder)]
+
+
 def _street(site: Path) -> None:
     """What the doors read of the site. A release without that loader has only the files' syntax to look at."""
     if importlib.util.find_spec("streams.site") is not None:
@@ -66,6 +86,11 @@ def _syntax(file: Path) -> None:
         tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{file.name}: no TOML: {error}") from None
+
+
+_FILES: dict[str, Callable[[Path], None]] = {
+    "policy.toml": _policy, "models.toml": _models, "readers.toml": _readers, "senders.toml and codes.toml": _street,
+}  # fmt: skip
 
 
 def _lines(file: str, error: Exception) -> Iterator[str]:

@@ -77,12 +77,16 @@ class Reason(StrEnum):
     MODEL_FAILED = "model_failed"
     LATE = "late"
     AI_OFF = "ai_off"
+    # it was scored, and the list does not count it
+    SHADOW = "shadow"
+    CONSTANCY_FAILED = "constancy_failed"
 
 
-_SITE = {Reason.UNKNOWN_SENDER, Reason.STORE_FULL, Reason.NO_MODEL, Reason.AI_OFF}
+_SITE = {Reason.UNKNOWN_SENDER, Reason.STORE_FULL, Reason.NO_MODEL, Reason.AI_OFF, Reason.SHADOW}
 _VIGIE = {
     Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.BAD_SEAL, Reason.NEWER_SCHEMA,
     Reason.CONSTRAINT, Reason.UNEXPECTED, Reason.STORE_MISSING, Reason.MODEL_FAILED, Reason.LATE,
+    Reason.CONSTANCY_FAILED,
 }  # fmt: skip
 _RETRYABLE = {Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.STORE_FULL}
 #: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a study (DESIGN §5).

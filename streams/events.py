@@ -172,6 +172,7 @@ class FindingsMade(_StudyEvent):
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Reason | None = None
     findings: tuple[Finding, ...] = ()
+    constancy: bool = Field(default=True, description="false: the package's last reference run failed; recorded, and raises nothing")
     screened_at: AwareDatetime
 
 

@@ -151,7 +151,7 @@ class Triage:
 
     def _models_pass(self) -> bool:
         """Whether each package that was loaded passed its last constancy check."""
-        return self.flow is not None and not self.flow.analyst.failed
+        return self.flow is not None and not self.flow.analyst.failed | self.flow.analyst.drifted
 
 
 async def run(settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()) -> int:

@@ -61,7 +61,12 @@ class Resident:
 
 @dataclass
 class Analyst:
-    """All that turns a series into findings. `failed`: packages whose constancy check failed."""
+    """All that turns a series into findings.
+
+    Attributes:
+        failed: packages that gave no score in their last constancy run; they screen nothing.
+        drifted: packages that gave other scores than expected; theirs are published as such, and the list does not count them.
+    """
 
     residents: Sequence[Resident]
     decode: Decoder
@@ -70,6 +75,7 @@ class Analyst:
     threads: ThreadPoolExecutor
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
+    drifted: set[str] = field(default_factory=set)
 
     def meant_for(self, series: SeriesReceived) -> tuple[list[Resident], Reason]:
         """The packages that are meant for `series`, and the reason to tell where there is none."""
@@ -94,11 +100,12 @@ class Analyst:
         """
         fit, why_not = self.meant_for(series)
         if not fit:
-            return [self._event(series, None, Verdict("not_analysed", why_not))]
+            return [self._event(series, None, Verdict("not_analysed", why_not), constancy=True)]
         made = []
         for resident in fit:
+            before = resident.name not in self.drifted
             verdict = await self._verdict(resident, series, urgency, left_s, decoded if resident is fit[-1] else _nothing)
-            made.append(self._event(series, resident, verdict))
+            made.append(self._event(series, resident, verdict, constancy=before and resident.name not in self.drifted))
         return made
 
     async def _verdict(
@@ -139,12 +146,13 @@ class Analyst:
             raise NotAnalysed(Reason.MODEL_FAILED)
         return resident.judge(scores, images)
 
-    def _event(self, series: SeriesReceived, resident: Resident | None, verdict: Verdict) -> FindingsMade:
+    def _event(self, series: SeriesReceived, resident: Resident | None, verdict: Verdict, *, constancy: bool) -> FindingsMade:
         name, version = (resident.name, resident.version) if resident else ("", "")
         seen = digest(*(part.encode() for part in (name, version, series.reference, *series.instances)))
         reason = verdict.reason.value if verdict.reason else ""
-        # The same input through the same package gives the same id again; a late answer and a real one differ.
-        event_id = digest(*(part.encode() for part in ("finding", series.series_uid, seen, verdict.outcome, reason)))
+        # The same input through the same package gives the same id again; a late answer, a doubted and a real one differ.
+        told = (verdict.outcome, reason, *(() if constancy else ("doubted",)))
+        event_id = digest(*(part.encode() for part in ("finding", series.series_uid, seen, *told)))
         metrics.findings.labels(name or "none", verdict.outcome).inc()
         if verdict.reason:
             metrics.not_analysed.labels(reason).inc()
@@ -155,7 +163,7 @@ class Analyst:
             patient=series.patient, accessions=series.accessions, study_uids=series.study_uids, site=series.site,
             study_uid=series.study_uid, series_uid=series.series_uid, package=name, package_version=version,
             input_digest=seen, outcome=verdict.outcome, reason=verdict.reason, findings=verdict.findings,
-            screened_at=self.now(),
+            constancy=constancy, screened_at=self.now(),
         )  # fmt: skip
 
 

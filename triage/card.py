@@ -1,14 +1,31 @@
-"""The model card: what a package is for, what it learned from, what was measured; and its reliability plot."""
+"""The model card: what a package is for, what it learned from, what was measured; and its plots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from triage.figures import reliability
+from triage.figures import reliability, roc
 from triage.packages import Package, Result
+
+#: What `draw` can write, by the end of the file's name.
+DRAWN = (".png", ".svg", ".pdf")
+Bins = Sequence[tuple[float, float, int]]
+Curve = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one row of plots shows; `roc` is empty where all cases are alike."""
+
+    title: str
+    n: int
+    auroc: float | None
+    reliability: Bins
+    roc: Curve
 
 
 def card(package: Package) -> str:
@@ -42,20 +59,41 @@ def _row(result: Result) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def plot(truth: Sequence[int], probability: Sequence[float], file: Path, title: str) -> None:
-    """Writes the reliability plot and the ROC curve side by side. Raises OSError when the file cannot be written."""
+def panels(package: Package) -> list[Panel]:
+    """The plots of the card: one row for each result. Raises ValueError where the package carries no curves."""
+    found = [
+        Panel(f"{r.source} by {r.unit}", r.n, r.auroc, r.reliability, r.roc) for r in package.manifest.results if r.reliability
+    ]
+    if not found:
+        raise ValueError(f"{package.name} {package.version}: its results carry no curves; `vigie evaluate --plot` draws those of a set")
+    return found
+
+
+def panel(title: str, truth: Sequence[int], probability: Sequence[float], auroc: float | None) -> Panel:
+    """The plots of cases that were measured just now."""
+    y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
+    return Panel(title, len(y), auroc, reliability(y, p), roc(y, p, most=400))
+
+
+def draw(rows: Sequence[Panel], file: Path) -> None:
+    """Writes reliability and ROC side by side, a row for each panel. Raises OSError when the file cannot be written."""
     from matplotlib.figure import Figure
 
-    y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    bins = reliability(y, p)
-    left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot([b[0] for b in bins], [b[1] for b in bins], "o-")
-    left.set(xlabel="calibrated probability", ylabel="observed share", title=f"{title}: reliability", xlim=(0, 1), ylim=(0, 1))
-    order = np.argsort(-p, kind="stable")
-    hits, misses = np.cumsum(y[order]), np.cumsum(1 - y[order])
-    right.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    right.plot([0, *(misses / max(1, misses[-1]))], [0, *(hits / max(1, hits[-1]))])
-    right.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"{title}: ROC, n = {len(y)}", xlim=(0, 1), ylim=(0, 1))
+    figure = Figure(figsize=(9, 4.2 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 2, squeeze=False)
+    for (left, right), row in zip(axes, rows, strict=True):
+        for side in (left, right):
+            side.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+            side.set(xlim=(0, 1), ylim=(0, 1))
+        left.plot([b[0] for b in row.reliability], [b[1] for b in row.reliability], color="C0", linewidth=1)
+        largest = max(b[2] for b in row.reliability)
+        left.scatter([b[0] for b in row.reliability], [b[1] for b in row.reliability], [20 + 80 * b[2] / largest for b in row.reliability])
+        left.set(xlabel="calibrated probability", ylabel="observed share", title=f"{row.title}: reliability (dots: cases)")
+        right.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"{row.title}: ROC, n = {row.n}")
+        if row.roc:
+            label = None if row.auroc is None else f"AUROC {row.auroc:.3f}"
+            right.plot([x for x, _ in row.roc], [y for _, y in row.roc], label=label)
+            right.legend(loc="lower right")
+        else:
+            right.text(0.5, 0.5, "no ROC: all cases are alike", ha="center", va="center")
     figure.savefig(file)

@@ -27,4 +27,12 @@ def triage() -> None:
     if not settings.kafka:
         sys.stderr.write("no broker is set: give its address in VIGIE_KAFKA (host:port)\n")
         raise typer.Exit(2)
-    raise typer.Exit(asyncio.run(run(settings, *load_residents(settings))))
+    if not settings.site.is_dir():
+        sys.stderr.write(f"{settings.site}: no such folder: VIGIE_SITE names the site's folder\n")
+        raise typer.Exit(1)
+    try:
+        loaded = load_residents(settings)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    raise typer.Exit(asyncio.run(run(settings, *loaded)))

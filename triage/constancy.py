@@ -52,22 +52,28 @@ def references(packages: Sequence[Package]) -> list[Reference]:
 
 
 class Constancy:
-    """Screens the references as live series are, from decoded frames on. A package that fails is not used until it passes."""
+    """Screens the references as live series are, from decoded frames on.
+
+    Until it passes again, a package with other scores than expected is in shadow: it goes on scoring, and the list does not
+    count it. One that gives no score, or none that is a number, screens nothing.
+    """
 
     def __init__(self, analyst: Analyst, references: Sequence[Reference]) -> None:
         self._analyst = analyst
         self._references = references
 
     async def once(self) -> None:
-        """One run over all packages that have references; sets the gauges and `Analyst.failed`."""
+        """One run over all packages that have references; sets the gauges, `Analyst.failed` and `Analyst.drifted`."""
         for resident in self._analyst.residents:
             mine = [reference for reference in self._references if reference.package == resident.name]
             drifts = [await self._drift(resident, reference) for reference in mine]
             ok = all(drift <= reference.tolerance for drift, reference in zip(drifts, mine, strict=True))
             metrics.constancy_ok.labels(resident.name).set(ok)
-            metrics.constancy_drift.labels(resident.name).set(max(drifts, default=0.0))
-            (self._analyst.failed.discard if ok else self._analyst.failed.add)(resident.name)
-            log.log(20 if ok else 40, "constancy", package=resident.name, ok=ok, references=len(mine))
+            drift = max(drifts, default=0.0)
+            metrics.constancy_drift.labels(resident.name).set(drift)
+            for names, member in ((self._analyst.failed, np.isinf(drift)), (self._analyst.drifted, not ok and np.isfinite(drift))):
+                (names.add if member else names.discard)(resident.name)
+            log.log(20 if ok else 40, "constancy", package=resident.name, ok=ok, drift=drift, references=len(mine))
 
     async def _drift(self, resident: Resident, reference: Reference) -> float:
         loop = asyncio.get_running_loop()

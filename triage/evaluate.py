@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from streams.errors import Reason
 from triage.decode import Jail
 from triage.errors import NotAnalysed
 from triage.figures import Figures, measure
 from triage.flagging import Judgement, judge
-from triage.frames import Frame
-from triage.jail import Request
 from triage.packages import Package
-from triage.prepare import prepare
+from triage.reading import PICTURE, PLANE, WINDOWED, is_dicom, read
 from triage.screening import Screener
 
 Array = NDArray[np.float32]
-_BATCH = 64
-_MOST_PIXELS = 64_000_000
+_BATCH = 64  # cases in memory at once
+_READERS = min(4, os.cpu_count() or 1)
+_SAID: dict[str, str] = {
+    PICTURE: "pictures without a DICOM header: modality, body part and age were not checked",
+    PLANE: "no axial slices for brain (scouts, other planes, bone kernels)",
+    WINDOWED: "CT, shown in a soft-tissue window",
+    Reason.OUTSIDE_MODALITY: "of another modality",
+    Reason.OUTSIDE_BODY_PART: "of another or no stated body part",
+    Reason.OUTSIDE_AGE: "of another or no stated age",
+    Reason.OUTSIDE_VIEW: "of another view",
+}
 
 
 class EvaluateError(Exception):
@@ -33,11 +46,26 @@ class EvaluateError(Exception):
 
 @dataclass(frozen=True)
 class Labelled:
-    """One case: one file, its truth, and whose it is (empty: a patient of its own)."""
+    """One case: a file, or a folder of one DICOM series; its truth, whose it is, and the line of the CSV that names it."""
 
     file: Path
     truth: int
-    patient: str = ""
+    patient: str
+    line: int = 0
+
+    @property
+    def where(self) -> str:
+        """The case in a message."""
+        return f"line {self.line}: {self.file.name}" if self.line else self.file.name
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the serving path says of one case: raw scores [n], the judgement, and what was outside the intended use."""
+
+    logits: Array
+    judgement: Judgement
+    outside: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,86 +93,84 @@ def read_labels(labels: Path, images: Path) -> list[Labelled]:
     Raises:
         EvaluateError: a column is missing, a truth is neither 0 nor 1, a file is not there or outside `images`.
     """
+    found = []
     try:
         with labels.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            rows = csv.DictReader(file)
+            for row in rows:
+                found.append(_case(row, f"{labels.name}, line {rows.line_num}", rows.line_num, images))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EvaluateError(f"{labels.name}: {error}") from None
-    found = []
-    for number, row in enumerate(rows, 2):
-        if not row.get("file") or row.get("truth") not in ("0", "1"):
-            raise EvaluateError(f"{labels.name}, line {number}: the columns file and truth (0 or 1) are needed")
-        path = (images / row["file"]).resolve()
-        if not path.is_relative_to(images.resolve()) or not path.is_file():
-            raise EvaluateError(f"{labels.name}, line {number}: {row['file']} is not in {images}")
-        found.append(Labelled(path, int(row["truth"]), row.get("patient_id") or f"case {number}"))
     if not found:
         raise EvaluateError(f"{labels.name}: no case")
     return found
 
 
+def _case(row: dict[str, Any], where: str, line: int, images: Path) -> Labelled:
+    values = {str(name).strip().lower(): value.strip() for name, value in row.items() if isinstance(value, str)}
+    if not values.get("file") or values.get("truth") not in ("0", "1"):
+        raise EvaluateError(f"{where}: the columns file and truth (0 or 1) are needed")
+    # By name, not by where a link leads: a set made of links is a set.
+    path, folder = Path(os.path.abspath(images / values["file"])), Path(os.path.abspath(images))
+    if "\0" in values["file"] or not path.is_relative_to(folder) or path == folder or not path.exists():
+        raise EvaluateError(f"{where}: {values['file']} is not in {images}")
+    return Labelled(path, int(values["truth"]), values.get("patient_id") or f"of line {line} alone", line)
+
+
 def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> Evaluation:
-    """Runs every case through decoding, preparation, network and judgement as served.
+    """Runs every case through decoding, preparation, network and judgement as served, whatever it is.
 
     Raises:
         EvaluateError: a file is neither DICOM, PNG nor JPEG, or cannot be decoded.
     """
+    truth = tuple(case.truth for case in cases)
+    probability, outside, abstained = [], Counter[str](), 0
+    for scored in score(package, cases):
+        probability.append(scored.judgement.probability)
+        outside.update(scored.outside)
+        abstained += scored.judgement.outcome == "not_analysed"
+    threshold = package.manifest.operating.threshold
+    figures = measure(truth, probability, [case.patient for case in cases], threshold, seed=seed)
+    return Evaluation(
+        package.name, package.version, figures, abstained, threshold, _outside(package, outside, len(cases)), truth, tuple(probability)
+    )
+
+
+def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
+    """Each case through the serving path, in order, a batch of them in memory at a time. Raises EvaluateError."""
     spec = package.input
     screener = Screener(package, (spec.channels, spec.height, spec.width), device="cpu")
-    jail = Jail(1)
-    judgements: list[Judgement] = []
-    pictures = 0
-    try:
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(_READERS, thread_name_prefix="read"))
+        jail = stack.enter_context(closing(Jail(_READERS))) if any(is_dicom(case.file) for case in cases) else None
         for start in range(0, len(cases), _BATCH):
-            series = []
-            for case in cases[start : start + _BATCH]:
-                frames, dicom = _frames(case.file, jail, axial=spec.kind == "head_ct")
-                pictures += not dicom
-                series.append(_prepared(frames, package, case.file))
-            logits = screener.scores(np.concatenate(series))
-            ends = np.cumsum([len(images) for images in series])
-            judgements += [judge(package, logits[end - len(images) : end], images) for end, images in zip(ends, series, strict=True)]
-    finally:
-        jail.close()
-    truth = tuple(case.truth for case in cases)
-    probability = tuple(judgement.probability for judgement in judgements)
-    threshold = package.manifest.operating.threshold
-    return Evaluation(
-        package.name, package.version, measure(truth, probability, [case.patient for case in cases], threshold, seed=seed),
-        sum(judgement.outcome == "not_analysed" for judgement in judgements), threshold, _outside(package, pictures, len(cases)),
-        truth, probability,
-    )  # fmt: skip
+            batch = cases[start : start + _BATCH]
+            with warnings.catch_warnings():  # of Pillow's about large pictures and broken EXIF: what matters is an error
+                warnings.simplefilter("ignore")
+                ready = list(threads.map(partial(_read, package, jail), batch))
+            logits = screener.scores(np.concatenate([images for images, _ in ready]))
+            if not np.isfinite(logits).all():
+                raise EvaluateError(f"{package.name}: the network gave a score that is no number")
+            at = 0
+            for images, outside in ready:
+                mine = logits[at : at + len(images)]
+                at += len(images)
+                yield Scored(mine, judge(package, mine, images), outside)
 
 
-def _frames(file: Path, jail: Jail, *, axial: bool) -> tuple[list[Frame], bool]:
-    with file.open("rb") as stream:
-        start = stream.read(132)
-    if start[128:] == b"DICM":
-        try:
-            return jail.decode(Request((str(file),), 24, axial)), True
-        except NotAnalysed as error:
-            raise EvaluateError(f"{file.name}: {error.reason.value}") from None
+def _read(package: Package, jail: Jail | None, case: Labelled) -> tuple[Array, tuple[str, ...]]:
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise EvaluateError(f"{file.name}: more than {_MOST_PIXELS} pixels")
-            pixels = np.asarray(picture.convert("I;16" if picture.mode.startswith("I") else "L"), np.float32)
-            full = 65535.0 if picture.mode.startswith("I") else 255.0
-    except (OSError, UnidentifiedImageError, ValueError):
-        raise EvaluateError(f"{file.name}: neither DICOM, PNG nor JPEG, or damaged") from None
-    return [Frame(np.asarray(pixels / full, np.float32), "display")], False
+        return read(package, jail, case.file)
+    except NotAnalysed as error:
+        raise EvaluateError(f"{case.where}: {error.reason.value}") from None
+    except (OSError, ValueError) as error:
+        raise EvaluateError(f"{case.where}: {error}") from None
 
 
-def _prepared(frames: Sequence[Frame], package: Package, file: Path) -> Array:
-    try:
-        return prepare(frames, package.input)
-    except ValueError as error:
-        raise EvaluateError(f"{file.name}: {error}") from None
-
-
-def _outside(package: Package, pictures: int, cases: int) -> str:
-    if not pictures:
-        return ""
-    said = f"{pictures} of {cases} cases are pictures without a DICOM header: modality, body part and age were not checked"
+def _outside(package: Package, counts: Counter[str], cases: int) -> str:
+    """In words, what was evaluated although the package is not meant for it; empty when it is meant for all."""
+    said = [f"{counts[what]} of {cases} cases are {words}" for what, words in _SAID.items() if counts[what]]
     age = package.manifest.eligible.age_years
-    return said + (f"; the package is meant for {age[0]:g} to {age[1]:g} years" if age else "")
+    if age and (counts[PICTURE] or counts[Reason.OUTSIDE_AGE]):
+        said.append(f"the package is meant for {age[0]:g} to {age[1]:g} years")
+    return "; ".join(said)

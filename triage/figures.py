@@ -38,21 +38,31 @@ def measure(
         raise ValueError("no case to measure")
     y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
     _, group = np.unique(np.asarray(patients), return_inverse=True)
-    members = [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
+    order, sizes = np.argsort(group, kind="stable"), np.bincount(group)
+    firsts = np.cumsum(sizes) - sizes
     rng = np.random.default_rng(seed)
-    samples = [np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))]) for _ in range(rounds)]
+    figures: tuple[Callable[[Array, Array], float | None], ...] = (
+        auroc, lambda a, b: _share(b[a == 1] >= threshold), lambda a, b: _share(b[a == 0] < threshold), ece,
+    )  # fmt: skip
+    again: tuple[list[float], ...] = tuple([] for _ in figures)
+    for _ in range(rounds):  # one sample at a time: all of them are a thousand times the set
+        drawn = rng.integers(0, len(sizes), len(sizes))
+        many = sizes[drawn]
+        sample = order[np.repeat(firsts[drawn] - (np.cumsum(many) - many), many) + np.arange(many.sum())]
+        truths, given = y[sample], p[sample]
+        for values, of in zip(again, figures, strict=True):
+            if (value := of(truths, given)) is not None:
+                values.append(value)
+    found = [part for of, values in zip(figures, again, strict=True) for part in (of(y, p), _interval(values, rounds))]
+    return Figures(len(y), int(y.sum()), len(sizes), *found)  # type: ignore[arg-type]
 
-    def both(of: Callable[[Array, Array], float | None]) -> tuple[float | None, Pair | None]:
-        value = of(y, p)
-        again = [v for v in (of(y[s], p[s]) for s in samples) if v is not None]
-        if value is None or len(again) < rounds // 2:
-            return value, None
-        low, high = np.quantile(again, (0.025, 0.975))
-        return value, (round(float(low), 4), round(float(high), 4))
 
-    auc, sens = both(auroc), both(lambda a, b: _share(b[a == 1] >= threshold))
-    spec, error = both(lambda a, b: _share(b[a == 0] < threshold)), both(ece)
-    return Figures(len(y), int(y.sum()), len(members), *auc, *sens, *spec, *error)
+def _interval(values: Sequence[float], rounds: int) -> Pair | None:
+    """95 % of `values`, None where fewer than half of the samples had one."""
+    if len(values) < max(1, rounds // 2):
+        return None
+    low, high = np.quantile(values, (0.025, 0.975))
+    return round(float(low), 4), round(float(high), 4)
 
 
 def auroc(truth: Array, probability: Array) -> float | None:
@@ -80,6 +90,21 @@ def reliability(truth: Array, probability: Array) -> list[tuple[float, float, in
         if inside.any():
             found.append((float(probability[inside].mean()), float(truth[inside].mean()), int(inside.sum())))
     return found
+
+
+def roc(truth: Array, probability: Array, most: int = 40) -> list[Pair]:
+    """The ROC curve as at most `most` points (1 - specificity, sensitivity) from (0, 0) to (1, 1), ties as one step.
+
+    Points are thinned evenly along the curve. Empty when all truths are alike.
+    """
+    if auroc(truth, probability) is None:
+        return []
+    levels, place = np.unique(-probability, return_inverse=True)
+    hits = np.cumsum(np.bincount(place, truth, len(levels))) / truth.sum()
+    misses = np.cumsum(np.bincount(place, 1 - truth, len(levels))) / (1 - truth).sum()
+    x, y = np.concatenate([[0.0], misses]), np.concatenate([[0.0], hits])
+    kept = np.unique(np.searchsorted(x + y, np.linspace(0.0, 2.0, most) - 1e-9)) if len(x) > most else np.arange(len(x))
+    return [(float(x[i]), float(y[i])) for i in kept]
 
 
 def _share(marks: NDArray[np.bool_]) -> float | None:

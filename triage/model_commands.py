@@ -26,6 +26,15 @@ def _folder(name: str) -> Path:
     return Path(name) if Path(name).is_dir() else TriageSettings().models / name
 
 
+def _drawable(plot: Path | None) -> None:
+    """Before the work of minutes, not after it."""
+    from triage.card import DRAWN
+
+    if plot and plot.suffix.lower() not in DRAWN:
+        sys.stderr.write(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed\n")
+        raise typer.Exit(2)
+
+
 @models_app.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False) -> None:
     """Each package with version, intended use and whether it passes its checks."""
@@ -52,32 +61,53 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON a
 
 
 @models_app.command("check")
-def check(packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None) -> None:
-    """Load each package in full: manifest, hashes, weights, architecture."""
+def check(
+    packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="folder of labelled images: measure anew, compare with the card", exists=True, file_okay=False)
+    ] = None,
+) -> None:
+    """Load each package in full: manifest, hashes, weights, architecture; with --images, its figures too."""
+    from triage.evaluate import EvaluateError
+    from triage.heldout import differences
     from triage.packages import PackageError, find_packages, load_package
     from triage.settings import TriageSettings
 
     bad = 0
     for folder in [_folder(name) for name in packages] if packages else find_packages(TriageSettings().models):
         try:
-            load_package(folder).load_network()
-            typer.echo(f"{folder.name}: good")
-        except PackageError as error:
+            package = load_package(folder)
+            package.load_network()
+            wrong = differences(package, images) if images else []
+        except (PackageError, EvaluateError) as error:
             bad += 1
             sys.stderr.write(f"{error}\n")
+            continue
+        for line in wrong:
+            sys.stderr.write(f"{folder.name}: {line}\n")
+        bad += bool(wrong)
+        if not wrong:
+            typer.echo(f"{folder.name}: good" + (", and its figures are the card's" if images else ""))
     if bad:
         raise typer.Exit(1)
 
 
 @models_app.command("card")
-def show_card(package: Annotated[str, typer.Argument(help="name or folder")]) -> None:
+def show_card(
+    package: Annotated[str, typer.Argument(help="name or folder")],
+    plot: Annotated[Path | None, typer.Option(help="write reliability and ROC of each source to this file (PNG, SVG or PDF)")] = None,
+) -> None:
     """The model card, as Markdown."""
-    from triage.card import card
+    from triage.card import card, draw, panels
     from triage.packages import PackageError, load_package
 
+    _drawable(plot)
     try:
-        typer.echo(card(load_package(_folder(package))))
-    except PackageError as error:
+        loaded = load_package(_folder(package))
+        if plot:
+            draw(panels(loaded), plot)
+        typer.echo(card(loaded) + (f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else ""))
+    except (PackageError, OSError, ValueError) as error:
         raise _fail(str(error)) from None
 
 
@@ -88,6 +118,7 @@ def evaluate(
     images: Annotated[Path, typer.Option(help="folder of the files: DICOM, PNG or JPEG", exists=True, file_okay=False)],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
     plot: Annotated[Path | None, typer.Option(help="write reliability and ROC to this file (PNG, SVG or PDF)")] = None,
+    threshold: Annotated[float | None, typer.Option(help="flag from this probability on; default: the package's own", min=0, max=1)] = None,
 ) -> None:
     """Measure a package on labelled images of your own: the card's figures, with intervals."""
     from triage import card
@@ -95,10 +126,11 @@ def evaluate(
     from triage.evaluate import evaluate as run
     from triage.packages import PackageError, load_package
 
+    _drawable(plot)
     try:
-        result = run(load_package(_folder(package)), read_labels(labels, images))
+        result = run(load_package(_folder(package)).flagging_at(threshold), read_labels(labels, images))
         if plot:
-            card.plot(result.truth, result.probability, plot, result.package)
+            card.draw([card.panel(result.package, result.truth, result.probability, result.figures.auroc)], plot)
     except (EvaluateError, PackageError, OSError, ValueError) as error:
         raise _fail(str(error)) from None
     if result.outside:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -109,10 +109,14 @@ class Training(Strict):
     seed: int
     split: str
     limits: str
+    held_out: str = Field(default="", description="fold of the first result's source that the model never saw")
 
 
 class Result(Strict):
-    """Measured on people the model never saw; 95 % intervals by bootstrap over patients."""
+    """Measured on people the model never saw; 95 % intervals by bootstrap over patients.
+
+    `reliability`: for each filled bin mean probability, observed share, cases. `roc`: (1 - specificity, sensitivity).
+    """
 
     source: str
     unit: Literal["image", "series"]
@@ -128,6 +132,8 @@ class Result(Strict):
     specificity_ci95: Interval | None = None
     ece: Share | None = None
     ece_ci95: Interval | None = None
+    reliability: tuple[tuple[Share, Share, Annotated[int, Field(ge=1)]], ...] = ()
+    roc: tuple[Interval, ...] = ()
 
 
 class Manifest(Strict):
@@ -207,6 +213,13 @@ class Package:
     def input(self) -> InputSpec:
         """What the network reads."""
         return self.manifest.input
+
+    def flagging_at(self, threshold: float | None) -> Package:
+        """The same package with another threshold, 0 to 1; None leaves its own."""
+        if threshold is None:
+            return self
+        operating = Operating(threshold=threshold, chosen="the site's own")
+        return replace(self, manifest=self.manifest.model_copy(update={"operating": operating}))
 
     def eligible(self, series: SeriesFacts) -> Ineligible | None:
         """Why this series is outside the intended use, or None if the model may look at it."""

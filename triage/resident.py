@@ -21,28 +21,32 @@ from triage.packages import Package, PackageError, SeriesFacts, find_packages, l
 from triage.prepare import prepare
 from triage.screening import Screener
 from triage.settings import TriageSettings
+from triage.site import read_thresholds
 
 log = structlog.get_logger()
-_MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind of input reads
+MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind of input reads
 
 
 def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Reference]]:
     """Every package of the site that passes its checks, loaded and warm, and its constancy references.
 
-    A package that does not pass is left out, and said so.
+    A package that does not pass is left out, and said so. Raises ValueError where the site's thresholds are wrong.
     """
+    folders = find_packages(settings.models)
+    thresholds = read_thresholds(settings.site, [folder.name for folder in folders])
     torch.set_num_threads(settings.torch_threads)
     residents, packages = [], []
-    for folder in find_packages(settings.models):
+    for folder in folders:
         try:
-            package = load_package(folder)
+            package = load_package(folder).flagging_at(thresholds.get(folder.name))
             spec = package.input
             shape = (spec.channels, spec.height, spec.width)
             screener = Screener(package, shape, device=settings.device, compiled=settings.compile)
         except PackageError as error:
             log.error("package_refused", package=folder.name, why=str(error))
             continue
-        log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode)
+        threshold = package.manifest.operating.threshold
+        log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode, threshold=threshold)
         residents.append(resident(package, screener))
         packages.append(package)
     return residents, references(packages)
@@ -52,7 +56,7 @@ def resident(package: Package, screener: Screener) -> Resident:
     """`package` as the agent uses it."""
     kind = package.input.kind
     return Resident(
-        package.name, package.version, partial(_eligible, package), _MOST[kind], kind == "head_ct",
+        package.name, package.version, partial(_eligible, package), MOST[kind], kind == "head_ct",
         partial(_prepare, package), screener.scores, partial(_judge, package),
     )  # fmt: skip
 

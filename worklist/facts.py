@@ -54,7 +54,8 @@ def version_key(event: Event) -> tuple[datetime, int, int, str]:
 def fact_key(event: Event) -> str:
     """What `event` is a version of. Series fragments and findings are kept each, as their union counts.
 
-    A finding's key names what it flagged: screened again with less, it stands beside the flag and cannot replace it.
+    A finding's key names what it flagged: screened again with less, it stands beside the flag and cannot replace it. Nor can
+    one that was made while the package's constancy failed.
     """
     match event:
         case OrderChanged():
@@ -71,7 +72,8 @@ def fact_key(event: Event) -> str:
             return f"exam:{event.sender}:{'/'.join(event.study_uids) or '/'.join(event.accessions)}"
         case FindingsMade():
             flagged = "/".join(sorted(f.code for f in event.findings if f.flagged))
-            return f"finding:{event.series_uid}:{event.package}:{event.package_version}:{event.input_digest}:{flagged}"
+            doubted = "" if event.constancy else ":doubted"
+            return f"finding:{event.series_uid}:{event.package}:{event.package_version}:{event.input_digest}:{flagged}{doubted}"
 
 
 def nodes(event: Event) -> list[str]:

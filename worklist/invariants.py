@@ -23,8 +23,8 @@ INVARIANTS = {
         AND (lane = 3) <> (state IN ('expected', 'arriving'))""",  # noqa: S608 (a constant)
     "a flag is never withdrawn by a machine": """SELECT s.study FROM study s JOIN fact f ON f.type = 'FindingsMade'
         AND f.body->>'study_uid' = s.study_uid AND f.body->>'outcome' = 'flagged' WHERE s.merged_into IS NULL AND s.ai <> 'flagged'
-        AND s.cleared = '[]' AND NOT EXISTS (SELECT 1 FROM policy_version p WHERE p.version = s.policy_version
-            AND p.body->'shadow' ? (f.body->>'package'))""",
+        AND s.cleared = '[]' AND f.body->>'constancy' IS DISTINCT FROM 'false' AND EXISTS (SELECT 1 FROM policy_version p
+            WHERE p.version = s.policy_version AND p.body->'live' ? (f.body->>'package'))""",
     "every decision is in the audit": """SELECT study FROM study s WHERE merged_into IS NULL AND NOT EXISTS (
         SELECT 1 FROM audit a WHERE a.study = s.study AND a.act = 'rank' AND (a.detail->>'lane')::int = s.lane
         AND (a.detail->>'due_at')::timestamptz = s.due_at)""",

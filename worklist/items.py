@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
 
-from streams.errors import ABSTENTIONS
+from streams.errors import ABSTENTIONS, Reason
 from streams.events import (
     Event,
     ExamProgressed,
@@ -355,9 +355,12 @@ def _open_state(
 
 
 def _ai(g: _Group, images: set[str], policy: Policy) -> tuple[str, str, tuple[tuple[str, str, str], ...], tuple[str, ...], tuple[str, ...]]:
-    """What AI says: the union over the study's series. A flag stays whatever came later (promise 3)."""
+    """What AI says: the union over the study's series. A flag stays whatever came later (promise 3).
+
+    What a package in shadow says is a fact, and changes nothing; so is what one says while its constancy check fails.
+    """
     found = [k.event for k in g.findings if isinstance(k.event, FindingsMade)]
-    live = [f for f in found if f.package not in policy.shadow]
+    live = [f for f in found if _counts(f, policy)]
     flags = tuple(sorted({(f.package, x.code, x.name) for f in live for x in f.findings if x.flagged}))
     looked = tuple(sorted({x.name for f in live if f.outcome != "not_analysed" for x in f.findings}))
     abstained = tuple(sorted({f.package for f in live if f.reason in ABSTENTIONS}))
@@ -369,5 +372,11 @@ def _ai(g: _Group, images: set[str], policy: Policy) -> tuple[str, str, tuple[tu
         return "pending", "", (), looked, abstained
     if any(f.outcome == "not_flagged" for f in live):
         return "not_flagged", "", (), looked, abstained
-    reasons = sorted({f.reason.value for f in live if f.reason}) or ["shadow"]
-    return "not_analysed", reasons[0], (), looked, abstained
+    doubted = any(not f.constancy and f.package in policy.live for f in found)
+    reasons = sorted({f.reason for f in live if f.reason}) or [Reason.CONSTANCY_FAILED if doubted else Reason.SHADOW]
+    return "not_analysed", reasons[0].value, (), looked, abstained
+
+
+def _counts(finding: FindingsMade, policy: Policy) -> bool:
+    """Whether the list goes by it. That no package was meant for a series is said of every policy."""
+    return not finding.package or (finding.constancy and finding.package in policy.live)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, text
 
 from worklist import audit
@@ -12,11 +13,18 @@ from worklist.project import Identities, project
 
 
 def active(connection: Connection) -> Policy:
-    """The policy activated last. Raises LookupError before the first activation (`vigie migrate` activates the site's)."""
+    """The policy activated last.
+
+    Raises LookupError before the first activation, or where an earlier release's policy is stored, which this one cannot
+    read: `vigie migrate` activates the site's.
+    """
     body = connection.scalar(text("SELECT body FROM policy_version ORDER BY activated_at DESC, version LIMIT 1"))
     if body is None:
         raise LookupError("no policy is active: run `vigie policy activate`")
-    return Policy.model_validate(body)
+    try:
+        return Policy.model_validate(body)
+    except ValidationError:
+        raise LookupError("the active policy is of another release: run `vigie policy activate`") from None
 
 
 def activate(connection: Connection, policy: Policy, *, actor: str, now: datetime) -> bool:

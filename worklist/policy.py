@@ -50,7 +50,7 @@ class Policy(_Data):
     ai: bool = True
     oldest_backlog_days: float = Field(14, gt=0, le=3660)
     historic_after_days: float = Field(7, ge=0, le=36600)
-    shadow: tuple[str, ...] = ()
+    live: tuple[str, ...] = Field((), description="packages whose flags rank; every other one is in shadow")
     emergent: Emergent = Emergent()
     classes: dict[str, Term]
     locations: dict[str, Term] = {}

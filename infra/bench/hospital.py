@@ -97,7 +97,7 @@ def database() -> Iterator[Database]:
             migrate(server.url)
         engine = make_engine(server.url)
         with engine.begin() as connection:
-            policies.activate(connection, load(_SITE).model_copy(update={"shadow": ()}), actor="bench", now=T0)
+            policies.activate(connection, load(_SITE).model_copy(update={"live": ("head-ct-ich", "chest-opacity")}), actor="bench", now=T0)
         try:
             yield Database(server.url, engine)
         finally:

@@ -24,9 +24,12 @@ def rows_of(case: Case, rows: Rows) -> Rows:
 
 
 def count_studies(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, parked: int) -> dict[str, int]:
-    """The report's ``studies``. *Lost*: answered yes and not on the list, or its images were neither screened nor refused a reason."""
+    """The report's ``studies``. *Lost*: answered yes and not on the list, or its images were neither screened nor refused a reason.
+
+    ``positive``: screened, and the truth is a finding; ``flagged_truly`` of them were flagged.
+    """
     result = dict.fromkeys(
-        ("sent", "on_list", "screened", "flagged", "not_analysed", "cancelled", "parked", "lost", "doubled", "flagged_truly"), 0
+        ("sent", "on_list", "screened", "flagged", "not_analysed", "cancelled", "parked", "lost", "doubled", "flagged_truly", "positive"), 0
     )
     result["parked"] = parked
     for case in cases:
@@ -42,9 +45,29 @@ def count_studies(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, p
         result["screened"] += bool(states & {"flagged", "not_flagged"})
         result["flagged"] += "flagged" in states
         result["flagged_truly"] += "flagged" in states and case.urgent
+        result["positive"] += bool(states & {"flagged", "not_flagged"}) and case.urgent
         result["not_analysed"] += "not_analysed" in states
         result["cancelled"] += any(row["state"] == "cancelled" for row in found)
     return result
+
+
+def flags(studies: Mapping[str, int]) -> dict[str, float | int | None]:
+    """The report's ``flags``, against the truth that the day was made from: shares from 0 to 1, None of nothing."""
+    flagged, truly, positive = studies["flagged"], studies["flagged_truly"], studies["positive"]
+    return {
+        "flagged": flagged, "truly_positive": truly, "positive_screened": positive,
+        "ppv": round(truly / flagged, 4) if flagged else None, "sensitivity": round(truly / positive, 4) if positive else None,
+    }  # fmt: skip
+
+
+def flags_in_words(studies: Mapping[str, int]) -> str:
+    """The same for a person."""
+    found = flags(studies)
+    ppv, sensitivity = (f"{found[name]:.0%}" if found[name] is not None else "none" for name in ("ppv", "sensitivity"))
+    return (
+        f"of {found['flagged']} flagged studies {found['truly_positive']} are truly positive (PPV {ppv}); of {found['positive_screened']} "
+        f"truly positive studies that were screened {found['truly_positive']} are flagged (sensitivity {sensitivity})"
+    )
 
 
 def unsettled(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows) -> int:

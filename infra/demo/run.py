@@ -20,7 +20,7 @@ from infra.demo.case import Day
 from infra.demo.day import with_pictures, write_day
 from infra.demo.pictures import read_pictures
 from infra.demo.readers import Readers
-from infra.demo.report import count_studies, latencies, percentiles, rank_history, unsettled, waits
+from infra.demo.report import count_studies, flags, flags_in_words, latencies, percentiles, rank_history, unsettled, waits
 from infra.demo.stage import Stage
 from infra.demo.street import AE_TITLE, Street
 from streams.health import write_whole
@@ -103,6 +103,7 @@ def _play(options: Options, street: Street, day: Day, ended: threading.Event) ->
         sys.stdout.write(text + "\n")
     studies = report["studies"]
     say(", ".join(f"{name} {count}" for name, count in studies.items()))
+    say(flags_in_words(studies))
     return 1 if studies["lost"] or studies["doubled"] else 0
 
 
@@ -152,9 +153,10 @@ def _report(street: Street, stage: Stage, readers: Readers, rows: list[dict[str,
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
     engine.dispose()
     to_list, to_rank = latencies(stage, rows, history)
+    studies = count_studies(stage.day.cases, stage.seen, rows, _parked(street.kafka))
     return {
         "sent": dict(stage.tally.sent), "answered": dict(stage.tally.answered), "retried": dict(stage.tally.retried),
-        "studies": count_studies(stage.day.cases, stage.seen, rows, _parked(street.kafka)),
+        "studies": studies, "flags": flags(studies),
         "door_to_list_s": percentiles(to_list), "last_image_to_rank_s": percentiles(to_rank),
         "mean_wait_s": waits(stage, readers.reads, rows, history, policy, time.time() - time.monotonic()),
         "reads": len(readers.reads), "restarts": street.supervisor.restarts,

@@ -103,7 +103,7 @@ SCREENING = Row("Screening", (
     Panel("Decode and forward", "p95 of decoding a series and of one batch through a network.",
           ((_p(0.95, "vigie_triage_decode_seconds"), "decode"), (_p(0.95, "vigie_triage_forward_seconds", "le, package"), "{{package}}")),
           unit="s"),
-    Panel("Constancy", "1: the reference images gave the expected scores.",
+    Panel("Constancy", "1: the reference images gave the expected scores. 0: the package is in shadow.",
           (('min by (package) (vigie_triage_constancy_ok{job="triage"})', "{{package}}"),), kind="stat"),
     Panel("Packages in use", "Package, version, and the device that runs it.",
           (('vigie_triage_model_info{job="triage"}', "{{package}} {{version}} {{mode}}"),), kind="stat", width=24),

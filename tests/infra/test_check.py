@@ -53,6 +53,47 @@ def test_a_missing_policy_is_named(site: Path) -> None:
     assert line.startswith("policy.toml: missing")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "word"),
+    [
+        ("models.toml", "[head-ct]\nthreshold = 0.2\n", "head-ct: no such package"),
+        ("models.toml", "[head-ct-ich]\nthreshold = 1.2\n", "head-ct-ich.threshold"),
+        ("models.toml", "[head-ct-ich]\nthreshold = 0\n", "head-ct-ich.threshold"),
+        ("models.toml", '[head-ct-ich]\nthreshold = "low"\n', "head-ct-ich.threshold"),
+        ("models.toml", "[head-ct-ich]\nthreshold = nan\n", "head-ct-ich.threshold"),
+        ("models.toml", "[head-ct-ich]\ncut = 0.2\nthreshold = 0.2\n", "head-ct-ich.cut"),
+        ("models.toml", "[head-ct-ich]\n", "head-ct-ich.threshold"),
+        ("models.toml", "threshold = 0.2\n", "threshold"),
+        ("models.toml", "[head-ct-ich\n", "no TOML"),
+        ("policy.toml", "head-ct", "live: head-ct: no such package"),
+    ],
+)
+def test_what_a_site_says_of_its_packages_is_checked(site: Path, file: str, content: str, word: str) -> None:
+    if file == "policy.toml":
+        content = (site / file).read_text().replace("live = []", f'live = ["{content}"]')
+    (site / file).write_text(content)
+    (line,) = check_site(site, {})
+    assert line.startswith(f"{file}: ")
+    assert word in line
+
+
+def test_thresholds_of_packages_that_are_here_are_sound(site: Path) -> None:
+    (site / "models.toml").write_text("[head-ct-ich]\nthreshold = 0.2\n[chest-opacity]\nthreshold = 0.9\n")
+    assert check_site(site, {}) == []
+    (site / "models.toml").unlink()  # a site need not say anything
+    assert check_site(site, {}) == []
+
+
+@pytest.mark.parametrize("content", ["[head-ct]\nthreshold = 0.2\n", "[head-ct-ich]\nthreshold = 2.0\n"])
+def test_triage_does_not_start_with_a_wrong_threshold_and_says_so_in_a_line(site: Path, content: str) -> None:
+    (site / "models.toml").write_text(content)
+    done = vigie("triage", VIGIE_SITE=str(site), VIGIE_KAFKA="127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("models.toml: head-ct")
+    assert done.stderr.count("\n") == 1
+    assert vigie("triage", VIGIE_SITE=str(site / "nowhere"), VIGIE_KAFKA="127.0.0.1:1").returncode == 1
+
+
 def test_settings_are_checked_and_misspelt_ones_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIGIE_STORE_MIN_FREE", "7")
     found = check_site(site, {"VIGIE_KAFKA_MOCKS": "1", "VIGIE_CORPORA": "x", "OTHER": ""})

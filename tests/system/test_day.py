@@ -20,6 +20,8 @@ def test_promise_1_a_day_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
     assert studies["sent"] == studies["on_list"] > 10
     assert studies["lost"] == studies["doubled"] == 0
     assert studies["screened"] > 0
+    assert report["flags"]["flagged"] == studies["flagged"] > 0
+    assert report["flags"]["truly_positive"] > studies["flagged"] / 2  # mostly right, on phantoms
     assert studies["parked"] >= 2  # the poison message, and the bytes that were no HL7
     for kind in ("order", "preliminary", "final", "cancel", "merge", "booking"):
         assert report["answered"][f"{kind}:AA"] == report["sent"][kind]
@@ -47,6 +49,7 @@ def test_promise_1_killing_any_process_loses_nothing(tmp_path: Path) -> None:
     assert killed == ["gateway", "worklist", "triage", "web"]
     assert code == 0, log[-3000:]
     assert "lost 0, doubled 0" in log
+    assert "are truly positive (PPV " in log
 
 
 @pytest.mark.needs("java", "mvn")

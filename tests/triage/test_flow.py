@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from streams.consume import Origin, Settler
 from streams.errors import Park, Reason, Unavailable
@@ -53,6 +55,14 @@ def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
     return Verdict("flagged" if scores.max() > 0.5 else "not_flagged")
+
+
+def broken(_images: NDArray[np.float32]) -> NDArray[np.float32]:
+    raise RuntimeError("CUDA error")
+
+
+def refuse(_frames: Sequence[Frame]) -> NDArray[np.float32]:
+    raise NotAnalysed(Reason.BAD_GEOMETRY)
 
 
 def only_ct(event: SeriesReceived) -> Reason | None:
@@ -198,10 +208,6 @@ async def test_nothing_is_acknowledged_before_the_broker_confirmed(ring: KeyRing
 async def test_a_network_that_fails_is_a_reason(ring: KeyRing, wrong: str) -> None:
     house = House(ring, value=float("nan") if wrong == "nan" else 0.0)
     if wrong == "raises":
-
-        def broken(_images: NDArray[np.float32]) -> NDArray[np.float32]:
-            raise RuntimeError("CUDA error")
-
         house.analyst.forward = house.forward = Forward({"p": broken})
     await house.put(0, series("1.1"))
     await house.work(1)
@@ -209,18 +215,48 @@ async def test_a_network_that_fails_is_a_reason(ring: KeyRing, wrong: str) -> No
     assert event.reason is Reason.MODEL_FAILED
 
 
-async def test_constancy_puts_a_drifted_package_out_of_use_until_it_passes(ring: KeyRing) -> None:
-    house = House(ring, value=0.25)
+async def test_promise_3_a_package_that_drifted_goes_on_scoring_and_says_so_until_it_passes(ring: KeyRing) -> None:
+    house = House(ring, value=0.75)
     running = asyncio.create_task(house.forward.run())
-    await Constancy(house.analyst, [Reference("p", (house.frame,), 0.25, 0.01)]).once()
-    assert house.analyst.failed == set()
-    await Constancy(house.analyst, [Reference("p", (house.frame,), 0.5, 0.01)]).once()
-    assert house.analyst.failed == {"p"}
+    made = []
+    for expected in (0.75, 0.5, 0.75):
+        await Constancy(house.analyst, [Reference("p", (house.frame,), expected, 0.01)]).once()
+        assert REGISTRY.get_sample_value("vigie_triage_constancy_ok", {"package": "p"}) == (expected == 0.75)
+        made += await house.analyst.analyse(series("1.1"), 0, 60)
+    assert [(event.outcome, event.constancy) for event in made] == [("flagged", True), ("flagged", False), ("flagged", True)]
+    assert made[0].event_id == made[2].event_id != made[1].event_id
+    running.cancel()
+
+
+async def test_what_was_scored_while_the_check_failed_is_doubted_though_it_passed_meanwhile(ring: KeyRing) -> None:
+    house = House(ring, value=0.75)
+    running = asyncio.create_task(house.forward.run())
+    house.analyst.drifted.add("p")
+    (event,) = await house.analyst.analyse(series("1.1"), 0, 60, house.analyst.drifted.clear)
+    assert (event.outcome, event.constancy) == ("flagged", False)
+    running.cancel()
+
+
+@pytest.mark.parametrize("wrong", ["nan", "raises", "unprepared"])
+async def test_a_package_that_gives_its_references_no_score_screens_nothing_until_it_does(ring: KeyRing, wrong: str) -> None:
+    house = House(ring, value=0.25)
+    networks: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {"nan": lambda images: np.full(len(images), np.nan)}
+    good, references = house.forward, [Reference("p", (house.frame,), 0.25, 0.01)]
+    if wrong == "unprepared":
+        resident = house.analyst.residents[0]
+        house.analyst.residents = [replace(resident, prepare=refuse)]
+    else:
+        house.analyst.forward = Forward({"p": networks.get(wrong, broken)})
+    running = [asyncio.create_task(forward.run()) for forward in (house.analyst.forward, good)]
+    await Constancy(house.analyst, references).once()
+    assert (house.analyst.failed, house.analyst.drifted) == ({"p"}, set())
     (event,) = await house.analyst.analyse(series("1.1"), 0, 60)
     assert event.reason is Reason.MODEL_FAILED
-    await Constancy(house.analyst, [Reference("p", (house.frame,), 0.25, 0.01)]).once()
+    house.analyst.forward, house.analyst.residents = good, [replace(house.analyst.residents[0], prepare=prepare)]
+    await Constancy(house.analyst, references).once()
     assert house.analyst.failed == set()
-    running.cancel()
+    for task in running:
+        task.cancel()
 
 
 async def test_decoder_reasons_reach_the_finding(ring: KeyRing) -> None:

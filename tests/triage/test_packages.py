@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -18,7 +17,7 @@ from typer.testing import CliRunner
 
 from triage.card import card
 from triage.constancy import reference_series, references
-from triage.evaluate import EvaluateError, Labelled, evaluate, read_labels
+from triage.evaluate import EvaluateError, evaluate, read_labels
 from triage.flagging import judge
 from triage.model_commands import app
 from triage.packages import MANIFEST, WEIGHTS, Package, PackageError, SeriesFacts, load_package
@@ -128,28 +127,6 @@ def test_phantoms_with_the_finding_are_flagged_and_the_others_are_not(name: str)
         images = prepare(frames, spec)
         right += (judge(package, screener.scores(images), images).outcome == "flagged") == bool(truth)
     assert right >= 20
-
-
-#: Held-out folds, as `triage.train` splits them.
-HELD_OUT = {"head-ct-ich": ("ct_ich", "0"), "chest-opacity": ("kermany224", "test")}
-
-
-@pytest.mark.needs("corpora")
-@each
-def test_the_held_out_figures_are_those_of_the_card(name: str, corpora_dir: Path) -> None:
-    source, fold = HELD_OUT[name]
-    images = corpora_dir / "images"
-    with (images / "labels.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["set"] == source and row["fold"] == fold]
-    cases = [Labelled(images / row["file"], int(row["urgent"]), row["patient_id"]) for row in rows]
-    package = load(name)
-    (stated,) = (result for result in package.manifest.results if (result.source, result.unit) == (source, "image"))
-    figures = evaluate(package, cases).figures
-    assert (figures.n, figures.positives) == (stated.n, stated.positives)
-    for figure in ("auroc", "sensitivity", "specificity"):  # bf16, where the processor has it, moves single cases
-        assert getattr(figures, figure) == pytest.approx(getattr(stated, figure), abs=0.02)
-    wrong = evaluate(package, [Labelled(case.file, 1 - case.truth, case.patient) for case in cases[:200]]).figures
-    assert wrong.auroc is None or wrong.auroc < 0.5
 
 
 @each

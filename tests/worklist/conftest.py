@@ -68,7 +68,7 @@ def session_engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def policy() -> Policy:
-    return load(ROOT / "infra" / "site").model_copy(update={"shadow": ()})
+    return load(ROOT / "infra" / "site").model_copy(update={"live": ("head-ct-ich", "chest-opacity")})
 
 
 def empty(engine: Engine, policy: Policy) -> None:

@@ -128,6 +128,38 @@ def test_a_form_alone_claims_finishes_and_comes_back(client: httpx.Client, make:
     assert "Nothing waits to be read." in client.get("/").text
 
 
+def test_promise_3_a_flag_stays_on_the_page_until_a_lead_says_why_it_goes(
+    client: httpx.Client, engine: Engine, make: Make, feed: Feed
+) -> None:
+    feed(make.series(), make.finding())
+    feed(make.finding(flagged=False, at=30, package_version="2"))
+    feed(make.finding(flagged=False, at=31, outcome="not_analysed", reason=Reason.LATE, findings=(), input_digest="ab" * 16))
+    csrf = sign_in(client, "lead")
+
+    def shown() -> tuple[str, str]:
+        html = client.get("/").text
+        where = "/studies/" + html.partition('data-study="')[2].partition('"')[0]
+        ai = html.partition('class="ai ai-')[2].partition("</td>")[0]
+        return where, " ".join(re.sub(r"<[^>]*>", " ", ai.partition(">")[2]).split())
+
+    where, said = shown()
+    assert said == "◆ flagged haemorrhage"
+
+    def clear(reason: str) -> int:
+        data = {"csrf": csrf, "reason": reason}
+        return client.post(f"{where}/clear-flag", data=data, headers={"sec-fetch-site": "same-origin"}).status_code
+
+    assert clear(" ") == 422
+    assert shown()[1] == "◆ flagged haemorrhage"
+    assert clear("motion artefact") == 303
+    assert shown()[1] == "– not flagged for: haemorrhage"
+    with engine.connect() as connection:
+        acts = connection.execute(text("SELECT actor, reason FROM audit WHERE act = 'clear_flag'")).all()
+    assert [tuple(act) for act in acts] == [("lead1", "motion artefact")]
+    feed(make.finding(at=40, package="chest-opacity", code="RID5350"))  # another flag is another word
+    assert shown()[1] == "◆ flagged haemorrhage"
+
+
 def test_promise_7_a_study_that_somebody_had_open_says_so_to_the_next_reader(
     client: httpx.Client, engine: Engine, make: Make, feed: Feed
 ) -> None:

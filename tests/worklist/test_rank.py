@@ -19,7 +19,7 @@ from worklist.policy import Policy, load
 from worklist.project import Identities, apply
 from worklist.rank import EMERGENT, PINNED, READABLE, UNREADABLE, StudyFacts, overtaken_until, rank, variants
 
-SITE = load(ROOT / "infra" / "site").model_copy(update={"shadow": ()})
+SITE = load(ROOT / "infra" / "site")
 POLICIES = [*variants(SITE).values(), SITE.model_copy(update={"mode": "strict_classes"}), SITE.model_copy(update={"findings": {}})]
 PACKAGES = ("head-ct-ich", "chest-opacity", "new-one")
 CODES = ("RID4700", "RID5350", "never heard of")

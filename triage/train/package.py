@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from triage.constancy import reference_series
-from triage.figures import Figures, measure
+from triage.figures import Figures, measure, reliability, roc
 from triage.flagging import calibrated, thumbnails
 from triage.packages import MANIFEST, WEIGHTS, Calibration, InputSpec
 from triage.prepare import prepare
@@ -87,10 +87,14 @@ def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
 
 
 def result(source: str, unit: str, groups: Sequence[Group], calibration: Calibration, threshold: float) -> dict[str, Any]:
-    """One row of the card's table."""
+    """One row of the card's table, and its curves."""
     p = [calibrated(g.logits, calibration) for g in groups]
     figures: Figures = measure([g.truth for g in groups], p, [g.patient for g in groups], threshold)
-    return {"source": source, "unit": unit, "abstained": 0, **{k: v for k, v in asdict(figures).items() if v is not None}}
+    truths, given = np.array([g.truth for g in groups], np.float64), np.array(p, np.float64)
+    return {
+        "source": source, "unit": unit, "abstained": 0, **{k: v for k, v in asdict(figures).items() if v is not None},
+        "reliability": reliability(truths, given), "roc": roc(truths, given),
+    }  # fmt: skip
 
 
 def typical(images: Array) -> tuple[dict[str, torch.Tensor], float]:
