@@ -45,8 +45,9 @@ class Resident:
         most: frames that it reads of one series, at most.
         axial: whether it reads axial slices only.
         prepare: frames to float32 [n, c, h, w]. Raises `NotAnalysed`. It runs in a thread.
-        network: float32 [n, c, h, w] to raw scores [n]; it runs in the one forward thread.
+        network: float32 [n, c, h, w] to raw scores [n]; it runs in a forward thread.
         judge: finite raw scores [n] of one series, and its prepared images [n, c, h, w], to the verdict.
+        at_once: batches that `network` takes at the same time.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Resident:
     prepare: Callable[[Sequence[Frame]], NDArray[np.float32]]
     network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     judge: Callable[[NDArray[np.float32], NDArray[np.float32]], Verdict]
+    at_once: int = 1
 
 
 @dataclass

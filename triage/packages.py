@@ -59,6 +59,11 @@ class InputSpec(Strict):
     height: int = Field(ge=16, le=1024)
     width: int = Field(ge=16, le=1024)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.channels, self.height, self.width
+
 
 class Finding(Strict):
     """What a flag of this model means, with its codes."""

@@ -36,9 +36,7 @@ def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Refer
     for folder in find_packages(settings.models):
         try:
             package = load_package(folder)
-            spec = package.input
-            shape = (spec.channels, spec.height, spec.width)
-            screener = Screener(package, shape, device=settings.device, compiled=settings.compile)
+            screener = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
         except PackageError as error:
             log.error("package_refused", package=folder.name, why=str(error))
             continue
@@ -53,7 +51,7 @@ def resident(package: Package, screener: Screener) -> Resident:
     kind = package.input.kind
     return Resident(
         package.name, package.version, partial(_eligible, package), _MOST[kind], kind == "head_ct",
-        partial(_prepare, package), screener.scores, partial(_judge, package),
+        partial(_prepare, package), screener.scores, partial(_judge, package), at_once=screener.at_once,
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from infra.bench.measure import Result, compare
 
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the two sides.
-NAMES = ("decode", "screening", "worklist", "pipeline")
-_PAIRS = {"decode": "triage.bench", "screening": "triage.bench"}
+NAMES = ("decode", "model", "screening", "worklist", "pipeline")
+_PAIRS = {"decode": "triage.bench", "model": "triage.bench", "screening": "triage.bench"}
 RUNS, QUICK_RUNS = 7, 2
 
 
