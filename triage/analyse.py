@@ -47,6 +47,7 @@ class Resident:
         prepare: frames to float32 [n, c, h, w]. Raises `NotAnalysed`. It runs in a thread.
         network: float32 [n, c, h, w] to raw scores [n]; it runs in the one forward thread.
         judge: finite raw scores [n] of one series, and its prepared images [n, c, h, w], to the verdict.
+        side: pixels that the short side of a larger frame keeps on its way out of the jail; 0: all.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Resident:
     prepare: Callable[[Sequence[Frame]], NDArray[np.float32]]
     network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     judge: Callable[[NDArray[np.float32], NDArray[np.float32]], Verdict]
+    side: int = 0
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Analyst:
 
     def _request(self, resident: Resident, series: SeriesReceived) -> Request:
         paths = tuple(str(self.path(series.reference, name)) for name in series.instances)
-        return Request(paths, resident.most, resident.axial)
+        return Request(paths, resident.most, resident.axial, resident.side)
 
     async def screen(
         self, resident: Resident, request: Request, urgency: int, decoded: Callable[[], None] = lambda: None
