@@ -36,7 +36,7 @@ from triage.resident import load_residents
 from triage.screening import Screener, runner
 from triage.settings import TriageSettings
 
-_SLICES, _CT, _FILM = 12, 512, 2048
+_SLICES, _CT, _FILM = 12, 512, 512  # pixels along a side, as the jail hands them over
 _SIDE = 256  # what the networks' inputs are resized to, about
 
 

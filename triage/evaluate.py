@@ -98,7 +98,7 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
         for start in range(0, len(cases), _BATCH):
             series = []
             for case in cases[start : start + _BATCH]:
-                frames, dicom = _frames(case.file, jail, axial=spec.kind == "head_ct")
+                frames, dicom = _frames(case.file, jail, axial=spec.kind == "head_ct", side=spec.side)
                 pictures += not dicom
                 series.append(_prepared(frames, package, case.file))
             logits = screener.scores(np.concatenate(series))
@@ -116,12 +116,12 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
     )  # fmt: skip
 
 
-def _frames(file: Path, jail: Jail, *, axial: bool) -> tuple[list[Frame], bool]:
+def _frames(file: Path, jail: Jail, *, axial: bool, side: int) -> tuple[list[Frame], bool]:
     with file.open("rb") as stream:
         start = stream.read(132)
     if start[128:] == b"DICM":
         try:
-            return jail.decode(Request((str(file),), 24, axial)), True
+            return jail.decode(Request((str(file),), 24, axial, side)), True
         except NotAnalysed as error:
             raise EvaluateError(f"{file.name}: {error.reason.value}") from None
     try:

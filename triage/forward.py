@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import SupportsInt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ class Forward:
         networks: by package, what scores a batch: float32 [n, c, h, w] to float32 [n]. It runs in a thread of its own.
         urgent: an image of at most this urgency does not wait for others.
         at_once: batches under way; 1, or 2 where a device copies one while it computes another.
+
+    Attributes:
+        taken: called whenever a batch was made, so that fewer images wait.
     """
 
     def __init__(self, networks: dict[str, Scores], *, urgent: int = 0, at_once: int = 1) -> None:
@@ -46,8 +50,14 @@ class Forward:
         self._failed: BaseException | None = None
         self._wake = asyncio.Event()
         self._order = itertools.count()
+        self.taken: Callable[[], None] = self._wake.set
 
-    async def scores(self, package: str, images: NDArray[np.float32], urgency: int) -> NDArray[np.float32]:
+    @property
+    def waiting(self) -> int:
+        """Images that wait for a batch, of all packages: one thread runs their networks."""
+        return sum(map(len, self._batchers.values()))
+
+    async def scores(self, package: str, images: NDArray[np.float32], urgency: SupportsInt) -> NDArray[np.float32]:
         """The scores [n] of `images` [n, c, h, w], n ≥ 1, once their batches went through."""
         loop = asyncio.get_running_loop()
         ticket = _Ticket(images, np.empty(len(images), dtype=np.float32), len(images), loop.create_future())
@@ -65,7 +75,7 @@ class Forward:
                 if self._failed is not None:
                     raise self._failed
                 self._wake.clear()
-                metrics.batch_queue.set(sum(map(len, self._batchers.values())))
+                metrics.batch_queue.set(self.waiting)
                 due = {name: wait for name, b in self._batchers.items() if (wait := b.due(loop.time())) is not None}
                 ready = [name for name, wait in due.items() if wait <= 0]
                 for name in ready:
@@ -85,6 +95,7 @@ class Forward:
     def _start(self, package: str) -> None:
         # Those who gave up (late) are not computed for.
         batch = [(ticket, index) for ticket, index in self._batchers[package].take() if not ticket.done.done()]
+        self.taken()
         task = asyncio.create_task(self._one(package, batch))
         self._under_way.add(task)
         task.add_done_callback(self._end)

@@ -64,6 +64,11 @@ class InputSpec(Strict):
         """(channels, height, width)."""
         return self.channels, self.height, self.width
 
+    @property
+    def side(self) -> int:
+        """Pixels that the short side of a larger frame must keep: twice what the network reads, and 512 at least."""
+        return max(512, 2 * self.height, 2 * self.width)
+
 
 class Finding(Strict):
     """What a flag of this model means, with its codes."""

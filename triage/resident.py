@@ -51,7 +51,7 @@ def resident(package: Package, screener: Screener) -> Resident:
     kind = package.input.kind
     return Resident(
         package.name, package.version, partial(_eligible, package), _MOST[kind], kind == "head_ct",
-        partial(_prepare, package), screener.scores, partial(_judge, package), at_once=screener.at_once,
+        partial(_prepare, package), screener.scores, partial(_judge, package), package.input.side, screener.at_once,
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
     assert (result.ours, result.reference, result.ratio, result.runs) == (50, 100, 0.5, 3)
 
 
-@pytest.mark.parametrize("name", ["worklist"])
+@pytest.mark.parametrize("name", ["worklist", pytest.param("image-to-rank", marks=pytest.mark.slow)])
 def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")])
     assert done.exit_code == 0, done.output
