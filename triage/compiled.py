@@ -81,7 +81,8 @@ def open_folder(folder: Path, shape: tuple[int, int, int]) -> Compiled:
         files = {batch: folder / f"{batch}.so" for batch in BATCHES}
         if not all(map(_trusted, (folder, folder / INDEX, *files.values()))):
             raise NotCompiled("others may write to the compiled network")
-        if any(hashlib.sha256(file.read_bytes()).hexdigest() != index["sha256"][file.name] for file in files.values()):
+        found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()}
+        if (index["name"], index["sha256"]) != (folder.name, found):
             raise NotCompiled("the compiled network is not the one that was made")
         return Compiled(files, shape)
     except (OSError, ValueError, KeyError) as error:

@@ -50,7 +50,11 @@ def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Made]:
     if compiler() is None:
         yield from (Made(folder.name, why="no C++ compiler (g++, or what CXX names): it will be served eager") for folder in folders)
         return
-    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        yield from (Made(folder.name, why=f"{cache}: {error.strerror}") for folder in folders)
+        return
     with tempfile.TemporaryDirectory(prefix="vigie-compile-") as scratch:
         # Torch's own cache and helpers: gone afterwards, and no pool of processes inside each of ours.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": scratch, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
@@ -102,12 +106,18 @@ def compile_network(network: torch.nn.Module, images: NDArray[np.float32], targe
         for batch in BATCHES:
             _library(whole, torch.zeros(batch, *images.shape[1:]), made / f"{batch}.so")
         hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(made.glob("*.so"))}
-        (made / INDEX).write_text(json.dumps({"sha256": hashes, "drift": 0.0}))
+        index = {"name": target.name, "sha256": hashes}
+        _write(made / INDEX, json.dumps(index))
         drift = _drift(made, images, expected)
-        (made / INDEX).write_text(json.dumps({"sha256": hashes, "drift": drift}))
+        _write(made / INDEX, json.dumps({**index, "drift": drift}))
         shutil.rmtree(target, ignore_errors=True)
         made.rename(target)
     return drift
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text)
+    file.chmod(0o644)  # whatever the umask: what others may write is not loaded
 
 
 def _library(network: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
