@@ -13,14 +13,6 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 MAX_WAIT_S = 0.005
 
 
-def bucket_for(images: int) -> int:
-    """The smallest bucket that holds `images` (1 to 64). Raises ValueError for more."""
-    for bucket in BUCKETS:
-        if images <= bucket:
-            return bucket
-    raise ValueError(f"{images} images are more than a batch ({BUCKETS[-1]})")
-
-
 @dataclass(frozen=True)
 class Waiting(Generic[T]):
     """One image that waits: `urgency` smaller is more urgent, `order` is its place among all that came."""
