@@ -37,6 +37,7 @@ from triage.screening import Screener, runner
 from triage.settings import TriageSettings
 
 _SLICES, _CT, _FILM = 12, 512, 512  # pixels along a side, as the jail hands them over
+_AHEAD = 2  # series that are prepared at once
 _SIDE = 256  # what the networks' inputs are resized to, about
 
 
@@ -94,13 +95,21 @@ def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads:
 
 
 async def _agent(resident: Resident, studies: Sequence[list[Frame]], threads: ThreadPoolExecutor, series: int) -> None:
-    """`series` series at once through the analyst, as the agent has them in flight."""
+    """`series` series through the analyst, let in as `Flow` does: prepared ahead of the network, but not by more than a batch."""
     turn = itertools.cycle(studies)
-    forward = Forward({resident.name: resident.network}, urgent=-1)
+    forward = Forward({resident.name: resident.network}, urgent=-1, at_once=resident.at_once)
     analyst = Analyst([resident], lambda _request: next(turn), forward, _nowhere, threads, lambda: datetime.now(UTC))
+    slots, taken, request = asyncio.Semaphore(_AHEAD), asyncio.Event(), Request((), resident.most, resident.axial)
+    forward.taken = taken.set
     running = asyncio.create_task(forward.run())
     try:
-        await asyncio.gather(*(analyst.screen(resident, Request((), resident.most, resident.axial), 1) for _ in range(series)))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(series):
+                await slots.acquire()
+                while forward.waiting >= BUCKETS[-1]:
+                    taken.clear()
+                    await taken.wait()
+                group.create_task(analyst.screen(resident, request, 1, slots.release))
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -21,6 +21,7 @@ class Slot:
         self._images = torch.empty((buckets[-1], *shape), device=device)
         self._stream, self._network = torch.cuda.Stream(device), network  # type: ignore[no-untyped-call]
         self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()  # of a slot's graphs one runs at a time: they share their memory
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         for bucket in buckets:
             try:
@@ -40,7 +41,7 @@ class Slot:
                 self._once(bucket)
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             self._once(bucket)
         return graph
 
