@@ -9,13 +9,18 @@ PINS := $(LOCKS)/.pins
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: .venv/installed ## the virtual environment, from the lock, hashes checked
+setup: .venv/compiled.done ## the virtual environment, from the lock, hashes checked; networks compiled for this CPU
 
 .venv/installed: $(LOCKS)/dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Vigie needs Python 3.11 or newer: make PYTHON=…")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r $(LOCKS)/dev.lock
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# About a minute on two cores. Without a C++ compiler serving is eager, and slower; the command says so.
+.venv/compiled.done: .venv/installed $(wildcard triage/models/*/model.toml) triage/networks.py triage/compiling.py
+	$(BIN)/vigie models compile || echo 'networks run eagerly: see the lines above'
 	touch $@
 
 demo: setup ## a department's day, embedded, in one command

@@ -21,6 +21,7 @@ os.environ["PATH"] = os.pathsep.join(part for part in _PATH if not (Path(part) /
 
 #: How to get what pip cannot bring.
 INSTALL = {
+    "g++": "apt-get install g++",
     "storescu": "apt-get install dcmtk",
     "echoscu": "apt-get install dcmtk",
     "chromium": "apt-get install chromium",
@@ -39,18 +40,30 @@ def corpora() -> Path:
     return Path(os.environ.get("VIGIE_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 
 
+#: What cannot be installed: the corpora are somebody else's, and the project commits none of them; a GPU is bought.
+_ELSEWHERE = {"corpora": "set VIGIE_CORPORA", "cuda": "an NVIDIA GPU"}
+
+
+def _there(tool: str) -> bool:
+    if tool == "corpora":
+        return corpora().is_dir()
+    if tool == "cuda":
+        import torch
+
+        return torch.cuda.is_available()
+    return shutil.which(tool) is not None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     wanted = [mark.args for mark in item.iter_markers("needs")]
     if "real_kafka" in getattr(item, "fixturenames", ()):
         wanted.append(("java", "mvn"))
     for tools in wanted:
         for tool in tools:
-            there = corpora().is_dir() if tool == "corpora" else shutil.which(tool) is not None
-            if there:
+            if _there(tool):
                 continue
-            how = "set VIGIE_CORPORA" if tool == "corpora" else INSTALL.get(tool, "")
-            # The corpora cannot be installed: they are somebody else's, and the project commits none of them.
-            if os.environ.get("VIGIE_REQUIRE") == "all" and tool != "corpora":
+            how = _ELSEWHERE.get(tool) or INSTALL.get(tool, "")
+            if os.environ.get("VIGIE_REQUIRE") == "all" and tool not in _ELSEWHERE:
                 pytest.fail(f"{tool} is missing ({how})")
             pytest.skip(f"NOT RUN: {tool} is missing ({how})")
 

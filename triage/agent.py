@@ -105,8 +105,9 @@ class Triage:
         threads = ThreadPoolExecutor(settings.decoders + 1, thread_name_prefix="decode")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         store = Store(settings.store, min_free=settings.store_min_free)
+        at_once = max((r.at_once for r in self.residents), default=1)
         analyst = Analyst(
-            self.residents, jail.decode, Forward({r.name: r.network for r in self.residents}, urgent=URGENT),
+            self.residents, jail.decode, Forward({r.name: r.network for r in self.residents}, urgent=URGENT, at_once=at_once),
             store.path, threads, lambda: datetime.now(UTC),
         )  # fmt: skip
         settler = Settler(_STAGE, read_ring(settings.keys), publisher.publish, lambda: datetime.now(UTC))

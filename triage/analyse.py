@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, SupportsInt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,10 @@ class Resident:
         most: frames that it reads of one series, at most.
         axial: whether it reads axial slices only.
         prepare: frames to float32 [n, c, h, w]. Raises `NotAnalysed`. It runs in a thread.
-        network: float32 [n, c, h, w] to raw scores [n]; it runs in the one forward thread.
+        network: float32 [n, c, h, w] to raw scores [n]; it runs in a forward thread.
         judge: finite raw scores [n] of one series, and its prepared images [n, c, h, w], to the verdict.
+        side: pixels that the short side of a larger frame keeps on its way out of the jail; 0: all.
+        at_once: batches that `network` takes at the same time.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Resident:
     prepare: Callable[[Sequence[Frame]], NDArray[np.float32]]
     network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     judge: Callable[[NDArray[np.float32], NDArray[np.float32]], Verdict]
+    side: int = 0
+    at_once: int = 1
 
 
 @dataclass
@@ -89,12 +93,12 @@ class Analyst:
         return fit, next((reason for reason in _NEAREST if reason in reasons), reasons[0] if reasons else Reason.NO_MODEL)
 
     async def analyse(
-        self, series: SeriesReceived, urgency: int, left_s: float, decoded: Callable[[], None] = lambda: None
+        self, series: SeriesReceived, urgency: SupportsInt, left_s: float, decoded: Callable[[], None] = lambda: None
     ) -> list[FindingsMade]:
         """One event for each package that is meant for `series`; one without a package where there is none.
 
         Args:
-            urgency: smaller is sooner in a batch.
+            urgency: smaller is sooner in a batch; it may change as long as the images wait.
             left_s: seconds until the series is late; not positive: it is.
             decoded: called once the pixels are out of the jail, for the next series may enter.
         """
@@ -109,7 +113,7 @@ class Analyst:
         return made
 
     async def _verdict(
-        self, resident: Resident, series: SeriesReceived, urgency: int, left_s: float, decoded: Callable[[], None]
+        self, resident: Resident, series: SeriesReceived, urgency: SupportsInt, left_s: float, decoded: Callable[[], None]
     ) -> Verdict:
         try:
             if resident.name in self.failed:
@@ -125,10 +129,10 @@ class Analyst:
 
     def _request(self, resident: Resident, series: SeriesReceived) -> Request:
         paths = tuple(str(self.path(series.reference, name)) for name in series.instances)
-        return Request(paths, resident.most, resident.axial)
+        return Request(paths, resident.most, resident.axial, resident.side)
 
     async def screen(
-        self, resident: Resident, request: Request, urgency: int, decoded: Callable[[], None] = lambda: None
+        self, resident: Resident, request: Request, urgency: SupportsInt, decoded: Callable[[], None] = lambda: None
     ) -> Verdict:
         """Decode, prepare, forward, judge. Raises `NotAnalysed`."""
         loop = asyncio.get_running_loop()
@@ -139,7 +143,7 @@ class Analyst:
     def _images(self, resident: Resident, request: Request) -> NDArray[np.float32]:
         return resident.prepare(self.decode(request))
 
-    async def judged(self, resident: Resident, images: NDArray[np.float32], urgency: int) -> Verdict:
+    async def judged(self, resident: Resident, images: NDArray[np.float32], urgency: SupportsInt) -> Verdict:
         """Prepared images through the shared batches to a verdict. Raises `NotAnalysed` (`model_failed`)."""
         scores = await self.forward.scores(resident.name, images, urgency)
         if not np.isfinite(scores).all():

@@ -6,19 +6,11 @@ Pure: time is an argument, in seconds of any clock that does not go back.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, SupportsInt, TypeVar
 
 T = TypeVar("T")
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 MAX_WAIT_S = 0.005
-
-
-def bucket_for(images: int) -> int:
-    """The smallest bucket that holds `images` (1 to 64). Raises ValueError for more."""
-    for bucket in BUCKETS:
-        if images <= bucket:
-            return bucket
-    raise ValueError(f"{images} images are more than a batch ({BUCKETS[-1]})")
 
 
 @dataclass(frozen=True)
@@ -26,7 +18,7 @@ class Waiting(Generic[T]):
     """One image that waits: `urgency` smaller is more urgent, `order` is its place among all that came."""
 
     value: T
-    urgency: int
+    urgency: SupportsInt
     order: int
     since: float
 
@@ -48,15 +40,15 @@ class Batcher(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, value: T, urgency: int, order: int, now: float) -> None:
-        """`value` waits from `now` on."""
+    def add(self, value: T, urgency: SupportsInt, order: int, now: float) -> None:
+        """`value` waits from `now` on. Its urgency is asked for whenever a batch is made: it may change meanwhile."""
         self._waiting.append(Waiting(value, urgency, order, now))
 
     def due(self, now: float) -> float | None:
         """Seconds until a batch should go: 0 when it should go now, None when nothing waits."""
         if not self._waiting:
             return None
-        if len(self._waiting) >= self._most or any(item.urgency <= self._urgent for item in self._waiting):
+        if len(self._waiting) >= self._most or any(int(item.urgency) <= self._urgent for item in self._waiting):
             return 0.0
         return max(0.0, min(item.since for item in self._waiting) + self._max_wait_s - now)
 
@@ -74,4 +66,4 @@ class Batcher(Generic[T]):
 
 
 def _urgency(item: Waiting[T]) -> tuple[int, int]:
-    return item.urgency, item.order
+    return int(item.urgency), item.order

@@ -22,18 +22,22 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from triage.analyse import Analyst, Resident
+from triage.batching import BUCKETS
+from triage.compiling import phantom_images
 from triage.decode import Jail
+from triage.devices import Eager, has_bf16, pick_device
 from triage.forward import Forward, Scores
 from triage.frames import Frame
 from triage.jail import Request
-from triage.packages import find_packages, load_package
+from triage.packages import Package, find_packages, load_package
 from triage.phantoms import chest_film, head_ct
 from triage.prepare import resize
 from triage.resident import load_residents
-from triage.screening import has_bf16, pick_device
+from triage.screening import Screener, runner
 from triage.settings import TriageSettings
 
-_SLICES, _CT, _FILM = 12, 512, 2048
+_SLICES, _CT, _FILM = 12, 512, 512  # pixels along a side, as the jail hands them over
+_AHEAD = 2  # series that are prepared at once
 _SIDE = 256  # what the networks' inputs are resized to, about
 
 
@@ -78,7 +82,7 @@ def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads:
         asyncio.run(_agent(replace(resident, network=noted), studies, threads, series))
         return sum(sizes) / (time.perf_counter() - started)
 
-    bare = _bare(folder, settings.device)
+    bare = _bare(folder, settings)
 
     def reference() -> float:
         """The very batches of ours, prepared beforehand."""
@@ -91,13 +95,21 @@ def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads:
 
 
 async def _agent(resident: Resident, studies: Sequence[list[Frame]], threads: ThreadPoolExecutor, series: int) -> None:
-    """`series` series at once through the analyst, as the agent has them in flight."""
+    """`series` series through the analyst, let in as `Flow` does: prepared ahead of the network, but not by more than a batch."""
     turn = itertools.cycle(studies)
-    forward = Forward({resident.name: resident.network}, urgent=-1)
+    forward = Forward({resident.name: resident.network}, urgent=-1, at_once=resident.at_once)
     analyst = Analyst([resident], lambda _request: next(turn), forward, _nowhere, threads, lambda: datetime.now(UTC))
+    slots, taken, request = asyncio.Semaphore(_AHEAD), asyncio.Event(), Request((), resident.most, resident.axial)
+    forward.taken = taken.set
     running = asyncio.create_task(forward.run())
     try:
-        await asyncio.gather(*(analyst.screen(resident, Request((), resident.most, resident.axial), 1) for _ in range(series)))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(series):
+                await slots.acquire()
+                while forward.waiting >= BUCKETS[-1]:
+                    taken.clear()
+                    await taken.wait()
+                group.create_task(analyst.screen(resident, request, 1, slots.release))
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -115,20 +127,41 @@ def _frames(axial: bool, studies: int) -> list[list[Frame]]:
     return [[Frame((chest_film(rng, False, _FILM) / 4095).astype(np.float32), "display")] for _ in range(studies)]
 
 
-def _bare(folder: Path, wanted: str) -> Scores:
-    """What somebody would write who only wants the scores: same device, same precision, same memory layout."""
-    device = pick_device(wanted)
-    network = load_package(folder).load_network().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    bf16 = has_bf16(device)
+def _bare(folder: Path, settings: TriageSettings) -> Scores:
+    """The network that we serve, called by somebody who only wants the scores: no queue, no threads, no metrics."""
+    package, device = load_package(folder), pick_device(settings.device)
+    return runner(package, package.input.shape, device, settings.compiled, bf16=has_bf16(device))[0]
 
-    @torch.inference_mode()
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        images = torch.from_numpy(batch).to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            scores: NDArray[np.float32] = network(images).float().cpu().numpy()
-        return scores
 
-    return forward
+@contextmanager
+def model(*, quick: bool) -> Iterator[list[Pair]]:
+    """For each package of the site: its network as it is served, beside itself in eager float32; how far apart they are is said.
+
+    Raises LookupError when there is no package.
+    """
+    settings = TriageSettings()
+    torch.set_num_threads(settings.torch_threads)
+    packages = [load_package(folder) for folder in find_packages(settings.models)]
+    if not packages:
+        raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
+    yield [_model(package, settings, 1 if quick else 2) for package in packages]
+
+
+def _model(package: Package, settings: TriageSettings, rounds: int) -> Pair:
+    served = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
+    exact = Eager(package.load_network(), pick_device(settings.device), bf16=False)
+    seen = phantom_images(package)
+    drift = float(np.abs(served.scores(seen) - exact(seen)).max())
+    batch = seen[np.arange(BUCKETS[-1]) % len(seen)]
+
+    def rate(network: Scores) -> float:
+        started = time.perf_counter()
+        for _ in range(rounds):
+            network(batch)
+        return rounds * len(batch) / (time.perf_counter() - started)
+
+    what = f"{package.name}: served ({served.mode}) beside eager float32, batches of {len(batch)}; logits within {drift:.2g}"
+    return Pair(what, "images/s", lambda: rate(served.scores), lambda: rate(exact))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Child:
         try:
             self._wait_started()
             self._channel.settimeout(self._limits.wall_s)
-            send(self._channel, {"paths": request.paths, "most": request.most, "axial": request.axial})
+            send(self._channel, asdict(request))
             reply = receive(self._channel)
         except TimeoutError:
             self.kill()

@@ -138,8 +138,7 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
 
 def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
     """Each case through the serving path, in order, a batch of them in memory at a time. Raises EvaluateError."""
-    spec = package.input
-    screener = Screener(package, (spec.channels, spec.height, spec.width), device="cpu")
+    screener = Screener(package, package.input.shape, device="cpu")
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(_READERS, thread_name_prefix="read"))
         jail = stack.enter_context(closing(Jail(_READERS))) if any(is_dicom(case.file) for case in cases) else None

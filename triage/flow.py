@@ -15,10 +15,13 @@ from streams.events import FindingsMade, OrderChanged, SeriesReceived, decode, e
 from streams.topics import FINDINGS
 from triage import metrics
 from triage.analyse import Analyst
+from triage.batching import BUCKETS
 from triage.pool import Entry, Pool
 from triage.urgency import UNKNOWN, URGENT, Hints
 
 log = structlog.get_logger()
+_BATCH = BUCKETS[-1]
+_URGENT_BATCHES = 4  # prepared images take memory: more urgent ones than this wait as events
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Flow:
     Attributes:
         generation: of the consumer, now.
         decoding: series in the jail at once.
-        in_flight: series between the jail and the broker's confirmation at once, those in the jail included.
+        in_flight: series between the jail and the broker's confirmation at once, those in the jail included; a quarter more
+            while an urgent one waits.
     """
 
     analyst: Analyst
@@ -58,7 +62,6 @@ class Flow:
         self._room = asyncio.Condition()
         self._work = asyncio.Event()
         self._slots = asyncio.Semaphore(self.decoding)
-        self._flights = asyncio.Semaphore(self.in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -75,6 +78,7 @@ class Flow:
             if urgency <= URGENT:
                 keys = {*event.accessions, *event.study_uids}
                 self._pool.raise_urgency(lambda taken: _names(taken, keys), urgency)
+                self._work.set()
 
     async def take_in(self, origin: Origin, generation: int, acknowledge: Callable[[], None]) -> None:
         """One event of `series`; returns once there is room for it."""
@@ -91,21 +95,34 @@ class Flow:
 
     async def run(self) -> None:
         """Works until cancelled, or until an outcome says stop (`stopped` is set)."""
+        self.analyst.forward.taken = self._work.set
         while not self.stopped.is_set():
             await self._slots.acquire()
-            await self._flights.acquire()
             entry = await self._next()
             task = asyncio.create_task(self._one(entry, _Once(self._slots.release)))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._leave)
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._work.set()
 
     async def _next(self) -> Entry[Taken]:
         while True:
             self._work.clear()
             self._pool.turn(self.generation())
-            if (entry := self._pool.take()) is not None:
+            if (entry := self._take()) is not None:
                 return entry
             await self._work.wait()
+
+    def _take(self) -> Entry[Taken] | None:
+        """The pool's next one. Behind a whole batch that waits already, or a full house, only urgent ones still go in."""
+        flying, waiting = len(self._tasks), self.analyst.forward.waiting
+        if flying < self.in_flight and waiting < _BATCH:
+            return self._pool.take()
+        if flying < self.in_flight + self.in_flight // 4 and waiting < _URGENT_BATCHES * _BATCH:
+            return self._pool.take(URGENT)
+        return None
 
     async def _one(self, entry: Entry[Taken], decoded: _Once) -> None:
         try:
@@ -119,7 +136,7 @@ class Flow:
                     return
                 if not made:  # a retry publishes again; it does not screen again
                     left = self.deadline_s - (self.clock() - taken.since)
-                    made.extend(await self.analyst.analyse(event, entry.urgency, left, decoded))
+                    made.extend(await self.analyst.analyse(event, _Urgency(entry), left, decoded))
                 key = taken.origin.key.decode("ascii", "replace")
                 for finding in made:
                     await self.publish(FINDINGS.name, key, encode(finding))
@@ -131,7 +148,6 @@ class Flow:
             metrics.screen_seconds.observe(self.clock() - taken.since)
         finally:
             decoded()
-            self._flights.release()
 
     def _ours(self, entry: Entry[Taken]) -> bool:
         self._pool.turn(self.generation())
@@ -146,9 +162,10 @@ class Flow:
         metrics.pool_events.set(len(self._pool))
 
     async def wake_readers(self) -> None:
-        """After a rebalance: a reader that waits for room holds an event of a lost generation."""
+        """After a rebalance: a reader that waits for room holds an event of a lost generation. Work is looked for again too."""
         async with self._room:
             self._room.notify_all()
+        self._work.set()
 
     async def drain(self, within_s: float) -> None:
         """Waits for what is under way, at most `within_s` seconds; the rest is read again by the next worker."""
@@ -156,6 +173,16 @@ class Flow:
             await asyncio.wait(self._tasks, timeout=within_s)
         for task in list(self._tasks):
             task.cancel()
+
+
+@dataclass(frozen=True)
+class _Urgency:
+    """As its entry has it when it is asked: an order that comes late still moves images that wait for a batch."""
+
+    entry: Entry[Taken]
+
+    def __int__(self) -> int:
+        return self.entry.urgency
 
 
 class _Once:

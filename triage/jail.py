@@ -31,11 +31,15 @@ from triage.slices import Place, choose
 
 @dataclass(frozen=True)
 class Request:
-    """What to decode: the files of one series, at most `most` frames of them, axial slices only if `axial`."""
+    """What to decode: the files of one series, at most `most` frames of them, axial slices only if `axial`.
+
+    `side`: larger frames are reduced, but not below so many pixels on the short side (`pixels.step`); 0: as they are stored.
+    """
 
     paths: tuple[str, ...]
     most: int
     axial: bool
+    side: int = 0
 
 
 def decode_series(request: Request, limits: Limits) -> list[Frame]:
@@ -58,10 +62,10 @@ def decode_series(request: Request, limits: Limits) -> list[Frame]:
     places = choose(headers, most=request.most, axial=request.axial)
     if sum(4 * place.shape[0] * place.shape[1] for place in places) > limits.reply_bytes:
         raise NotAnalysed(Reason.DECODE_LIMIT)
-    return _decode_places(headers, places, failed)
+    return _decode_places(headers, places, failed, request.side)
 
 
-def _decode_places(headers: list[Header], places: list[Place], failed: list[Reason]) -> list[Frame]:
+def _decode_places(headers: list[Header], places: list[Place], failed: list[Reason], side: int) -> list[Frame]:
     done: dict[Place, Frame] = {}
     for file, header in enumerate(headers):
         mine = sorted((place for place in places if place.file == file), key=lambda place: place.frame)
@@ -69,7 +73,7 @@ def _decode_places(headers: list[Header], places: list[Place], failed: list[Reas
             continue
         try:
             for place, array in zip(mine, stored(header, [place.frame for place in mine]), strict=False):
-                done[place] = to_frame(array, header, place.frame)
+                done[place] = to_frame(array, header, place.frame, side)
         except NotAnalysed as error:
             failed.append(error.reason)
     frames = [done[place] for place in places if place in done]
@@ -91,7 +95,7 @@ def main(argv: list[str]) -> None:
     send(channel, {"ready": True})
     while (message := receive(channel)) is not None:
         _spend(limits.cpu_s)
-        send(channel, answer(Request(tuple(message["paths"]), message["most"], message["axial"]), limits, memory))
+        send(channel, answer(Request(**message | {"paths": tuple(message["paths"])}), limits, memory))
 
 
 def _spend(seconds: float) -> None:

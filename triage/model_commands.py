@@ -92,6 +92,25 @@ def check(
         raise typer.Exit(1)
 
 
+@models_app.command("compile")
+def compile_models(packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None) -> None:
+    """Compile each network for this CPU, once, into the folder that `vigie triage` reads: it never compiles itself."""
+    from triage.compiling import compile_packages
+    from triage.packages import find_packages
+    from triage.settings import TriageSettings
+
+    settings, bad = TriageSettings(), 0
+    folders = [_folder(name) for name in packages] if packages else find_packages(settings.models)
+    for made in compile_packages(folders, settings.compiled):
+        if made.why:
+            bad += 1
+            sys.stderr.write(f"{made.package}: not compiled: {made.why}\n")
+        else:
+            typer.echo(f"{made.package}: {'compiled' if made.fresh else 'was compiled'}, logits within {made.drift:.2g} of float32")
+    if bad:
+        raise typer.Exit(1)
+
+
 @models_app.command("card")
 def show_card(
     package: Annotated[str, typer.Argument(help="name or folder")],

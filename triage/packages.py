@@ -59,6 +59,16 @@ class InputSpec(Strict):
     height: int = Field(ge=16, le=1024)
     width: int = Field(ge=16, le=1024)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.channels, self.height, self.width
+
+    @property
+    def side(self) -> int:
+        """Pixels that the short side of a larger frame must keep: twice what the network reads, and 512 at least."""
+        return max(512, 2 * self.height, 2 * self.width)
+
 
 class Finding(Strict):
     """What a flag of this model means, with its codes."""

@@ -82,20 +82,27 @@ class Pool(Generic[T]):
         self._count += 1
         return entry
 
-    def take(self) -> Entry[T] | None:
-        """The next event to work on: the most urgent one, each fourth time the oldest; None when there is none."""
+    def take(self, at_most: int | None = None) -> Entry[T] | None:
+        """The next event to work on: the most urgent one, each fourth time the oldest; None when there is none.
+
+        With `at_most`, None also when nothing so urgent waits.
+        """
+        if at_most is not None and self._head() > at_most:
+            return None
         self._takes += 1
         entry = self._take_oldest() if self._takes % _EVERY == 0 else self._take_urgent()
         if entry is not None:
             entry.taken = True
         return entry
 
+    def _head(self) -> float:
+        """The most urgent class that waits; infinite when nothing does."""
+        while self._urgent and self._urgent[0][2].taken:
+            heapq.heappop(self._urgent)
+        return self._urgent[0][0] if self._urgent else float("inf")
+
     def _take_urgent(self) -> Entry[T] | None:
-        while self._urgent:
-            entry = heapq.heappop(self._urgent)[2]
-            if not entry.taken:
-                return entry
-        return None
+        return None if self._head() == float("inf") else heapq.heappop(self._urgent)[2]
 
     def _take_oldest(self) -> Entry[T] | None:
         while self._oldest:
@@ -105,11 +112,12 @@ class Pool(Generic[T]):
         return None
 
     def raise_urgency(self, matches: Callable[[T], bool], urgency: int) -> int:
-        """Events that wait, match and are less urgent move up to `urgency`; returns how many."""
-        moved = {e.arrival: e for _, _, e in self._urgent if not e.taken and e.urgency > urgency and matches(e.value)}
-        for entry in moved.values():
+        """Events that are not done, match and are less urgent move up to `urgency`, those under way too; returns how many."""
+        moved = [e for lane in self._lanes.values() for e in lane if not e.done and e.urgency > urgency and matches(e.value)]
+        for entry in moved:
             entry.urgency = urgency
-            heapq.heappush(self._urgent, (urgency, entry.arrival, entry))  # its old place is skipped once it is taken
+            if not entry.taken:
+                heapq.heappush(self._urgent, (urgency, entry.arrival, entry))  # its old place is skipped once it is taken
         return len(moved)
 
     def current(self, entry: Entry[T]) -> bool:

@@ -62,11 +62,11 @@ def _dicom(package: Package, jail: Jail, file: Path) -> tuple[list[Frame], list[
     outside: list[str] = [] if reason is None else [reason]
     names = tuple(map(str, paths))
     try:
-        frames = jail.decode(Request(names, MOST[kind], kind == "head_ct"))
+        frames = jail.decode(Request(names, MOST[kind], kind == "head_ct", package.input.side))
     except NotAnalysed as error:
         if error.reason is not Reason.OUTSIDE_VIEW:
             raise
-        frames = jail.decode(Request(names, MOST[kind], False))
+        frames = jail.decode(Request(names, MOST[kind], False, package.input.side))
         outside.append(PLANE)
     if kind == "chest_film" and any(frame.unit == "hu" for frame in frames):
         frames = [_shown(frame) for frame in frames]

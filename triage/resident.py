@@ -39,9 +39,7 @@ def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Refer
     for folder in folders:
         try:
             package = load_package(folder).flagging_at(thresholds.get(folder.name))
-            spec = package.input
-            shape = (spec.channels, spec.height, spec.width)
-            screener = Screener(package, shape, device=settings.device, compiled=settings.compile)
+            screener = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
         except PackageError as error:
             log.error("package_refused", package=folder.name, why=str(error))
             continue
@@ -57,7 +55,7 @@ def resident(package: Package, screener: Screener) -> Resident:
     kind = package.input.kind
     return Resident(
         package.name, package.version, partial(_eligible, package), MOST[kind], kind == "head_ct",
-        partial(_prepare, package), screener.scores, partial(_judge, package),
+        partial(_prepare, package), screener.scores, partial(_judge, package), package.input.side, screener.at_once,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,7 +21,9 @@ class TriageSettings(StreamsSettings):
 
     models: Path = Field(default_factory=shipped_models, description="folder of model packages: one folder each")
     device: str = Field("auto", description="auto, cpu or cuda", pattern="^(auto|cpu|cuda)$")
-    compile: bool = Field(False, description="compile each network for each bucket before ready (a C++ compiler is needed)")
+    compiled: Path = Field(
+        Path(sys.prefix) / "compiled", description="folder of networks compiled for this CPU by vigie models compile; ours alone to write"
+    )
     torch_threads: int = Field(1, description="threads of one forward pass; more workers pay better on a shared machine", ge=1)
     decoders: int = Field(2, description="decoder processes", ge=1)
     decoder_memory: int = Field(2 * 1024**3, description="address space of one decoder, bytes", ge=512 * 1024**2)

@@ -9,8 +9,8 @@ from typing import Any
 from infra.bench.measure import Result, compare
 
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the two sides.
-NAMES = ("decode", "screening", "worklist", "pipeline")
-_PAIRS = {"decode": "triage.bench", "screening": "triage.bench"}
+NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline")
+_PAIRS = {"decode": "triage.bench", "model": "triage.bench", "screening": "triage.bench"}
 RUNS, QUICK_RUNS = 7, 2
 
 
@@ -23,5 +23,5 @@ def run(name: str, *, quick: bool) -> list[Result]:
         sides: Any = getattr(importlib.import_module(_PAIRS[name]), name)
         with sides(quick=quick) as pairs:
             return [compare(name, p.what, p.unit, p.ours, p.reference, runs=runs) for p in pairs]
-    measured: Sequence[Result] = importlib.import_module(f"infra.bench.{name}").measure(runs=runs, quick=quick)
+    measured: Sequence[Result] = importlib.import_module(f"infra.bench.{name.replace('-', '_')}").measure(runs=runs, quick=quick)
     return list(measured)

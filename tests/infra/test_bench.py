@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 from infra.bench import catalogue
 from infra.bench.measure import compare
 from infra.commands import app
+from triage.bench import model
+from triage.packages import find_packages
+from triage.settings import TriageSettings
 
 FIELDS = {"name", "what", "ours", "reference", "ratio", "unit", "runs", "machine"}
 
@@ -34,7 +37,7 @@ def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
     assert (result.ours, result.reference, result.ratio, result.runs) == (50, 100, 0.5, 3)
 
 
-@pytest.mark.parametrize("name", ["worklist"])
+@pytest.mark.parametrize("name", ["worklist", pytest.param("image-to-rank", marks=pytest.mark.slow)])
 def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")])
     assert done.exit_code == 0, done.output
@@ -42,6 +45,13 @@ def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
     assert set(result) == FIELDS
     assert result["name"] == name
     assert result["ratio"] > 0
+
+
+def test_the_model_bench_says_how_each_package_is_served_and_how_far_from_float32() -> None:
+    with model(quick=True) as pairs:
+        assert len(pairs) == len(find_packages(TriageSettings().models))
+        for pair in pairs:
+            assert re.search(r"served \(cpu, \w+, (compiled|eager .*)\) .*; logits within [0-9.e-]+$", pair.what)
 
 
 def test_the_names_are_those_of_the_design() -> None:

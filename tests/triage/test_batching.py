@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triage.batching import BUCKETS, MAX_WAIT_S, Batcher, bucket_for
+from triage.batching import BUCKETS, MAX_WAIT_S, Batcher
 
 
 @given(st.lists(st.integers(0, 3), max_size=200), st.sampled_from(BUCKETS))
@@ -46,9 +46,3 @@ def test_who_waits_how_long() -> None:
     for order in range(4):
         batcher.add("c", 3, order, 2.0)
     assert batcher.due(2.0) == 0.0  # full
-
-
-def test_buckets() -> None:
-    assert [bucket_for(n) for n in (1, 2, 3, 5, 33, 64)] == [1, 2, 4, 8, 64, 64]
-    with pytest.raises(ValueError, match="65 images"):
-        bucket_for(65)

@@ -89,6 +89,21 @@ def test_an_urgent_one_behind_5000_is_taken_next_but_one_and_the_oldest_are_not_
     assert -1 in [entry.value for entry in (pool.take() for _ in range(4)) if entry]
 
 
+def test_urgent_ones_alone_do_not_starve_the_oldest() -> None:
+    pool: Pool[int] = Pool()
+    for offset in range(10):
+        pool.add("series", 0, offset, 0, 3, offset)
+    assert pool.take(1) is None
+    for offset in range(10):
+        pool.add("series", 1, offset, 0, 1, 100 + offset)
+    taken = []
+    while (entry := pool.take(1)) is not None:
+        taken.append(entry.value)
+    assert [value for value in taken if value >= 100] == list(range(100, 110))
+    assert [value for value in taken if value < 100] == [0, 1, 2]
+    assert taken.index(0) <= 3
+
+
 def test_a_late_hint_moves_what_waits() -> None:
     pool: Pool[str] = Pool()
     for offset, value in enumerate("abcd"):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from triage.screening import Screener, has_bf16
+from triage.batching import BUCKETS
+from triage.devices import has_bf16
+from triage.screening import Screener
 
 
 class Package:
@@ -57,3 +59,41 @@ def test_wrong_shape_is_refused_and_the_mode_is_stated(screener: Screener) -> No
         screener.scores(np.zeros((1, 3, 32, 32), dtype=np.float32))
     precision = "bfloat16" if has_bf16(torch.device("cpu")) else "float32"
     assert screener.mode == f"cpu, {precision}, eager"
+
+
+class Small(torch.nn.Module):
+    """Has room for `room` images."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The mean of each image."""
+        self.seen.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean((1, 2, 3))
+
+
+class SmallPackage(Package):
+    def __init__(self, room: int) -> None:
+        self.network = Small(room)
+
+    def load_network(self) -> torch.nn.Module:
+        return self.network
+
+
+def test_out_of_memory_halves_the_batch_and_every_image_is_scored() -> None:
+    package = SmallPackage(room=5)
+    screener = Screener(package, (1, 32, 32), device="cpu")
+    package.network.seen.clear()
+    scores = screener.scores(images(22))
+    assert np.allclose(scores, images(22).mean((1, 2, 3)), atol=0.01)
+    assert package.network.seen == [22, 11, 5, 6, 3, 3, 11, 5, 6, 3, 3]
+    assert max(package.network.seen) <= BUCKETS[-1]
+
+
+def test_an_image_for_which_there_is_no_memory_has_no_score() -> None:
+    assert np.isnan(Screener(SmallPackage(room=0), (1, 32, 32), device="cpu").scores(images(3))).all()
