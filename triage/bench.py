@@ -30,6 +30,7 @@ from triage.forward import Forward, Scores
 from triage.frames import Frame
 from triage.jail import Request
 from triage.packages import Package, find_packages, load_package
+from triage.parts import film
 from triage.phantoms import chest_film, head_ct
 from triage.prepare import resize
 from triage.resident import load_residents
@@ -173,6 +174,9 @@ def decode(*, quick: bool) -> Iterator[list[Pair]]:
         uid = generate_uid()
         raw = [_write(folder, pixels, at, uid, compressed=False) for at, pixels in enumerate(head)]
         j2k = [_write(folder, pixels, at, uid, compressed=True) for at, pixels in enumerate(head)]
+        films = [folder / f"film{seed}" for seed in range(1 if quick else 4)]
+        for seed, path in enumerate(films):
+            path.write_bytes(film(seed, _FILM))
         jail = Jail(1)
         try:
             yield [
@@ -183,6 +187,10 @@ def decode(*, quick: bool) -> Iterator[list[Pair]]:
                 Pair(
                     "uncompressed, 512² CT: jail, unit and resize, beside reading the files", "frames/s",
                     lambda: _jailed(jail, [file for file, _ in raw]), lambda: _read([file for file, _ in raw]),
+                ),
+                Pair(
+                    "uncompressed, 2048² film: jail, reduced, window and resize, beside reading the files", "frames/s",
+                    lambda: _films(jail, films), lambda: _read(films),
                 ),
             ]  # fmt: skip
         finally:
@@ -219,6 +227,15 @@ def _jailed(jail: Jail, files: Sequence[Path]) -> float:
     if len(frames) != len(files):
         raise LookupError("the jail left a frame of the bench out")
     return len(frames) / (time.perf_counter() - started)
+
+
+def _films(jail: Jail, files: Sequence[Path]) -> float:
+    """One series each, as films come."""
+    started = time.perf_counter()
+    for file in files:
+        (frame,) = jail.decode(Request((str(file),), 1, False, 2 * _SIDE))
+        resize(frame.pixels, _SIDE, _SIDE)
+    return len(files) / (time.perf_counter() - started)
 
 
 def _codec(streams: Sequence[bytes]) -> float:

@@ -142,7 +142,8 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
             "operating": {"threshold": threshold, "chosen": package.CHOSEN},
             "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": 0.5},
             "training": {
-                "data": words["data"], "cases": len(learn), "positives": sum(case.truth for case in learn), "seed": seed,
+                "data": words["data"], "held_out": recipe.held_out, "seed": seed,
+                "cases": len(learn), "positives": sum(case.truth for case in learn),
                 "split": f"by patient: fold {recipe.held_out} held out; each of {len(members)} members left out one more fold, "
                 "on which it was calibrated",
                 "limits": words["limits"],

@@ -1,0 +1,164 @@
+"""Two real `vigie triage` on a real Kafka: one joins, one is killed; every event has its finding, and few have two."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from pydicom.dataset import FileDataset
+
+from infra.kafka import Kafka
+from infra.processes import die_with_parent
+from streams.admin import make_topics
+from streams.errors import Reason
+from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.seal import KeyRing, write_ring
+from streams.settings import StreamsSettings
+from streams.store import Store
+from streams.topics import FINDINGS, SERIES
+from tests.triage.conftest import _make_ct as make_ct
+
+NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
+POOL = 128
+STUDIES, JOINED = 2000, 1200
+WITH_PIXELS = 40
+_WAIT_S = 120.0
+
+
+class Worker:
+    """A `vigie triage` of its own, ended by SIGTERM at the latest when the test does."""
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, object]) -> None:
+        self.ready = folder / f"{name}.ready"
+        self.log = folder / f"{name}.log"
+        (folder / name).mkdir()
+        own = {"name": name, "state": folder / name, "ready_file": self.ready, "metrics_port": 0}
+        environment = {f"VIGIE_{key.upper()}": str(value) for key, value in (settings | own).items()}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "infra.cli", "triage"], env=os.environ | environment, stdout=log, stderr=log,
+                preexec_fn=die_with_parent,
+            )  # fmt: skip
+
+    def loaded(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        return "package_loaded" in self.log.read_text()
+
+    def serves(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        return self.ready.exists()
+
+
+@contextmanager
+def workers() -> Iterator[list[Worker]]:
+    running: list[Worker] = []
+    try:
+        yield running
+    finally:
+        for worker in running:
+            worker.process.terminate()
+        for worker in running:
+            worker.process.wait(30)
+
+
+def until(reached: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while not reached():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Findings:
+    """What came out so far: how often each series was answered, and how."""
+
+    def __init__(self, address: str) -> None:
+        self.times: Counter[str] = Counter()
+        self.reasons: dict[str, Reason | None] = {}
+        self._consumer = Consumer({"bootstrap.servers": address, "group.id": "test", "log_level": 0})
+        self._consumer.assign([TopicPartition(FINDINGS.name, number, 0) for number in range(FINDINGS.partitions)])
+
+    def read(self) -> int:
+        for message in self._consumer.consume(500, 0.1):
+            event = decode(message.value() or b"")
+            assert isinstance(event, FindingsMade)
+            self.times[event.study_uid] += 1
+            self.reasons[event.study_uid] = event.reason
+        return len(self.times)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Kafka]:
+    with Kafka(tmp_path / "kafka") as running:
+        make_topics(StreamsSettings(kafka=running.address))
+        yield running
+
+
+def event(number: int, store: Store, images: list[bytes]) -> SeriesReceived:
+    """Most are MR, which no package reads: a finding without pixels. Each 50th is a little CT stack."""
+    study, pixels = f"1.2.{number}", number % (STUDIES // WITH_PIXELS) == 0
+    names = [store.put(study, f"{study}.1", f"{study}.1.{at}", image, b"") for at, image in enumerate(images)] if pixels else []
+    return SeriesReceived(
+        event_id=f"{number:08x}", sender="ct", received_at=NOW, version=Version(time=NOW, digest="cd" * 8), study_uid=study,
+        series_uid=f"{study}.1", gateway="g", reference=store.folder(study, f"{study}.1"), instances=tuple(sorted(names)),
+        sop_class="1.2.840.10008.5.1.4.1.1.2", modality="CT" if pixels else "MR", body_part="HEAD", description="CT head",
+    )  # fmt: skip
+
+
+def publish(address: str, events: list[SeriesReceived]) -> None:
+    producer = Producer({"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "log_level": 0})
+    for one in events:
+        producer.produce(SERIES.name, encode(one), one.study_uid.encode())
+    assert producer.flush(30) == 0
+
+
+def slices(make_ct: Callable[..., FileDataset], folder: Path) -> list[bytes]:
+    images = []
+    for at in range(3):
+        make_ct(z=5.0 * at, number=at + 1).save_as(folder / "one.dcm", enforce_file_format=True)
+        images.append((folder / "one.dcm").read_bytes())
+    return images
+
+
+@pytest.mark.needs("java", "mvn")
+def test_a_second_worker_costs_at_most_a_pool_of_repeats_and_a_killed_one_loses_nothing(
+    broker: Kafka, tmp_path: Path, ring: KeyRing
+) -> None:
+    write_ring(ring, tmp_path / "keys.json")
+    store, images = Store(tmp_path / "store", min_free=0.0), slices(make_ct, tmp_path)
+    events = [event(number, store, images) for number in range(STUDIES)]
+    settings: dict[str, object] = {
+        "kafka": broker.address, "keys": tmp_path / "keys.json", "store": tmp_path / "store", "store_min_free": 0,
+        "read_ahead": POOL, "decoders": 1,
+    }  # fmt: skip
+    findings = Findings(broker.address)
+    with workers() as running:
+        running.append(Worker(tmp_path, "one", settings))
+        until(running[0].serves, "the first worker does not serve")
+        running.append(Worker(tmp_path, "two", settings))
+        until(running[1].loaded, "the second worker loads no package")  # it joins next, in the midst of the work
+        publish(broker.address, events[:JOINED])
+        until(lambda: findings.read() >= JOINED and running[1].serves(), "events are lost when a worker joins")
+        repeats = sum(findings.times.values()) - JOINED
+        assert repeats <= POOL
+
+        publish(broker.address, events[JOINED:])
+        until(lambda: findings.read() >= JOINED + 100, "nothing comes any more")
+        running[0].process.kill()
+        running.pop(0).process.wait()
+        until(lambda: findings.read() >= STUDIES, "events are lost when a worker is killed")
+    assert set(findings.times) == {one.study_uid for one in events}
+    unread = {Reason.OUTSIDE_MODALITY, Reason.OUTSIDE_BODY_PART, Reason.OUTSIDE_VIEW}
+    assert all((findings.reasons[one.study_uid] in unread) == (one.modality == "MR") for one in events)
+    findings.close()
