@@ -49,7 +49,7 @@ def key(network: torch.nn.Module, shape: tuple[int, int, int]) -> str:
         sha.update(tensor.contiguous().cpu().numpy().tobytes())
     sources = {inspect.getsourcefile(type(module)) or "" for module in network.modules()}
     own = [path for source in sources if source and _TORCH not in (path := Path(source)).parents]
-    for path in sorted(own) + [Path(__file__), Path(__file__).with_name("compiling.py"), Path(__file__).with_name("devices.py")]:
+    for path in sorted(own) + [Path(__file__).with_name(name) for name in ("compiling.py", "devices.py")]:
         sha.update(path.read_bytes())
     about = [repr(network), torch.__version__, torch.backends.cpu.get_cpu_capability(), sorted(cpu_flags()), has_bf16(_CPU), BATCHES, shape]
     sha.update(json.dumps(about).encode())
@@ -110,7 +110,8 @@ class Compiled:
         return library.AOTInductorModelContainerRun, container
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits. Raises RuntimeError when the code fails."""
+        """The logits; of an image that is not finite none. Raises RuntimeError when the code fails."""
+        torch.get_num_threads()  # OpenMP counts per thread: in one where torch did nothing yet it would take all processors
         batch = np.ascontiguousarray(batch, dtype=np.float32)
         out, at, large = np.empty(len(batch), dtype=np.float32), 0, BATCHES[-1]
         while (left := len(batch) - at) > 0:
@@ -121,6 +122,7 @@ class Compiled:
             count = min(size, left)
             out[at : at + count] = self._run(part)[:count]
             at += count
+        out[~np.isfinite(batch.reshape(len(batch), -1).sum(axis=1))] = np.nan  # a fused ReLU takes what is not a number for 0
         return out
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

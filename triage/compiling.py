@@ -79,7 +79,7 @@ def compile_package(folder: Path, cache: Path) -> Made:
             return Made(package.name, json.loads((target / INDEX).read_text())["drift"])
         except NotCompiled:
             drift = compile_network(network, phantom_images(package), target)
-    except (PackageError, NotCompiled) as error:
+    except (PackageError, NotCompiled, OSError) as error:
         return Made(folder.name, why=str(error))
     for old in cache.glob(f"{package.name}-{'?' * 32}"):
         if old != target:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from triage.frames import Frame
+from triage.prepare import LONGEST, fit
 
-#: A side is brought between these, pixels: the network's input is far smaller, and squaring an odd shape takes memory.
-SHORTEST, LONGEST = 8, 4096
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, struct.error, zlib.error)
 _ORIENTATION = 0x0112
 
@@ -60,12 +59,3 @@ def _grey(picture: Image.Image) -> NDArray[np.float32]:
     if (times := -(-max(picture.size) // LONGEST)) > 1 and min(picture.size) >= times:
         picture = picture.reduce(times)  # before it takes four bytes a pixel
     return np.asarray(picture, np.float32) / np.float32(255)
-
-
-def fit(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`image` [rows, columns] itself, or scaled (area-true) so that each side is between SHORTEST and LONGEST."""
-    scale = min(1.0, LONGEST / max(image.shape))
-    rows, columns = (max(SHORTEST, round(side * scale)) for side in image.shape)
-    if (rows, columns) == image.shape:
-        return image
-    return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX), np.float32)

@@ -21,6 +21,8 @@ Array = npt.NDArray[np.float32]
 
 BRAIN_WINDOW_HU = (-20.0, 100.0)  # as the slices of patients that it learned from are shown
 TISSUE = 0.45  # where the brain's own grey is put, between air (0) and bone (1)
+#: A frame's side is brought between these, pixels: the network's input is far smaller, and squaring an odd shape takes memory.
+SHORTEST, LONGEST = 8, 4096
 SMALL = 64  # pixels along the side of the image in which the head is looked for
 
 
@@ -32,14 +34,15 @@ def prepare(frames: Sequence[Frame], spec: InputSpec) -> Array:
     """
     batch = np.empty((len(frames), spec.channels, spec.height, spec.width), np.float32)
     for index, frame in enumerate(frames):
-        if frame.pixels.ndim != 2 or min(frame.pixels.shape) < 8:
+        if frame.pixels.ndim != 2 or min(frame.pixels.shape) < SHORTEST:
             raise ValueError(f"a frame of shape {frame.pixels.shape} is not an image plane")
+        pixels = fit(finite(frame.pixels))
         if spec.kind == "head_ct":
-            batch[index] = head(frame, spec)
+            batch[index] = head(pixels, frame.unit, spec)
         elif frame.unit == "hu":
             raise ValueError("a chest film has no Hounsfield units")
         else:
-            batch[index] = chest(frame.pixels, spec)
+            batch[index] = chest(pixels, spec)
     return batch
 
 
@@ -47,6 +50,15 @@ def resize(image: Array, height: int, width: int, box: tuple[float, float, float
     """Area-true bilinear resize of [rows, cols]; `box` is (left, top, right, bottom) inside the image."""
     scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.asarray(scaled, np.float32)
+
+
+def fit(image: Array) -> Array:
+    """`image` [rows, columns] itself, or scaled (area-true) so that each side is between SHORTEST and LONGEST."""
+    scale = min(1.0, LONGEST / max(image.shape))
+    rows, columns = (max(SHORTEST, round(side * scale)) for side in image.shape)
+    if (rows, columns) == image.shape:
+        return image
+    return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX), np.float32)
 
 
 def finite(image: Array) -> Array:
@@ -178,10 +190,9 @@ def anchor(crop: Array) -> Array:
     return np.interp(crop, (0.0, tissue, max(bone, tissue + 1e-3)), (0.0, TISSUE, 1.0)).astype(np.float32)
 
 
-def head(frame: Frame, spec: InputSpec) -> Array:
+def head(image: Array, unit: str, spec: InputSpec) -> Array:
     """One head slice as [channels, height, width]: upright, tissue at 0, bone near 2.2; channel 2 is left against right."""
-    image = finite(frame.pixels)
-    if frame.unit == "hu":
+    if unit == "hu":
         low, high = BRAIN_WINDOW_HU
         image = np.clip((image - low) / (high - low), 0.0, 1.0)
     else:
@@ -224,7 +235,7 @@ def equalise(image: Array) -> Array:
 
 def chest(pixels: Array, spec: InputSpec) -> Array:
     """One chest film as [channels, height, width]: grey by rank, and (channel 2) contrast against its surround."""
-    image = np.clip(finite(pixels), 0.0, 1.0)
+    image = np.clip(pixels, 0.0, 1.0)
     image = resize(image[frame_box(image)], spec.height, spec.width)
     ranked = equalise(image)
     planes = np.broadcast_to(ranked * 1.7, (spec.channels, spec.height, spec.width)).copy()

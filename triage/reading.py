@@ -19,8 +19,8 @@ from triage.frames import Frame
 from triage.headers import BROKEN, Header, Limits, read_header
 from triage.jail import Request
 from triage.packages import Package, SeriesFacts
-from triage.pictures import fit, read_picture
-from triage.prepare import prepare
+from triage.pictures import read_picture
+from triage.prepare import fit, prepare
 from triage.resident import MOST
 
 #: What of a case may be outside the intended use, beside a package's own reasons.

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,21 @@ def test_what_is_not_a_number_stays_one_and_harms_no_other(cache: Path) -> None:
     batch[3] = np.nan
     scores = Screener(Package(), SHAPE, device="cpu", compiled=cache).scores(batch)
     assert list(np.isfinite(scores)) == [True] * 3 + [False] + [True] * 4
+
+
+@pytest.mark.needs("g++")
+def test_it_takes_as_many_threads_as_were_set_in_whichever_thread_it_runs(cache: Path) -> None:
+    compiled, before = load(cache, "p", make_network(), SHAPE), torch.get_num_threads()
+
+    def more() -> int:
+        there = len(os.listdir("/proc/self/task"))
+        compiled(images(64))
+        return len(os.listdir("/proc/self/task")) - there
+
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(more).result() == 0
+    torch.set_num_threads(before)
 
 
 @pytest.mark.needs("g++")

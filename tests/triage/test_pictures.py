@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from triage.pictures import LONGEST, SHORTEST, fit, read_picture
+from triage.pictures import read_picture
+from triage.prepare import LONGEST, SHORTEST, fit
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 Grey = NDArray[np.uint8]

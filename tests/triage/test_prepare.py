@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -127,3 +129,12 @@ def test_a_frame_that_is_no_plane_is_refused() -> None:
 
 def test_an_empty_picture_has_a_pose() -> None:
     assert np.isfinite(pose(np.zeros((64, 64), np.float32)).box).all()
+
+
+def test_a_shape_that_would_take_gigabytes_to_square_takes_none() -> None:
+    strip = np.random.default_rng(1).random((8, 65_535), np.float32)
+    for spec in (HEAD, CHEST):
+        tracemalloc.start()
+        assert np.isfinite(prepare([Frame(strip, "display")], spec)).all()
+        assert tracemalloc.get_traced_memory()[1] < 400_000_000
+        tracemalloc.stop()
