@@ -86,7 +86,7 @@ class Ensemble(nn.Module):
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "pyramid": lambda channels: Pyramid(channels, (16, 32, 64, 128, 160), 32),
-    "pyramid-x2": lambda channels: Ensemble(build("pyramid", channels) for _ in range(2)),
+    "pyramid-x3": lambda channels: Ensemble(build("pyramid", channels) for _ in range(3)),
     "pyramid-x4": lambda channels: Ensemble(build("pyramid", channels) for _ in range(4)),
 }
 

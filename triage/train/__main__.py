@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.figures import auroc
+from triage.flagging import distances
 from triage.networks import Ensemble, Pyramid, build
 from triage.packages import InputSpec, load_package
 from triage.train import package
 from triage.train.fit import Course, fit, scores
-from triage.train.pool import Case, looks, phantom_looks, plain, read_cases
+from triage.train.pool import Case, Looks, looks, phantom_looks, plain, read_cases
 
 _VERSION = "0.2.0"
+_MIN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Recipe:
 
 
 HEAD = Recipe(
-    spec=InputSpec(kind="head_ct", channels=2, height=160, width=160), source="ct_ich", held_out="0", left_out=("1", "2"),
+    spec=InputSpec(kind="head_ct", channels=2, height=160, width=160), source="ct_ich", held_out="0", left_out=("1", "2", "3"),
     rounds=12, painted=0.45, phantoms=500, course=Course(2300, (0.28, 0.22), 1.0), top_k=2, also_measured=(),
     manifest={
         "title": "Intracranial haemorrhage on head CT",
@@ -99,39 +101,49 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def learn_members(
+    recipe: Recipe, cases: list[Case], pool: Looks, seed: int, say: Callable[[str], None]
+) -> tuple[list[Pyramid], list[Case], NDArray[np.float32]]:
+    """The members of the ensemble, the cases that one of them left out, and what that one says of each: logits [n]."""
+    members, left, unseen = list[Pyramid](), list[Case](), list[NDArray[np.float32]]()
+    for number, fold in enumerate(recipe.left_out):
+        member = cast(Pyramid, build("pyramid", recipe.spec.channels))
+        among = np.flatnonzero(pool.fold != fold)
+        members.append(fit(member, pool, among, recipe.course, seed=seed + number, say=say))
+        of = [case for case in cases if case.fold == fold]
+        left += of
+        unseen.append(scores(members[-1], plain(of, recipe.spec)))
+        found = auroc(np.array([case.truth for case in of], float), unseen[-1].astype(float))
+        say(f"member {number + 1} of {len(recipe.left_out)}: AUROC {found} on fold {fold}, which it left out")
+    return members, left, np.concatenate(unseen)
+
+
 def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Callable[[str], None]) -> None:
     """Trains the members, calibrates on whom each left out, measures the ensemble on the held-out fold, writes ``out/name``."""
     cases = read_cases(images, [recipe.source])
     learn = [case for case in cases if case.fold != recipe.held_out]
     pool = looks(learn, recipe.spec, range(recipe.rounds), seed, recipe.painted) + phantom_looks(recipe.spec, recipe.phantoms, seed)
     say(f"{len(pool.shown)} looks of {len(learn)} images and {recipe.phantoms} phantoms")
-    members, left, unseen = [], list[Case](), list[NDArray[np.float32]]()
-    for number, fold in enumerate(recipe.left_out):
-        member = cast(Pyramid, build("pyramid", recipe.spec.channels))
-        among = np.flatnonzero(pool.fold != fold)
-        members.append(fit(member, pool, among, recipe.course, seed=seed + number, say=say))
-        of = [case for case in learn if case.fold == fold]
-        left += of
-        unseen.append(scores(members[-1], plain(of, recipe.spec)))
-        found = auroc(np.array([case.truth for case in of], float), unseen[-1].astype(float))
-        say(f"member {number + 1} of {len(recipe.left_out)}: AUROC {found} on fold {fold}, which it left out")
+    members, left, tuning = learn_members(recipe, learn, pool, seed, say)
     network = Ensemble(members).eval()
+    chosen = np.random.default_rng(seed).permutation(len(pool.images))[:4000]
+    typical, far = package.typical(pool.images[chosen].astype(np.float32))
     stacked = recipe.top_k > 1
-    tuning = np.concatenate(unseen)
     calibration, threshold = package.calibrate(package.singles(left, tuning), package.series(left, tuning) if stacked else [], recipe.top_k)
 
     def results(source: str, some: list[Case]) -> list[dict[str, Any]]:
-        logits = scores(network, plain(some, recipe.spec))
-        found = [package.result(source, "image", package.singles(some, logits), calibration, threshold)]
+        prepared = plain(some, recipe.spec)
+        logits, strange = scores(network, prepared), distances(typical, prepared) > far
+        found = [package.result(source, "image", package.singles(some, logits), calibration, threshold, int(strange.sum()))]
         if stacked:
-            found.append(package.result(source, "series", package.series(some, logits), calibration, threshold))
+            of = np.array([case.patient for case in some])
+            unsure = sum(float(strange[of == one].mean()) > 1 - _MIN_SHARE for one in np.unique(of))
+            found.append(package.result(source, "series", package.series(some, logits), calibration, threshold, unsure))
         return found
 
     measured = results(recipe.source, [case for case in cases if case.fold == recipe.held_out])
     for source in recipe.also_measured:
         measured += results(source, read_cases(images, [source]))
-    chosen = np.random.default_rng(seed).permutation(len(pool.images))[:4000]
-    tensors, far = package.typical(pool.images[chosen].astype(np.float32))
     words = recipe.manifest
     package.write(
         out / name,
@@ -140,7 +152,7 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
             "architecture": f"pyramid-x{len(members)}", "eligible": words["eligible"], "input": recipe.spec.model_dump(),
             "findings": [words["finding"]],
             "operating": {"threshold": threshold, "chosen": package.CHOSEN},
-            "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": 0.5},
+            "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": _MIN_SHARE},
             "training": {
                 "data": words["data"], "held_out": recipe.held_out, "seed": seed,
                 "cases": len(learn), "positives": sum(case.truth for case in learn),
@@ -150,7 +162,7 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
             },
             "results": measured, "constancy": package.constancy(network, recipe.spec),
         },
-        network, tensors,
+        network, typical,
     )  # fmt: skip
     load_package(out / name).load_network()
     for row in measured:

@@ -18,7 +18,7 @@ from torch import nn
 from triage.constancy import reference_series
 from triage.figures import Figures, measure, reliability, roc
 from triage.flagging import calibrated, thumbnails
-from triage.packages import MANIFEST, WEIGHTS, Calibration, InputSpec
+from triage.packages import MANIFEST, WEIGHTS, Calibration, InputSpec, Typical
 from triage.prepare import prepare
 from triage.train.fit import scores
 from triage.train.pool import Case
@@ -86,18 +86,20 @@ def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def result(source: str, unit: str, groups: Sequence[Group], calibration: Calibration, threshold: float) -> dict[str, Any]:
-    """One row of the card's table, and its curves."""
+def result(
+    source: str, unit: str, groups: Sequence[Group], calibration: Calibration, threshold: float, abstained: int
+) -> dict[str, Any]:
+    """One row of the card's table, and its curves. Those of which it would not judge are `abstained`, and are in the figures."""
     p = [calibrated(g.logits, calibration) for g in groups]
     figures: Figures = measure([g.truth for g in groups], p, [g.patient for g in groups], threshold)
     truths, given = np.array([g.truth for g in groups], np.float64), np.array(p, np.float64)
     return {
-        "source": source, "unit": unit, "abstained": 0, **{k: v for k, v in asdict(figures).items() if v is not None},
+        "source": source, "unit": unit, "abstained": abstained, **{k: v for k, v in asdict(figures).items() if v is not None},
         "reliability": reliability(truths, given), "roc": roc(truths, given),
     }  # fmt: skip
 
 
-def typical(images: Array) -> tuple[dict[str, torch.Tensor], float]:
+def typical(images: Array) -> tuple[Typical, float]:
     """Mean, basis and scale of the training images' thumbnails, and the distance that 99.5 of 100 stay within, with room."""
     small = thumbnails(images)
     mean = small.mean(0)
@@ -106,10 +108,7 @@ def typical(images: Array) -> tuple[dict[str, torch.Tensor], float]:
     rest = rest - (rest @ basis.T) @ basis
     far = np.sqrt((rest**2).mean(1))
     scale = float(np.median(far))
-    tensors = {"typical.mean": mean, "typical.basis": basis, "typical.scale": np.array([scale], np.float32)}
-    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in tensors.items()}, float(
-        np.quantile(far / scale, 0.995) * 1.3
-    )
+    return Typical(mean, basis, scale), float(np.quantile(far / scale, 0.995) * 1.3)
 
 
 def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
@@ -121,10 +120,12 @@ def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
     return found
 
 
-def write(folder: Path, manifest: Mapping[str, Any], network: nn.Module, more: Mapping[str, torch.Tensor]) -> None:
+def write(folder: Path, manifest: Mapping[str, Any], network: nn.Module, typical: Typical) -> None:
     """Writes ``model.toml`` and the weights; `manifest` lacks only ``files``."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()} | dict(more)
+    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    for name, part in (("mean", typical.mean), ("basis", typical.basis), ("scale", np.array([typical.scale]))):
+        tensors[f"typical.{name}"] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
     content = save(tensors)
     (folder / WEIGHTS).write_bytes(content)
     full = {**manifest, "files": {WEIGHTS: hashlib.sha256(content).hexdigest()}}
