@@ -76,8 +76,7 @@ class Flow:
         if isinstance(event, OrderChanged):
             urgency = self._hints.learn(event)
             if urgency <= URGENT:
-                keys = {*event.accessions, *event.study_uids}
-                self._pool.raise_urgency(lambda taken: _names(taken, keys), urgency)
+                self._pool.raise_urgency((*event.accessions, *event.study_uids), urgency)
                 self._work.set()
 
     async def take_in(self, origin: Origin, generation: int, acknowledge: Callable[[], None]) -> None:
@@ -89,7 +88,7 @@ class Flow:
             self._pool.turn(self.generation())
             await self._room.wait_for(lambda: not self._pool.full or generation != self.generation())
             self._pool.turn(self.generation())
-            self._pool.add(origin.topic, origin.partition, origin.offset, generation, urgency, taken)
+            self._pool.add(origin.topic, origin.partition, origin.offset, generation, urgency, taken, _keys(series))
         metrics.pool_events.set(len(self._pool))
         self._work.set()
 
@@ -205,6 +204,6 @@ def _series(value: bytes) -> SeriesReceived | None:
     return event if isinstance(event, SeriesReceived) else None
 
 
-def _names(taken: Taken, keys: set[str]) -> bool:
-    series = taken.series
-    return series is not None and not keys.isdisjoint((*series.accessions, *series.study_uids, series.study_uid))
+def _keys(series: SeriesReceived | None) -> tuple[str, ...]:
+    """By what an order may name the series."""
+    return () if series is None else tuple({*series.accessions, *series.study_uids, series.study_uid})

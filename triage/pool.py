@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ _EVERY = 4  # one of so many takes goes to the oldest: the bound for those that 
 
 @dataclass(eq=False)
 class Entry(Generic[T]):
-    """One event in the pool. `urgency`: smaller is more urgent."""
+    """One event in the pool. `urgency`: smaller is more urgent; `keys`: by what an order may name it."""
 
     topic: str
     partition: int
@@ -29,6 +29,7 @@ class Entry(Generic[T]):
     urgency: int
     value: T
     arrival: int
+    keys: tuple[str, ...] = ()
     taken: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
 
@@ -42,6 +43,7 @@ class Pool(Generic[T]):
         self._lanes: dict[tuple[str, int], deque[Entry[T]]] = {}
         self._urgent: list[tuple[int, int, Entry[T]]] = []
         self._oldest: deque[Entry[T]] = deque()
+        self._named: dict[str, set[Entry[T]]] = {}
         self._count = 0
         self._arrivals = 0
         self._takes = 0
@@ -62,9 +64,12 @@ class Pool(Generic[T]):
         self._lanes.clear()
         self._urgent.clear()
         self._oldest.clear()
+        self._named.clear()
         self._count = 0
 
-    def add(self, topic: str, partition: int, offset: int, generation: int, urgency: int, value: T) -> Entry[T] | None:
+    def add(
+        self, topic: str, partition: int, offset: int, generation: int, urgency: int, value: T, keys: tuple[str, ...] = ()
+    ) -> Entry[T] | None:
         """Takes in one event; None when its generation is lost. Offsets of one partition come ascending.
 
         Raises:
@@ -75,7 +80,9 @@ class Pool(Generic[T]):
         if self.full:
             raise OverflowError(f"{self._size} events are under way")
         self._arrivals += 1
-        entry = Entry(topic, partition, offset, generation, urgency, value, self._arrivals)
+        entry = Entry(topic, partition, offset, generation, urgency, value, self._arrivals, keys)
+        for key in keys:
+            self._named.setdefault(key, set()).add(entry)
         self._lanes.setdefault((topic, partition), deque()).append(entry)
         heapq.heappush(self._urgent, (urgency, entry.arrival, entry))
         self._oldest.append(entry)
@@ -111,9 +118,10 @@ class Pool(Generic[T]):
                 return entry
         return None
 
-    def raise_urgency(self, matches: Callable[[T], bool], urgency: int) -> int:
-        """Events that are not done, match and are less urgent move up to `urgency`, those under way too; returns how many."""
-        moved = [e for lane in self._lanes.values() for e in lane if not e.done and e.urgency > urgency and matches(e.value)]
+    def raise_urgency(self, keys: Iterable[str], urgency: int) -> int:
+        """Events of one of `keys` that are less urgent move up to `urgency`, those under way too; returns how many."""
+        named = {entry for key in keys for entry in self._named.get(key, ())}
+        moved = [entry for entry in named if not entry.done and entry.urgency > urgency]
         for entry in moved:
             entry.urgency = urgency
             if not entry.taken:
@@ -133,5 +141,9 @@ class Pool(Generic[T]):
         ready = []
         while lane and lane[0].done:
             ready.append(lane.popleft())
+        for key in {key for one in ready for key in one.keys}:
+            self._named[key].difference_update(ready)
+            if not self._named[key]:
+                del self._named[key]
         self._count -= len(ready)
         return ready

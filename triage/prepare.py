@@ -23,6 +23,7 @@ BRAIN_WINDOW_HU = (-20.0, 100.0)  # as the slices of patients that it learned fr
 TISSUE = 0.45  # where the brain's own grey is put, between air (0) and bone (1)
 #: A frame's side is brought between these, pixels: the network's input is far smaller, and squaring an odd shape takes memory.
 SHORTEST, LONGEST = 8, 4096
+KEPT = 512  # pixels that the short side of a large picture keeps at least
 SMALL = 64  # pixels along the side of the image in which the head is looked for
 
 
@@ -37,6 +38,8 @@ def prepare(frames: Sequence[Frame], spec: InputSpec) -> Array:
         if frame.pixels.ndim != 2 or min(frame.pixels.shape) < SHORTEST:
             raise ValueError(f"a frame of shape {frame.pixels.shape} is not an image plane")
         pixels = fit(finite(frame.pixels))
+        if frame.unit == "display":
+            pixels = _reduced(pixels)
         if spec.kind == "head_ct":
             batch[index] = head(pixels, frame.unit, spec)
         elif frame.unit == "hu":
@@ -59,6 +62,12 @@ def fit(image: Array) -> Array:
     if (rows, columns) == image.shape:
         return image
     return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX), np.float32)
+
+
+def _reduced(image: Array) -> Array:
+    """As the jail hands a large picture over (`InputSpec.side`): what a border is must not depend on who decoded it."""
+    by = min(image.shape) // KEPT
+    return image if by < 2 else np.asarray(Image.fromarray(image).reduce(by), np.float32)
 
 
 def finite(image: Array) -> Array:
@@ -129,27 +138,28 @@ FACE = 48  # pixels along the side of the crop in which the midline is looked fo
 
 @cache
 def _candidates() -> tuple[npt.NDArray[np.intp], list[tuple[int, int]]]:
-    """Places to read [poses, FACE x FACE] of a crop for each turn and shift, and those."""
+    """For each turn and shift, the places in a crop of FACE x FACE that lie left of the midline, and their mirror images:
+    [2, poses, places]; and those turns and shifts.
+    """
     line = np.arange(FACE) - (FACE - 1) / 2
-    x, y = np.meshgrid(line, line)
+    x, y = np.meshgrid(line[: FACE // 2], line[::2])  # every other row says enough
     poses = [(turn, shift) for turn in _TURNS for shift in _SHIFTS]
-    places = []
+    places: list[list[npt.NDArray[np.intp]]] = [[], []]
     for turn, shift in poses:
         cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
-        at_x, at_y = cos * (x + shift) - sin * y, sin * (x + shift) + cos * y
-        column, row = (np.clip(np.rint(at + (FACE - 1) / 2), 0, FACE - 1).astype(np.intp) for at in (at_x, at_y))
-        places.append((row * FACE + column).ravel())
-    return np.stack(places), poses
+        for side, across in enumerate((x, -x)):
+            at_x, at_y = cos * (across + shift) - sin * y, sin * (across + shift) + cos * y
+            column, row = (np.clip(np.rint(at + (FACE - 1) / 2), 0, FACE - 1).astype(np.intp) for at in (at_x, at_y))
+            places[side].append((row * FACE + column).ravel())
+    return np.stack([np.stack(side) for side in places]), poses
 
 
 def pose(image: Array) -> Pose:
     """The head's pose in an image [rows, cols] in 0..1: the turn and shift in which it mirrors itself best."""
     box = head_box(image)
-    small = np.minimum(_square(image, Pose(box), FACE, FACE), 0.9)
-    places, poses = _candidates()
-    turned = small.ravel()[places].reshape(len(poses), FACE, FACE)
-    turned = (turned[:, :-1, :-1] + turned[:, 1:, :-1] + turned[:, :-1, 1:] + turned[:, 1:, 1:]) / 4
-    unlike = np.abs(turned - turned[:, :, ::-1]).mean((1, 2))
+    small = box_mean(np.minimum(_square(image, Pose(box), FACE, FACE), 0.9), 1)  # it is read to the pixel only
+    (left, right), poses = _candidates()
+    unlike = np.abs(small.ravel()[left] - small.ravel()[right]).mean(1)
     # A turn must pay: what is round has no midline.
     best = int(np.argmin(unlike + [0.0004 * abs(turn) for turn, _ in poses]))
     return Pose(box, float(poses[best][0]), poses[best][1] / FACE)
@@ -194,7 +204,8 @@ def head(image: Array, unit: str, spec: InputSpec) -> Array:
     """One head slice as [channels, height, width]: upright, tissue at 0, bone near 2.2; channel 2 is left against right."""
     if unit == "hu":
         low, high = BRAIN_WINDOW_HU
-        image = np.clip((image - low) / (high - low), 0.0, 1.0)
+        image = (image - np.float32(low)) * np.float32(1 / (high - low))
+        np.clip(image, 0.0, 1.0, out=image)
     else:
         image = np.clip(image, 0.0, 1.0)
         image = image[frame_box(image)]

@@ -21,19 +21,24 @@ class PoolMachine(RuleBasedStateMachine):
         self.finished: set[tuple[int, int]] = set()
         self.working: list[Entry[str]] = []
 
-    @rule(partition=st.sampled_from([0, 1]), urgency=st.integers(0, 3))
-    def read(self, partition: int, urgency: int) -> None:
+    @rule(partition=st.sampled_from([0, 1]), urgency=st.integers(0, 3), keys=st.sets(st.sampled_from("abc")))
+    def read(self, partition: int, urgency: int, keys: set[str]) -> None:
         if self.pool.full:
             with pytest.raises(OverflowError):
                 self.pool.add("series", partition, 0, self.generation, urgency, "x")
             return
         offset = self.next_offset[partition]
-        assert self.pool.add("series", partition, offset, self.generation, urgency, f"{partition}/{offset}") is not None
+        assert self.pool.add("series", partition, offset, self.generation, urgency, f"{partition}/{offset}", tuple(keys)) is not None
         self.next_offset[partition] += 1
 
     @rule()
     def late_read_of_a_lost_generation(self) -> None:
         assert self.pool.add("series", 0, 999, self.generation - 1, 0, "lost") is None
+
+    @rule(key=st.sampled_from("abc"), urgency=st.integers(0, 3))
+    def an_order_names_it(self, key: str, urgency: int) -> None:
+        self.pool.raise_urgency([key], urgency)
+        assert all(entry.urgency <= urgency for entry in self.working if key in entry.keys and self.pool.current(entry))
 
     @rule()
     def take(self) -> None:
@@ -107,6 +112,6 @@ def test_urgent_ones_alone_do_not_starve_the_oldest() -> None:
 def test_a_late_hint_moves_what_waits() -> None:
     pool: Pool[str] = Pool()
     for offset, value in enumerate("abcd"):
-        pool.add("series", 0, offset, 0, 2, value)
-    assert pool.raise_urgency(lambda value: value == "c", 0) == 1
+        pool.add("series", 0, offset, 0, 2, value, ("study of " + value, "accession"))
+    assert pool.raise_urgency(["study of c", "of another study"], 0) == 1
     assert [entry.value for entry in (pool.take() for _ in range(5)) if entry] == ["c", "a", "b", "d"]

@@ -56,7 +56,7 @@ def turned(image: Array, degrees: float) -> Array:
 def test_a_turned_head_comes_out_upright(head: NDArray[np.int16], degrees: float) -> None:
     straight, other = shown(head), turned(shown(head), degrees)
     assert abs(pose(other).turn - pose(straight).turn + degrees) < 6.0
-    assert unlike(seen(straight)[0], seen(other)[0]) < 0.2
+    assert unlike(seen(straight)[0], seen(other)[0]) < 0.25
 
 
 @pytest.mark.parametrize("border", [0.0, 0.5, 1.0])
