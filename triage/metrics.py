@@ -20,6 +20,7 @@ batch_queue = Gauge("vigie_triage_batch_queue", "Images that wait for a batch")
 findings = Counter("vigie_triage_findings_total", "Findings published", ["package", "outcome"])
 not_analysed = Counter("vigie_triage_not_analysed_total", "Series that were not analysed, by reason", ["reason"])
 model_info = Gauge("vigie_triage_model_info", "Packages in use: 1", ["package", "version", "mode"])
+packages_refused = Gauge("vigie_triage_packages_refused", "Package folders that did not pass their checks at start, and are not used")
 constancy_ok = Gauge("vigie_triage_constancy_ok", "Whether the last reference images gave the expected scores", ["package"])
 constancy_drift = Gauge("vigie_triage_constancy_drift", "Largest |score - expected| of the last run", ["package"])
 

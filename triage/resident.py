@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streams.errors import Reason
 from streams.events import Finding, SeriesReceived
+from triage import metrics
 from triage.analyse import Resident, Verdict
 from triage.constancy import Reference, references
 from triage.errors import NotAnalysed
@@ -35,6 +36,7 @@ def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Refer
     folders = find_packages(settings.models)
     thresholds = read_thresholds(settings.site, [folder.name for folder in folders])
     torch.set_num_threads(settings.torch_threads)
+    metrics.packages_refused.set(0)
     residents, packages = [], []
     for folder in folders:
         try:
@@ -42,6 +44,7 @@ def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Refer
             screener = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
         except PackageError as error:
             log.error("package_refused", package=folder.name, why=str(error))
+            metrics.packages_refused.inc()
             continue
         threshold = package.manifest.operating.threshold
         log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode, threshold=threshold)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prometheus_client import REGISTRY
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -22,8 +23,9 @@ from triage.flagging import judge
 from triage.model_commands import app
 from triage.packages import MANIFEST, WEIGHTS, Package, PackageError, SeriesFacts, load_package
 from triage.prepare import prepare
+from triage.resident import load_residents
 from triage.screening import Screener
-from triage.settings import shipped_models
+from triage.settings import TriageSettings, shipped_models
 
 NAMES = ("chest-opacity", "head-ct-ich")
 each = pytest.mark.parametrize("name", NAMES)
@@ -66,6 +68,14 @@ def test_a_changed_weight_bit_is_noticed(copy: Path) -> None:
     (copy / WEIGHTS).write_bytes(content)
     with pytest.raises(PackageError, match="sha256"):
         load_package(copy)
+
+
+def test_a_refused_package_is_left_out_and_counted(tmp_path: Path) -> None:
+    models = Path(shutil.copytree(shipped_models(), tmp_path / "models"))
+    (models / NAMES[0] / WEIGHTS).write_bytes(b"not what was trained")
+    residents, _ = load_residents(TriageSettings(models=models, site=tmp_path))
+    assert [resident.name for resident in residents] == [NAMES[1]]
+    assert REGISTRY.get_sample_value("vigie_triage_packages_refused") == 1
 
 
 def test_an_unknown_field_is_refused_by_name(copy: Path) -> None:
