@@ -125,7 +125,7 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
     pool = looks(learn, recipe.spec, range(recipe.rounds), seed, recipe.painted) + phantom_looks(recipe.spec, recipe.phantoms, seed)
     say(f"{len(pool.shown)} looks of {len(learn)} images and {recipe.phantoms} phantoms")
     members, left, tuning = learn_members(recipe, learn, pool, seed, say)
-    network = Ensemble(members).eval()
+    network = package.as_stored(Ensemble(members).eval())
     chosen = np.random.default_rng(seed).permutation(len(pool.images))[:4000]
     typical, far = package.typical(pool.images[chosen].astype(np.float32))
     stacked = recipe.top_k > 1

@@ -120,10 +120,18 @@ def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
     return found
 
 
+def as_stored(network: nn.Module) -> nn.Module:
+    """The network with its kernels rounded to half precision, as they are stored: what is measured is what is shipped."""
+    for weights in network.parameters():
+        if weights.ndim > 1:
+            weights.data = weights.data.half().float()
+    return network
+
+
 def write(folder: Path, manifest: Mapping[str, Any], network: nn.Module, typical: Typical) -> None:
     """Writes ``model.toml`` and the weights; `manifest` lacks only ``files``."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    tensors = {f"network.{k}": (v.half() if v.ndim > 1 else v).contiguous() for k, v in network.state_dict().items()}
     for name, part in (("mean", typical.mean), ("basis", typical.basis), ("scale", np.array([typical.scale]))):
         tensors[f"typical.{name}"] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
     content = save(tensors)
