@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 import torch
@@ -84,10 +85,13 @@ class Ensemble(nn.Module):
         return torch.stack([member(images) for member in self.members]).mean(0)
 
 
+def _ensemble(size: int, channels: int) -> nn.Module:
+    return Ensemble(build("pyramid", channels) for _ in range(size))
+
+
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "pyramid": lambda channels: Pyramid(channels, (16, 32, 64, 128, 160), 32),
-    "pyramid-x3": lambda channels: Ensemble(build("pyramid", channels) for _ in range(3)),
-    "pyramid-x4": lambda channels: Ensemble(build("pyramid", channels) for _ in range(4)),
+    **{f"pyramid-x{size}": partial(_ensemble, size) for size in range(2, 6)},
 }
 
 
