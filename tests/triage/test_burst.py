@@ -80,7 +80,7 @@ async def test_a_burst_waits_in_kafka(ring: KeyRing) -> None:
             await task
     house.threads.shutdown()
     assert house.acknowledged == list(range(BURST))
-    assert house.waits > BURST / 2
+    assert house.waits > 0  # the reader was held back
     assert house.pool == POOL
     assert house.flying <= house.flow.in_flight
     assert house.waiting < BUCKETS[-1] + IMAGES * house.flow.decoding

@@ -100,7 +100,8 @@ def reweighted(package: Package, corpus: Path) -> Package:
     """Other weights under a hash that is right."""
     folder = Path(shutil.copytree(package.folder, corpus / package.name))
     tensors = load_file(folder / WEIGHTS)
-    tensors["network.head.weight"] = tensors["network.head.weight"] * -1
+    for key in [key for key in tensors if key.endswith("head.weight")]:
+        tensors[key] = tensors[key] * -1
     before = package.manifest.files[WEIGHTS]
     save_file(tensors, folder / WEIGHTS)
     files = {**package.manifest.files, WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
@@ -138,8 +139,8 @@ def groups(count: int = 300) -> list[workshop.Group]:
 def with_curves(package: Package) -> Package:
     """As training writes it: results with curves, through TOML and back."""
     rows = [
-        workshop.result("one", "image", groups(), package.manifest.calibration, 0.5),
-        workshop.result("positives only", "image", [g for g in groups(60) if g.truth], package.manifest.calibration, 0.5),
+        workshop.result("one", "image", groups(), package.manifest.calibration, 0.5, 0),
+        workshop.result("positives only", "image", [g for g in groups(60) if g.truth], package.manifest.calibration, 0.5, 0),
     ]
     read = tomllib.loads(workshop._toml({"results": rows}))["results"]
     return told(package, results=tuple(Result.model_validate(row) for row in read))

@@ -86,7 +86,7 @@ def test_an_unknown_field_is_refused_by_name(copy: Path) -> None:
 
 def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     tensors = load_file(copy / WEIGHTS)
-    tensors["network.head.weight"] = torch.zeros(1, 3)
+    tensors["network.members.0.head.weight"] = torch.zeros(1, 3)
     resave(copy, tensors)
     with pytest.raises(PackageError, match="do not fit"):
         load_package(copy).load_network()
@@ -94,7 +94,7 @@ def test_weights_of_another_shape_are_refused(copy: Path) -> None:
 
 def test_weights_that_are_no_numbers_are_refused(copy: Path) -> None:
     tensors = load_file(copy / WEIGHTS)
-    tensors["network.head.bias"] = torch.full_like(tensors["network.head.bias"], float("nan"))
+    tensors["network.members.1.head.bias"] = torch.full_like(tensors["network.members.1.head.bias"], float("nan"))
     resave(copy, tensors)
     with pytest.raises(PackageError, match="not finite"):
         load_package(copy).load_network()
