@@ -129,7 +129,9 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
     chosen = np.random.default_rng(seed).permutation(len(pool.images))[:4000]
     typical, far = package.typical(pool.images[chosen].astype(np.float32))
     stacked = recipe.top_k > 1
-    calibration, threshold = package.calibrate(package.singles(left, tuning), package.series(left, tuning) if stacked else [], recipe.top_k)
+    # The highest slices of one member scatter more than those of the mean that is served: series are measured as served.
+    stacks = package.series(left, scores(network, plain(left, recipe.spec))) if stacked else []
+    calibration, threshold = package.calibrate(package.singles(left, tuning), stacks, recipe.top_k)
 
     def results(source: str, some: list[Case]) -> list[dict[str, Any]]:
         prepared = plain(some, recipe.spec)

@@ -60,7 +60,7 @@ def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> t
     SPECIFICITY, or more while SENSITIVITY holds.
 
     A corpus of chosen patients says nothing of how often whole series bleed. So series get the intercept with which the
-    same threshold has the same specificity for them.
+    same threshold has the same specificity for them, by the ensemble's logits: those patients one member did not see.
     """
     slope, intercept = _platt(np.array([g.logits[0] for g in images]), np.array([g.truth for g in images]))
     usual = _limit([g.logits[0] for g in images if not g.truth])
