@@ -132,7 +132,7 @@ def slices(make_ct: Callable[..., FileDataset], folder: Path) -> list[bytes]:
 
 
 @pytest.mark.needs("java", "mvn")
-def test_a_second_worker_costs_at_most_a_pool_of_repeats_and_a_killed_one_loses_nothing(
+def test_a_second_worker_repeats_not_all_and_a_killed_one_loses_nothing(
     broker: Kafka, tmp_path: Path, ring: KeyRing
 ) -> None:
     write_ring(ring, tmp_path / "keys.json")
