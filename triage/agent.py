@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +21,7 @@ from streams.produce import Publisher
 from streams.seal import read_ring
 from streams.store import Store
 from streams.topics import ORDERS, SERIES
-from triage.analyse import Analyst, Resident
+from triage.analyse import Analyst, Resident, make_threads
 from triage.constancy import Constancy, Reference
 from triage.decode import Jail
 from triage.flow import Flow
@@ -102,7 +101,7 @@ class Triage:
         limits = Limits(memory_bytes=settings.decoder_memory, cpu_s=settings.decode_cpu_s, wall_s=settings.decode_wall_s)
         jail = Jail(settings.decoders, limits)
         stack.callback(jail.close)
-        threads = ThreadPoolExecutor(settings.decoders + 1, thread_name_prefix="decode")
+        threads = make_threads(settings.decoders + 1)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         store = Store(settings.store, min_free=settings.store_min_free)
         at_once = max((r.at_once for r in self.residents), default=1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +26,7 @@ from triage.frames import Frame
 from triage.jail import Decoder, Request
 
 Outcome = Literal["flagged", "not_flagged", "not_analysed"]
+_NICE = 10
 # Of several packages that did not want a series, the reason that came nearest is told.
 _NEAREST = (Reason.OUTSIDE_VIEW, Reason.OUTSIDE_AGE, Reason.OUTSIDE_BODY_PART, Reason.OUTSIDE_MODALITY)
 
@@ -169,6 +173,17 @@ class Analyst:
             input_digest=seen, outcome=verdict.outcome, reason=verdict.reason, findings=verdict.findings,
             constancy=constancy, screened_at=self.now(),
         )  # fmt: skip
+
+
+def make_threads(count: int) -> ThreadPoolExecutor:
+    """Threads that decode and prepare."""
+    return ThreadPoolExecutor(count, thread_name_prefix="decode", initializer=_give_way)
+
+
+def _give_way() -> None:
+    """To the forward thread: everything waits for it. With two of ours on two processors it got 0.6 of one (0.97 this way)."""
+    if sys.platform == "linux":  # elsewhere a priority is of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _nothing() -> None:

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from triage.analyse import Analyst, Resident
+from triage.analyse import Analyst, Resident, make_threads
 from triage.batching import BUCKETS
 from triage.compiling import phantom_images
 from triage.decode import Jail
@@ -63,12 +63,12 @@ def screening(*, quick: bool) -> Iterator[list[Pair]]:
     if not residents:
         raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
     folders = {package.name: folder for folder in find_packages(settings.models) if (package := load_package(folder))}
-    with ThreadPoolExecutor(settings.decoders) as threads:
+    with make_threads(settings.decoders) as threads:
         yield [_screen(one, folders[one.name], settings, threads, quick) for one in residents]
 
 
 def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads: ThreadPoolExecutor, quick: bool) -> Pair:
-    series = 4 if quick else 16 if resident.axial else 64
+    series = 4 if quick else 48 if resident.axial else 320  # some seconds: the first ones wait for an empty house
     studies = _frames(resident.axial, 2)
     images = np.concatenate([resident.prepare(study) for study in studies])
     sizes: list[int] = []

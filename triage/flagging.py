@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -48,10 +49,17 @@ def calibrated(logits: Array, calibration: Calibration) -> float:
 def thumbnails(images: Array) -> Array:
     """Images [n, c, h, w] as small grey pictures [n, p] of zero mean: what `Typical` is made of."""
     n, channels, height, width = images.shape
-    rows = np.add.reduceat(images, np.arange(THUMBNAIL) * height // THUMBNAIL, axis=2)
-    cells = np.add.reduceat(rows, np.arange(THUMBNAIL) * width // THUMBNAIL, axis=3)
-    flat = (cells / (height * width / THUMBNAIL**2)).reshape(n, channels * THUMBNAIL**2)
+    cells = _strips(height) @ (images @ _strips(width).T)
+    flat = cells.reshape(n, channels * THUMBNAIL**2)
     return np.asarray(flat - flat.mean(1, keepdims=True), np.float32)
+
+
+@cache
+def _strips(side: int) -> Array:
+    """[THUMBNAIL, side]: a row has the mean of one strip of `side` pixels. (A product takes a third of the time of `reduceat`.)"""
+    strips = np.zeros((THUMBNAIL, side), np.float32)
+    strips[np.arange(side) * THUMBNAIL // side, np.arange(side)] = THUMBNAIL / side
+    return strips
 
 
 def distances(typical: Typical, images: Array) -> Array:

@@ -96,23 +96,28 @@ class Forward:
         # Those who gave up (late) are not computed for.
         batch = [(ticket, index) for ticket, index in self._batchers[package].take() if not ticket.done.done()]
         self.taken()
-        task = asyncio.create_task(self._one(package, batch))
+        if not batch:
+            self._free.release()
+            return
+        metrics.batch_images.observe(len(batch))
+        rows = [ticket.images[index] for ticket, index in batch]
+        # At once, not in the task: whoever looks at the scores of the last batch would go first.
+        scores = asyncio.get_running_loop().run_in_executor(self._threads, self._score, package, rows)
+        task = asyncio.create_task(self._hand_out(batch, scores))
         self._under_way.add(task)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        self._free.release()
         if not task.cancelled() and task.exception() is not None:  # then `run` must not go on as if nothing were
             self._failed = task.exception()
             self._wake.set()
 
-    async def _one(self, package: str, batch: list[tuple[_Ticket, int]]) -> None:
-        if not batch:
-            return
-        metrics.batch_images.observe(len(batch))
-        rows = [ticket.images[index] for ticket, index in batch]
-        out = await asyncio.get_running_loop().run_in_executor(self._threads, self._score, package, rows)
+    async def _hand_out(self, batch: list[tuple[_Ticket, int]], scores: asyncio.Future[NDArray[np.float32]]) -> None:
+        try:
+            out = await scores
+        finally:
+            self._free.release()
         for (ticket, index), score in zip(batch, out, strict=True):
             ticket.scores[index] = score
             ticket.missing -= 1
