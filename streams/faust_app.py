@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,6 +47,9 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
     return app
 
 
+_LAST_COMMIT_S = 2.0  # of the 10 s that a rebalance may take; a broker that does not answer must not hold it up
+
+
 class _Thread(driver.AIOKafkaConsumerThread):
     """A rebalance drops what was fetched and not yet worked on; all of it must be read again.
 
@@ -63,8 +67,20 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 
 class _Consumer(driver.Consumer):
+    """Commits when a rebalance begins. Faust would forget what was acknowledged since its last commit, and read it again."""
+
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if revoked:
+            self.app.flow_control.suspend()  # nothing new comes in meanwhile; Faust does the same a moment later
+            self.app.flow_control.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_COMMIT_S):
+                    await self.maybe_wait_for_commit_to_finish()
+                    await self.commit(revoked)
+        await super().on_partitions_revoked(revoked)
 
 
 class _Transport(driver.Transport):
@@ -80,7 +96,7 @@ class _PromptThread(_Thread):
         return consumer
 
 
-class _PromptConsumer(driver.Consumer):
+class _PromptConsumer(_Consumer):
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 

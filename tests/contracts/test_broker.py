@@ -164,6 +164,49 @@ def test_what_was_confirmed_outlives_kill_9(real_kafka: Kafka) -> None:
     assert len({key for key, *_ in read(real_kafka.address, tag, 500)}) == 500
 
 
+async def test_what_was_acknowledged_is_not_read_again_when_another_joins(real_kafka: Kafka, tmp_path: Path) -> None:
+    """The mock refuses commits once a rebalance has begun."""
+    tag = uuid.uuid4().hex
+    seen: list[bytes] = []
+
+    def member() -> Any:
+        app = make_app(f"joined-{tag}", StreamsSettings(kafka=real_kafka.address, state=tmp_path))
+        app.conf.broker_commit_interval = 600.0
+
+        @app.agent(app.topic(ORDERS.name, key_type=bytes, value_type=bytes), name="joined")
+        async def take(stream: Any) -> AsyncIterator[None]:
+            async for event in stream.noack().events():
+                seen.append(event.key)
+                event.ack()
+                yield None
+
+        app.finalize()
+        return app
+
+    async def until_seen(name: str) -> set[bytes]:
+        keys = [f"{tag}-{name}-{number}" for number in range(200)]
+        send(producer(real_kafka.address), [(key, b"x") for key in keys])
+        sent = {key.encode() for key in keys}
+        async with asyncio.timeout(30):
+            while not sent <= set(seen):
+                await asyncio.sleep(0.05)
+        return sent
+
+    first, second = member(), member()
+    await first.start()
+    try:
+        before = await until_seen("before")
+        await second.start()
+        async with asyncio.timeout(30):
+            while not (first.consumer.assignment() and second.consumer.assignment()):
+                await asyncio.sleep(0.05)
+        await until_seen("after")
+    finally:
+        await second.stop()
+        await first.stop()
+    assert [key for key in before if seen.count(key) > 1] == []
+
+
 def test_a_publisher_confirms_nothing_while_the_broker_is_down_and_recovers(real_kafka: Kafka) -> None:
     tag = uuid.uuid4().hex
     publisher = Publisher(settings(real_kafka.address, confirm_s=2))
