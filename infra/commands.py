@@ -83,7 +83,9 @@ def bench(
     import orjson
 
     from infra.bench import catalogue
+    from streams.logs import log_to_stderr
 
+    log_to_stderr()
     wanted = list(dict.fromkeys(names or catalogue.NAMES))
     if unknown := [name for name in wanted if name not in catalogue.NAMES]:
         raise _fail(f"no such bench: {', '.join(unknown)} (there are {', '.join(catalogue.NAMES)})", 2)

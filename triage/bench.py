@@ -20,6 +20,7 @@ from openjpeg.utils import decode as decode_j2k
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from torch.utils.flop_counter import FlopCounterMode
 
 from triage.analyse import Analyst, Resident, make_threads
 from triage.batching import BUCKETS
@@ -39,6 +40,7 @@ from triage.settings import TriageSettings
 
 _SLICES, _CT, _FILM = 12, 512, 512  # pixels along a side, as the jail hands them over
 _AHEAD = 2  # series that are prepared at once
+_MATRIX, _PRODUCTS = 2048, 4
 _SIDE = 256  # what the networks' inputs are resized to, about
 
 
@@ -136,7 +138,8 @@ def _bare(folder: Path, settings: TriageSettings) -> Scores:
 
 @contextmanager
 def model(*, quick: bool) -> Iterator[list[Pair]]:
-    """For each package of the site: its network as it is served, beside itself in eager float32; how far apart they are is said.
+    """For each package of the site: its network as it is served, beside itself in eager float32 (how far apart they are is said),
+    and beside a bare matrix product in the same precision: the processor's limit.
 
     Raises LookupError when there is no package.
     """
@@ -145,10 +148,10 @@ def model(*, quick: bool) -> Iterator[list[Pair]]:
     packages = [load_package(folder) for folder in find_packages(settings.models)]
     if not packages:
         raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
-    yield [_model(package, settings, 1 if quick else 2) for package in packages]
+    yield [pair for package in packages for pair in _model(package, settings, 1 if quick else 2)]
 
 
-def _model(package: Package, settings: TriageSettings, rounds: int) -> Pair:
+def _model(package: Package, settings: TriageSettings, rounds: int) -> list[Pair]:
     served = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
     exact = Eager(package.load_network(), pick_device(settings.device), bf16=False)
     seen = phantom_images(package)
@@ -161,8 +164,38 @@ def _model(package: Package, settings: TriageSettings, rounds: int) -> Pair:
             network(batch)
         return rounds * len(batch) / (time.perf_counter() - started)
 
-    what = f"{package.name}: served ({served.mode}) beside eager float32, batches of {len(batch)}; logits within {drift:.2g}"
-    return Pair(what, "images/s", lambda: rate(served.scores), lambda: rate(exact))
+    work = _operations(exact, seen[:1])
+    what = f"{package.name}: served ({served.mode}) beside"
+    return [
+        Pair(
+            f"{what} eager float32, batches of {len(batch)}; logits within {drift:.2g}", "images/s",
+            lambda: rate(served.scores), lambda: rate(exact),
+        ),
+        Pair(
+            f"{what} a bare matrix product of that precision, {work / 1e9:.3g} GFLOP each image", "GFLOP/s",
+            lambda: rate(served.scores) * work / 1e9, lambda: _product(pick_device(settings.device)) / 1e9,
+        ),
+    ]  # fmt: skip
+
+
+def _operations(network: Scores, image: NDArray[np.float32]) -> int:
+    """Floating-point operations of the convolutions and products for one image; two for a multiplication with its addition."""
+    with FlopCounterMode(display=False) as counter:
+        network(image)
+    return int(counter.get_total_flops())
+
+
+@torch.inference_mode()
+def _product(device: torch.device) -> float:
+    """Floating-point operations a second."""
+    a, b = torch.randn(2, _MATRIX, _MATRIX, device=device, dtype=torch.bfloat16 if has_bf16(device) else torch.float32)
+    started = time.perf_counter()
+    for _ in range(_PRODUCTS):
+        a = a @ b
+        a *= 1 / _MATRIX  # stays finite
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return _PRODUCTS * 2 * _MATRIX**3 / (time.perf_counter() - started)
 
 
 @contextmanager

@@ -49,9 +49,17 @@ def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
 
 def test_the_model_bench_says_how_each_package_is_served_and_how_far_from_float32() -> None:
     with model(quick=True) as pairs:
-        assert len(pairs) == len(find_packages(TriageSettings().models))
-        for pair in pairs:
-            assert re.search(r"served \(cpu, \w+, (compiled|eager .*)\) .*; logits within [0-9.e-]+$", pair.what)
+        assert len(pairs) == 2 * len(find_packages(TriageSettings().models))
+        for eager, limit in zip(pairs[::2], pairs[1::2], strict=True):
+            assert re.search(r"served \(cpu, \w+, (compiled|eager .*)\) .*; logits within [0-9.e-]+$", eager.what)
+            assert re.search(r"matrix product .*, [0-9.]+ GFLOP each image$", limit.what)
+            assert min(limit.ours(), limit.reference()) > 0
+
+
+def test_results_have_stdout_to_themselves() -> None:
+    done = CliRunner().invoke(app, ["bench", "screening", "--quick", "--json", "-"])
+    assert done.exit_code == 0, done.output
+    assert {one["name"] for one in json.loads(done.stdout)} == {"screening"}
 
 
 def test_the_names_are_those_of_the_design() -> None:
