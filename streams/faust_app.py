@@ -19,6 +19,8 @@ from streams.settings import StreamsSettings
 
 def make_app(name: str, settings: StreamsSettings) -> faust.App:
     """A Faust application of consumer group `name`; at least once, nothing kept in Faust."""
+    folder = settings.state / "faust"
+    folder.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         name,
         broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
@@ -29,7 +31,7 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         topic_allow_declare=False,  # `vigie topics` makes them; the mock broker cannot
         topic_disable_leader=True,
         store="memory://",
-        datadir=str(settings.state / "faust"),
+        datadir=str(folder),
         processing_guarantee="at_least_once",
         # After kill -9 nobody reads its partitions before the session ends: 60 s by default (6 s: the least a broker allows).
         broker_session_timeout=6,

@@ -7,8 +7,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +15,11 @@ from pathlib import Path
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.bench.measure import Result, compare
-from infra.embedded import MockKafka, free_port
-from infra.supervisor import Supervisor
+from infra.bench.process import process
+from infra.embedded import MockKafka
 from streams.errors import ABSTENTIONS
 from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
-from streams.seal import new_ring, write_ring
+from streams.seal import new_ring
 from streams.store import Store
 from streams.studykey import digest
 from streams.topics import FINDINGS, PARKED, SERIES
@@ -40,7 +39,8 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         folder, broker = Path(name), MockKafka()
         store = Store(folder / "store", min_free=0.0)
         series, files = _films(store, _FILMS)
-        with _agent(folder, broker.address), parts(series[0], files, repeats) as alone:
+        agent = process("triage", folder, broker.address, new_ring(), {"store": folder / "store", "store_min_free": 0})
+        with agent, parts(series[0], files, repeats) as alone:
             bench = _Bench(broker.address, series, int(RATE * seconds))
             seen: list[tuple[Parts, float, float]] = []
 
@@ -83,23 +83,6 @@ def _films(store: Store, count: int) -> tuple[list[SeriesReceived], list[Path]]:
             )
         )
     return series, files
-
-
-@contextmanager
-def _agent(folder: Path, address: str) -> Iterator[None]:
-    write_ring(new_ring(), folder / "keys.json")
-    supervisor = Supervisor(folder)
-    values = {
-        "kafka": address, "kafka_mock": 1, "keys": folder / "keys.json", "state": folder, "store": folder / "store",
-        "store_min_free": 0, "metrics_port": free_port(),
-    }  # fmt: skip
-    supervisor.add("triage", "triage", {f"VIGIE_{name.upper()}": str(value) for name, value in values.items()})
-    supervisor.start()
-    try:
-        supervisor.wait()
-        yield
-    finally:
-        supervisor.stop()
 
 
 @dataclass

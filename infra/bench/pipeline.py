@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from sqlalchemy import text
 
 from infra.bench.hospital import Database, Recorder, Statement, database, events, replay
 from infra.bench.measure import Result, compare
+from infra.bench.process import process
 from infra.bench.worklist import BATCH, settle
-from infra.embedded import MockKafka, free_port
-from infra.supervisor import Supervisor
+from infra.embedded import MockKafka
 from streams.consume import Origin, Settler
 from streams.errors import Reason, Retry
 from streams.produce import Publisher
-from streams.seal import KeyRing, new_ring, write_ring
+from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
 from streams.topics import FINDINGS, ORDERS, SERIES
 from worklist.agent import Stage
@@ -39,7 +38,9 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         broker, bare_broker = MockKafka(), MockKafka()
         recorded = _record(base, events(studies, ring, "r"), ring)
         turn = iter(range(10**6))
-        with _agent(Path(name), broker.address, base, ring), psycopg.connect(base.url, options="-c timezone=UTC") as bare:
+        site = {"database": base.url, "batch": BATCH, "site": Path(__file__).parents[1] / "site"}
+        agent = process("worklist", Path(name), broker.address, ring, site)
+        with agent, psycopg.connect(base.url, options="-c timezone=UTC") as bare:
             what = "publish to ranked row through Kafka and the agent, beside bare confluent-kafka and psycopg with the same SQL"
             result = compare(
                 "pipeline", what, "events/s",
@@ -63,23 +64,6 @@ def _record(base: Database, taken: Sequence[Origin], ring: KeyRing) -> list[list
     stage = Stage(base.engine, Settler("worklist", ring, refuse, now), Identities(ring), now)
     settle(base, stage, [list(taken[at : at + BATCH]) for at in range(0, len(taken), BATCH)])
     return [one for one in recorder.stop() if not any("TRUNCATE" in s.sql or "CHECKPOINT" in s.sql for s in one)]
-
-
-@contextmanager
-def _agent(folder: Path, address: str, base: Database, ring: KeyRing) -> Iterator[None]:
-    write_ring(ring, folder / "keys.json")
-    supervisor = Supervisor(folder)
-    values = {
-        "kafka": address, "kafka_mock": 1, "keys": folder / "keys.json", "state": folder, "database": base.url,
-        "metrics_port": free_port(), "batch": BATCH, "site": Path(__file__).parents[1] / "site",
-    }  # fmt: skip
-    supervisor.add("worklist", "worklist", {f"VIGIE_{name.upper()}": str(value) for name, value in values.items()})
-    supervisor.start()
-    try:
-        supervisor.wait()
-        yield
-    finally:
-        supervisor.stop()
 
 
 def _ours(base: Database, address: str, taken: Sequence[Origin]) -> float:
