@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from triage.figures import reliability, roc
-from triage.packages import Package, Result
+from triage.packages import Manifest, Package, Result
 
 #: What `draw` can write, by the end of the file's name.
 DRAWN = (".png", ".svg", ".pdf")
@@ -40,7 +40,7 @@ def card(package: Package) -> str:
         f"**Eligible.** {', '.join(eligible.modalities)}; {', '.join(eligible.body_parts)}{age}."
         + (f" Views: {', '.join(eligible.views)}." if eligible.views else ""), "",
         f"**Looks for.** {', '.join(f'{f.label} (RadLex {f.radlex}, SNOMED CT {f.snomed})' for f in m.findings)}", "",
-        f"**Flags** at a calibrated probability of {m.operating.threshold:g} or more ({m.operating.chosen}). "
+        f"**Flags** {_flags(m)} ({m.operating.chosen}). "
         f"**Abstains** where less than {m.abstention.min_share:.0%} of the images are like those it learned from.", "",
         f"**Learned from** {m.training.cases} images, {m.training.positives} with the finding: {m.training.data}. "
         f"Split {m.training.split}. Seed {m.training.seed}.", "", f"**Limits.** {m.training.limits}", "",
@@ -49,6 +49,12 @@ def card(package: Package) -> str:
         "Measured on people that the network never saw; brackets are 95 % bootstrap intervals over patients.",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _flags(m: Manifest) -> str:
+    if m.image == m.series:
+        return f"at a calibrated probability of {m.image.threshold:g} or more"
+    return f"a series at a calibrated probability of {m.series.threshold:g} or more, one image alone at {m.image.threshold:g}"
 
 
 def _row(result: Result) -> str:

@@ -70,13 +70,16 @@ class Scored:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over all cases, abstained ones included; `outside` says what was outside the intended use."""
+    """Figures over all cases, abstained ones included; `outside` says what was outside the intended use.
+
+    `threshold`: None where some cases are one image and others several, and theirs differ.
+    """
 
     package: str
     version: str
     figures: Figures
     abstained: int
-    threshold: float
+    threshold: float | None
     outside: str
     truth: tuple[int, ...]
     probability: tuple[float, ...]
@@ -124,13 +127,14 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
         EvaluateError: a file is neither DICOM, PNG nor JPEG, or cannot be decoded.
     """
     truth = tuple(case.truth for case in cases)
-    probability, outside, abstained = [], Counter[str](), 0
+    probability, thresholds, outside, abstained = [], [], Counter[str](), 0
     for scored in score(package, cases):
         probability.append(scored.judgement.probability)
+        thresholds.append(package.manifest.scale(len(scored.logits)).threshold)
         outside.update(scored.outside)
         abstained += scored.judgement.outcome == "not_analysed"
-    threshold = package.manifest.operating.threshold
-    figures = measure(truth, probability, [case.patient for case in cases], threshold, seed=seed)
+    figures = measure(truth, probability, [case.patient for case in cases], thresholds, seed=seed)
+    threshold = thresholds[0] if len(set(thresholds)) == 1 else None
     return Evaluation(
         package.name, package.version, figures, abstained, threshold, _outside(package, outside, len(cases)), truth, tuple(probability)
     )

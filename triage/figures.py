@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Marks = NDArray[np.bool_]
 Pair = tuple[float, float]
 _BINS = 10
 
@@ -31,29 +32,34 @@ class Figures:
 
 
 def measure(
-    truth: Sequence[int], probability: Sequence[float], patients: Sequence[str], threshold: float, *, seed: int = 0, rounds: int = 1000
+    truth: Sequence[int], probability: Sequence[float], patients: Sequence[str], threshold: float | Sequence[float],
+    *, seed: int = 0, rounds: int = 1000,
 ) -> Figures:
-    """The figures of calibrated probabilities 0..1 against truths 0 or 1. Raises ValueError without a case."""
+    """The figures of calibrated probabilities 0..1 against truths 0 or 1; `threshold` for all, or of each case.
+
+    Raises ValueError without a case.
+    """
     if not truth:
         raise ValueError("no case to measure")
     y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
+    flagged = p >= np.asarray(threshold)
     _, group = np.unique(np.asarray(patients), return_inverse=True)
     order, sizes = np.argsort(group, kind="stable"), np.bincount(group)
     firsts = np.cumsum(sizes) - sizes
     rng = np.random.default_rng(seed)
-    figures: tuple[Callable[[Array, Array], float | None], ...] = (
-        auroc, lambda a, b: _share(b[a == 1] >= threshold), lambda a, b: _share(b[a == 0] < threshold), ece,
+    figures: tuple[Callable[[Array, Array, Marks], float | None], ...] = (
+        lambda a, b, _: auroc(a, b), lambda a, _, f: _share(f[a == 1]), lambda a, _, f: _share(~f[a == 0]), lambda a, b, _: ece(a, b),
     )  # fmt: skip
     again: tuple[list[float], ...] = tuple([] for _ in figures)
     for _ in range(rounds):  # one sample at a time: all of them are a thousand times the set
         drawn = rng.integers(0, len(sizes), len(sizes))
         many = sizes[drawn]
         sample = order[np.repeat(firsts[drawn] - (np.cumsum(many) - many), many) + np.arange(many.sum())]
-        truths, given = y[sample], p[sample]
+        one = y[sample], p[sample], flagged[sample]
         for values, of in zip(again, figures, strict=True):
-            if (value := of(truths, given)) is not None:
+            if (value := of(*one)) is not None:
                 values.append(value)
-    found = [part for of, values in zip(figures, again, strict=True) for part in (of(y, p), _interval(values, rounds))]
+    found = [part for of, values in zip(figures, again, strict=True) for part in (of(y, p, flagged), _interval(values, rounds))]
     return Figures(len(y), int(y.sum()), len(sizes), *found)  # type: ignore[arg-type]
 
 
@@ -107,5 +113,5 @@ def roc(truth: Array, probability: Array, most: int = 40) -> list[Pair]:
     return [(float(x[i]), float(y[i])) for i in kept]
 
 
-def _share(marks: NDArray[np.bool_]) -> float | None:
+def _share(marks: Marks) -> float | None:
     return float(marks.mean()) if len(marks) else None

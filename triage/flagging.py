@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.packages import Calibration, Package, Typical
+from triage.packages import Manifest, Package, Scale, Typical
 
 Array = NDArray[np.float32]
 THUMBNAIL = 16  # pixels a side
@@ -33,17 +33,26 @@ def judge(package: Package, logits: Array, images: Array) -> Judgement:
     """
     manifest = package.manifest
     near = distances(package.typical, images) <= manifest.abstention.max_distance
-    probability = calibrated(logits, manifest.calibration)
+    likely = calibrated(logits, manifest)
     if float(near.mean()) < manifest.abstention.min_share:
-        return Judgement("not_analysed", "out_of_distribution", probability)
-    return Judgement("flagged" if probability >= manifest.operating.threshold else "not_flagged", None, probability)
+        return Judgement("not_analysed", "out_of_distribution", likely)
+    flagged = likely >= manifest.scale(len(logits)).threshold
+    return Judgement("flagged" if flagged else "not_flagged", None, likely)
 
 
-def calibrated(logits: Array, calibration: Calibration) -> float:
-    """Probability of a series: Platt scaling (Platt 1999) of the mean of its highest slices; one image has an intercept of its own."""
-    highest = np.sort(logits)[::-1][: calibration.top_k]
-    intercept = calibration.intercept if len(logits) == 1 else calibration.series_intercept
-    return float(1.0 / (1.0 + np.exp(-(calibration.slope * float(highest.mean()) + intercept))))
+def calibrated(logits: Array, manifest: Manifest) -> float:
+    """Probability of a series by its images' logits [n]: Platt scaling (Platt 1999) of the mean of the highest ones."""
+    return probability(highest(logits, manifest.operating.top_k), manifest.scale(len(logits)))
+
+
+def highest(logits: Array, top_k: int) -> float:
+    """The logit of a series: the mean of its `top_k` highest images."""
+    return float(np.sort(logits)[::-1][:top_k].mean())
+
+
+def probability(logit: float, scale: Scale) -> float:
+    """0 to 1."""
+    return float(1.0 / (1.0 + np.exp(-(scale.slope * logit + scale.intercept))))
 
 
 def thumbnails(images: Array) -> Array:

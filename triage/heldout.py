@@ -10,7 +10,7 @@ import numpy as np
 
 from triage.evaluate import EvaluateError, Labelled, Scored, score
 from triage.figures import Figures, measure
-from triage.flagging import calibrated
+from triage.flagging import highest, probability
 from triage.packages import Package, Result
 
 LABELS = "labels.csv"
@@ -57,10 +57,11 @@ def _measured(package: Package, unit: str, cases: Sequence[Labelled], scored: Se
     if unit == "image":
         groups = [[i] for i in range(len(cases))]
     truth = [max(cases[i].truth for i in group) for group in groups]
-    logits = (np.concatenate([scored[i].logits for i in group]) for group in groups)
     manifest = package.manifest
-    probability = [calibrated(some, manifest.calibration) for some in logits]
-    return measure(truth, probability, [patients[group[0]] for group in groups], manifest.operating.threshold, rounds=2)
+    scale = manifest.image if unit == "image" else manifest.series
+    logits = (highest(np.concatenate([scored[i].logits for i in group]), manifest.operating.top_k) for group in groups)
+    likely = [probability(logit, scale) for logit in logits]
+    return measure(truth, likely, [patients[group[0]] for group in groups], scale.threshold, rounds=2)
 
 
 def _compare(stated: Result, figures: Figures) -> list[str]:

@@ -50,7 +50,8 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON a
             continue
         found.append({
             "name": manifest.name, "version": manifest.version, "title": manifest.title, "ok": True,
-            "findings": [finding.label for finding in manifest.findings], "threshold": manifest.operating.threshold,
+            "findings": [finding.label for finding in manifest.findings], "threshold": manifest.series.threshold,
+            "threshold_of_one_image": manifest.image.threshold,
             "results": [result.model_dump(exclude_none=True) for result in manifest.results],
         })  # fmt: skip
     if as_json:

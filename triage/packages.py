@@ -79,20 +79,19 @@ class Finding(Strict):
     snomed: str = Field(pattern=r"^[0-9]{6,18}$")
 
 
-class Operating(Strict):
-    """At which calibrated probability a series is flagged, and how the threshold was chosen."""
-
-    threshold: float = Field(gt=0.0, lt=1.0)
-    chosen: str
-
-
-class Calibration(Strict):
-    """Probability = sigmoid(slope x logit + intercept); series of several slices have their own intercept."""
+class Scale(Strict):
+    """Probability = sigmoid(slope x logit + intercept), and from which probability on it is flagged."""
 
     slope: float = Field(gt=0.0)
     intercept: float
-    series_intercept: float
-    top_k: int = Field(ge=1, description="a series' logit is the mean of its k highest slices")
+    threshold: float = Field(gt=0.0, lt=1.0)
+
+
+class Operating(Strict):
+    """How the images of a series become one logit, and how the thresholds were chosen."""
+
+    top_k: int = Field(ge=1, description="the logit of several images is the mean of the k highest")
+    chosen: str
 
 
 class Abstention(Strict):
@@ -159,12 +158,17 @@ class Manifest(Strict):
     input: InputSpec
     findings: tuple[Finding, ...] = Field(min_length=1)
     operating: Operating
-    calibration: Calibration
+    image: Scale = Field(description="of one image alone")
+    series: Scale = Field(description="of several images of one series: it has the finding more often than one of them")
     abstention: Abstention
     training: Training
     results: tuple[Result, ...] = ()
     constancy: tuple[Reference, ...] = ()
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+
+    def scale(self, images: int) -> Scale:
+        """The one for a series of so many images."""
+        return self.image if images == 1 else self.series
 
     @model_validator(mode="after")
     def _weights_are_listed(self) -> Manifest:
@@ -225,11 +229,15 @@ class Package:
         return self.manifest.input
 
     def flagging_at(self, threshold: float | None) -> Package:
-        """The same package with another threshold, 0 to 1; None leaves its own."""
+        """The same package with another threshold, 0 to 1, for one image and for several; None leaves its own."""
         if threshold is None:
             return self
-        operating = Operating(threshold=threshold, chosen="the site's own")
-        return replace(self, manifest=self.manifest.model_copy(update={"operating": operating}))
+        m, new = self.manifest, {"threshold": threshold}
+        changed = {
+            "operating": m.operating.model_copy(update={"chosen": "the site's own"}),
+            "image": m.image.model_copy(update=new), "series": m.series.model_copy(update=new),
+        }  # fmt: skip
+        return replace(self, manifest=m.model_copy(update=changed))
 
     def eligible(self, series: SeriesFacts) -> Ineligible | None:
         """Why this series is outside the intended use, or None if the model may look at it."""

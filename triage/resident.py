@@ -48,8 +48,8 @@ def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Refer
             log.error("package_refused", package=folder.name, why=str(error))
             metrics.packages_refused.inc()
             continue
-        threshold = package.manifest.operating.threshold
-        log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode, threshold=threshold)
+        at = {"threshold": package.manifest.series.threshold, "threshold_of_one_image": package.manifest.image.threshold}
+        log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode, **at)
         residents.append(resident(package, screener))
         packages.append(package)
     return residents, references(packages)
@@ -87,7 +87,7 @@ def _prepare(package: Package, frames: Sequence[Frame]) -> NDArray[np.float32]:
 def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.float32]) -> Verdict:
     judgement = judge(package, logits, images)
     reason = None if judgement.reason is None else Reason(judgement.reason)
-    flagged, threshold = judgement.outcome == "flagged", package.manifest.operating.threshold
+    flagged, threshold = judgement.outcome == "flagged", package.manifest.scale(len(logits)).threshold
     findings = tuple(
         Finding(code=f.radlex, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
         for f in package.manifest.findings

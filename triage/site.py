@@ -16,7 +16,7 @@ FILE = "models.toml"
 class PackageOfSite(Strict):
     """One package here. What is left out is the package's own."""
 
-    threshold: float = Field(gt=0.0, lt=1.0, description="calibrated probability from which a series is flagged")
+    threshold: float = Field(gt=0.0, lt=1.0, description="calibrated probability from which a series, of one image or several, is flagged")
 
 
 _SCHEMA = TypeAdapter(dict[str, PackageOfSite])

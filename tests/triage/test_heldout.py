@@ -82,7 +82,7 @@ def test_an_untouched_package_has_the_figures_of_its_card(measured: Package, cor
 
 
 def thresholded(package: Package, _corpus: Path) -> Package:
-    return package.flagging_at(package.manifest.operating.threshold * 0.01)
+    return package.flagging_at(package.manifest.image.threshold * 0.01)
 
 
 def relabelled(package: Package, corpus: Path) -> Package:
@@ -139,8 +139,8 @@ def groups(count: int = 300) -> list[workshop.Group]:
 def with_curves(package: Package) -> Package:
     """As training writes it: results with curves, through TOML and back."""
     rows = [
-        workshop.result("one", "image", groups(), package.manifest.calibration, 0.5, 0),
-        workshop.result("positives only", "image", [g for g in groups(60) if g.truth], package.manifest.calibration, 0.5, 0),
+        workshop.result("one", "image", groups(), package.manifest.image, 1, 0),
+        workshop.result("positives only", "image", [g for g in groups(60) if g.truth], package.manifest.image, 1, 0),
     ]
     read = tomllib.loads(workshop._toml({"results": rows}))["results"]
     return told(package, results=tuple(Result.model_validate(row) for row in read))

@@ -51,7 +51,7 @@ def test_triage_reads_it_and_the_finding_carries_it(tmp_path: Path) -> None:
         verdicts.append(resident.judge(resident.network(images), images))
         other = next(one for one in residents if one.name != NAME)
         film = other.prepare(next(reference.frames for reference in references if reference.package == other.name))
-        own = load_package(shipped_models() / other.name).manifest.operating.threshold
+        own = load_package(shipped_models() / other.name).manifest.image.threshold
         assert other.judge(other.network(film), film).findings[0].threshold == own
     assert [verdict.outcome for verdict in verdicts] == ["flagged", "not_flagged"]
     assert [verdict.findings[0].threshold for verdict in verdicts] == [0.000001, 0.999999]

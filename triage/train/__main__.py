@@ -21,7 +21,7 @@ from triage.train import package
 from triage.train.fit import Course, fit, scores
 from triage.train.pool import Case, Looks, looks, phantom_looks, plain, read_cases
 
-_VERSION = "0.2.0"
+_VERSION = "0.2.1"
 _MIN_SHARE = 0.5
 
 
@@ -130,18 +130,18 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
     chosen = np.random.default_rng(seed).permutation(len(pool.images))[:4000]
     typical, far = package.typical(pool.images[chosen].astype(np.float32))
     stacked = recipe.top_k > 1
-    # The highest slices of one member scatter more than those of the mean that is served: series are measured as served.
-    stacks = package.series(left, scores(network, plain(left, recipe.spec))) if stacked else []
-    calibration, threshold = package.calibrate(package.singles(left, tuning), stacks, recipe.top_k)
+    image = series = package.calibrate(package.singles(left, tuning), recipe.top_k)
+    if stacked:  # The highest slices of one member scatter more than those of the mean that is served: by what is served.
+        series = package.calibrate(package.series(left, scores(network, plain(left, recipe.spec))), recipe.top_k)
 
     def results(source: str, some: list[Case]) -> list[dict[str, Any]]:
         prepared = plain(some, recipe.spec)
         logits, strange = scores(network, prepared), distances(typical, prepared) > far
-        found = [package.result(source, "image", package.singles(some, logits), calibration, threshold, int(strange.sum()))]
+        found = [package.result(source, "image", package.singles(some, logits), image, recipe.top_k, int(strange.sum()))]
         if stacked:
             of = np.array([case.patient for case in some])
             unsure = sum(float(strange[of == one].mean()) > 1 - _MIN_SHARE for one in np.unique(of))
-            found.append(package.result(source, "series", package.series(some, logits), calibration, threshold, unsure))
+            found.append(package.result(source, "series", package.series(some, logits), series, recipe.top_k, unsure))
         return found
 
     measured = results(recipe.source, [case for case in cases if case.fold == recipe.held_out])
@@ -154,8 +154,8 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Ca
             "name": name, "version": _VERSION, "title": words["title"], "intended_use": words["intended_use"], "licence": "Apache-2.0",
             "architecture": f"pyramid-x{len(members)}", "eligible": words["eligible"], "input": recipe.spec.model_dump(),
             "findings": [words["finding"]],
-            "operating": {"threshold": threshold, "chosen": package.CHOSEN},
-            "calibration": calibration.model_dump(), "abstention": {"max_distance": far, "min_share": _MIN_SHARE},
+            "operating": {"top_k": recipe.top_k, "chosen": package.CHOSEN},
+            "image": image.model_dump(), "series": series.model_dump(), "abstention": {"max_distance": far, "min_share": _MIN_SHARE},
             "training": {
                 "data": words["data"], "held_out": recipe.held_out, "seed": seed,
                 "cases": len(learn), "positives": sum(case.truth for case in learn),

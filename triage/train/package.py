@@ -17,18 +17,21 @@ from torch import nn
 
 from triage.constancy import reference_series
 from triage.figures import Figures, measure, reliability, roc
-from triage.flagging import calibrated, thumbnails
-from triage.packages import MANIFEST, WEIGHTS, Calibration, InputSpec, Typical
+from triage.flagging import highest, probability, thumbnails
+from triage.packages import MANIFEST, WEIGHTS, InputSpec, Scale, Typical
 from triage.prepare import prepare
 from triage.train.fit import scores
 from triage.train.pool import Case
 
 Array = NDArray[np.float32]
 _BASIS = 32
-#: Share of a member's left-out normal images that must not be flagged. The mean of the members scatters less, and flags fewer of them.
+#: Share of those without the finding that must not be flagged. On people whom no member knows it will be more: the mean scatters less.
 SPECIFICITY = 0.75
 SENSITIVITY = 0.95
-CHOSEN = f"where members have a specificity of {SPECIFICITY:g} on whom they left out, or more while their sensitivity is {SENSITIVITY:g}"
+CHOSEN = (
+    f"where the specificity is {SPECIFICITY:g}, or more while the sensitivity is {SENSITIVITY:g}: of an image for the member that left "
+    "its patient out, of a series for all members"
+)
 _REFERENCES = (11, 12, 13, 14)
 
 
@@ -55,25 +58,13 @@ def series(cases: Sequence[Case], logits: Array) -> list[Group]:
     return found
 
 
-def calibrate(images: Sequence[Group], stacks: Sequence[Group], top_k: int) -> tuple[Calibration, float]:
-    """Platt scaling on people that the network did not learn from, and the threshold: where their images have
-    SPECIFICITY, or more while SENSITIVITY holds.
-
-    A corpus of chosen patients says nothing of how often whole series bleed. So series get the intercept with which the
-    same threshold has the same specificity for them, by the ensemble's logits: those patients one member did not see.
-    """
-    slope, intercept = _platt(np.array([g.logits[0] for g in images]), np.array([g.truth for g in images]))
-    usual = _limit([g.logits[0] for g in images if not g.truth])
-    limit = max(usual, float(np.quantile([g.logits[0] for g in images if g.truth], 1 - SENSITIVITY)))
-    threshold = float(1 / (1 + np.exp(-(slope * limit + intercept))))
-    shift = intercept
-    if stacks:
-        shift += slope * (usual - _limit([np.sort(g.logits)[::-1][:top_k].mean() for g in stacks if not g.truth]))
-    return Calibration(slope=slope, intercept=intercept, series_intercept=shift, top_k=top_k), round(threshold, 4)
-
-
-def _limit(normals: Sequence[float]) -> float:
-    return float(np.quantile(normals, SPECIFICITY))
+def calibrate(groups: Sequence[Group], top_k: int) -> Scale:
+    """Platt scaling, and the threshold: where those without the finding have SPECIFICITY, or more while SENSITIVITY holds."""
+    logits, truths = np.array([highest(g.logits, top_k) for g in groups]), np.array([g.truth for g in groups])
+    slope, intercept = _platt(logits, truths)
+    limit = max(np.quantile(logits[truths == 0], SPECIFICITY), np.quantile(logits[truths == 1], 1 - SENSITIVITY))
+    unset = Scale(slope=slope, intercept=intercept, threshold=0.5)
+    return unset.model_copy(update={"threshold": round(probability(float(limit), unset), 4)})
 
 
 def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
@@ -86,12 +77,10 @@ def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def result(
-    source: str, unit: str, groups: Sequence[Group], calibration: Calibration, threshold: float, abstained: int
-) -> dict[str, Any]:
+def result(source: str, unit: str, groups: Sequence[Group], scale: Scale, top_k: int, abstained: int) -> dict[str, Any]:
     """One row of the card's table, and its curves. Those of which it would not judge are `abstained`, and are in the figures."""
-    p = [calibrated(g.logits, calibration) for g in groups]
-    figures: Figures = measure([g.truth for g in groups], p, [g.patient for g in groups], threshold)
+    p = [probability(highest(g.logits, top_k), scale) for g in groups]
+    figures: Figures = measure([g.truth for g in groups], p, [g.patient for g in groups], scale.threshold)
     truths, given = np.array([g.truth for g in groups], np.float64), np.array(p, np.float64)
     return {
         "source": source, "unit": unit, "abstained": abstained, **{k: v for k, v in asdict(figures).items() if v is not None},
