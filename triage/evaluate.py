@@ -130,7 +130,7 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
     probability, thresholds, outside, abstained = [], [], Counter[str](), 0
     for scored in score(package, cases):
         probability.append(scored.judgement.probability)
-        thresholds.append(package.manifest.scale(len(scored.logits)).threshold)
+        thresholds.append(scored.judgement.threshold)
         outside.update(scored.outside)
         abstained += scored.judgement.outcome == "not_analysed"
     figures = measure(truth, probability, [case.patient for case in cases], thresholds, seed=seed)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.packages import Manifest, Package, Scale, Typical
+from triage.packages import Package, Scale, Typical
 
 Array = NDArray[np.float32]
 THUMBNAIL = 16  # pixels a side
@@ -17,11 +17,12 @@ THUMBNAIL = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a package says of one series. `probability` is calibrated, 0 to 1, and is there in every outcome."""
+    """What a package says of one series. `probability` is calibrated, 0 to 1, and is there in every outcome, as its threshold is."""
 
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Literal["out_of_distribution"] | None
     probability: float
+    threshold: float
 
 
 def judge(package: Package, logits: Array, images: Array) -> Judgement:
@@ -33,16 +34,11 @@ def judge(package: Package, logits: Array, images: Array) -> Judgement:
     """
     manifest = package.manifest
     near = distances(package.typical, images) <= manifest.abstention.max_distance
-    likely = calibrated(logits, manifest)
+    scale = manifest.scale(len(logits))
+    likely = probability(highest(logits, manifest.operating.top_k), scale)
     if float(near.mean()) < manifest.abstention.min_share:
-        return Judgement("not_analysed", "out_of_distribution", likely)
-    flagged = likely >= manifest.scale(len(logits)).threshold
-    return Judgement("flagged" if flagged else "not_flagged", None, likely)
-
-
-def calibrated(logits: Array, manifest: Manifest) -> float:
-    """Probability of a series by its images' logits [n]: Platt scaling (Platt 1999) of the mean of the highest ones."""
-    return probability(highest(logits, manifest.operating.top_k), manifest.scale(len(logits)))
+        return Judgement("not_analysed", "out_of_distribution", likely, scale.threshold)
+    return Judgement("flagged" if likely >= scale.threshold else "not_flagged", None, likely, scale.threshold)
 
 
 def highest(logits: Array, top_k: int) -> float:
@@ -51,7 +47,7 @@ def highest(logits: Array, top_k: int) -> float:
 
 
 def probability(logit: float, scale: Scale) -> float:
-    """0 to 1."""
+    """What `logit` means on `scale`, 0 to 1 (Platt 1999)."""
     return float(1.0 / (1.0 + np.exp(-(scale.slope * logit + scale.intercept))))
 
 

@@ -87,9 +87,9 @@ def _prepare(package: Package, frames: Sequence[Frame]) -> NDArray[np.float32]:
 def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.float32]) -> Verdict:
     judgement = judge(package, logits, images)
     reason = None if judgement.reason is None else Reason(judgement.reason)
-    flagged, threshold = judgement.outcome == "flagged", package.manifest.scale(len(logits)).threshold
+    flagged = judgement.outcome == "flagged"
     findings = tuple(
-        Finding(code=f.radlex, name=f.label, flagged=flagged, probability=judgement.probability, threshold=threshold)
+        Finding(code=f.radlex, name=f.label, flagged=flagged, probability=judgement.probability, threshold=judgement.threshold)
         for f in package.manifest.findings
     )
     return Verdict(judgement.outcome, reason, findings)
