@@ -19,7 +19,7 @@ setup: .venv/compiled.done ## the virtual environment, from the lock, hashes che
 	touch $@
 
 # About a minute on two cores. Without a C++ compiler serving is eager, and slower; the command says so.
-.venv/compiled.done: .venv/installed $(wildcard triage/models/*/model.toml) triage/networks.py triage/compiling.py
+.venv/compiled.done: .venv/installed $(wildcard triage/models/*/model.toml) triage/packages/architectures.py triage/inference/compile.py
 	$(BIN)/vigie models compile || echo 'networks run eagerly: see the lines above'
 	touch $@
 

@@ -16,12 +16,12 @@ from pydantic_settings import BaseSettings
 from infra.cli import strangers
 from streams.errors import VigieError
 from streams.settings import StreamsSettings
-from triage.packages import find_packages
+from triage.packages.load import find_packages
+from triage.packages.thresholds import read_thresholds
 from triage.settings import TriageSettings, shipped_models
-from triage.site import read_thresholds
-from worklist import policy
-from worklist.auth import read_readers
+from worklist.order import policy
 from worklist.settings import WorklistSettings
+from worklist.web.auth import read_readers
 
 _PREFIX = "VIGIE_"
 _HOUSES: tuple[type[BaseSettings], ...] = (StreamsSettings, TriageSettings, WorklistSettings)

@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from infra.processes import die_with_parent
-from streams.topics import ALL
+from streams.kafka.topics import ALL
 
 _START_S = 30.0
 

@@ -50,8 +50,8 @@ def topics(
     replicas: Annotated[int, typer.Option(help="copies of each partition, with --create", min=1)] = 1,
 ) -> None:
     """List the topics: partitions, retention, what each carries; or make them."""
-    from streams.admin import make_topics
-    from streams.topics import ALL, RETENTION_MS
+    from streams.kafka.admin import make_topics
+    from streams.kafka.topics import ALL, RETENTION_MS
 
     if create:
         try:
@@ -66,7 +66,7 @@ def topics(
 @parked_app.command("list")
 def parked_list(as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False) -> None:
     """List what is parked: where it came from and why. Never its content."""
-    from streams.parked import entries
+    from streams.kafka.parked import entries
 
     try:
         found = [entry.public() for entry in entries(StreamsSettings())]
@@ -86,8 +86,8 @@ def parked_replay(
     reason: Annotated[str, typer.Option(help="all that were parked for this reason")] = "",
 ) -> None:
     """Send parked events again, after their cause was mended. Twice is harmless."""
-    from streams.parked import entries, replay
-    from streams.produce import Publisher
+    from streams.kafka.parked import entries, replay
+    from streams.kafka.produce import Publisher
     from streams.seal import read_ring
     from streams.site import load_site
 

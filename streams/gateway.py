@@ -12,7 +12,7 @@ import structlog
 from streams.dicom.door import DicomDoor
 from streams.health import check_binding, check_broker, serve_health, write_ready
 from streams.hl7.door import MllpDoor
-from streams.produce import Publisher
+from streams.kafka.produce import Publisher
 from streams.seal import read_ring
 from streams.settings import StreamsSettings
 from streams.site import load_site

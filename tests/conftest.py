@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.kafka import Kafka
-from streams.admin import make_topics
+from streams.kafka.admin import make_topics
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 

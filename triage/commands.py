@@ -14,9 +14,9 @@ app = typer.Typer(help="Screening: series in, findings out.", no_args_is_help=Fa
 @app.callback(invoke_without_command=True)
 def triage() -> None:
     """Runs the screening process until SIGTERM. Settings come from the environment: VIGIE_…"""
-    from triage.agent import run
-    from triage.resident import load_residents
+    from triage.packages.loaded import load_residents
     from triage.settings import TriageSettings
+    from triage.worker.process import run
 
     try:
         settings = TriageSettings()

@@ -28,7 +28,7 @@ def _folder(name: str) -> Path:
 
 def _drawable(plot: Path | None) -> None:
     """Before the work of minutes, not after it."""
-    from triage.card import DRAWN
+    from triage.evaluation.card import DRAWN
 
     if plot and plot.suffix.lower() not in DRAWN:
         sys.stderr.write(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed\n")
@@ -38,7 +38,7 @@ def _drawable(plot: Path | None) -> None:
 @models_app.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False) -> None:
     """Each package with version, intended use and whether it passes its checks."""
-    from triage.packages import PackageError, find_packages, load_package
+    from triage.packages.load import PackageError, find_packages, load_package
     from triage.settings import TriageSettings
 
     found = []
@@ -69,9 +69,9 @@ def check(
     ] = None,
 ) -> None:
     """Load each package in full: manifest, hashes, weights, architecture; with --images, its figures too."""
-    from triage.evaluate import EvaluateError
-    from triage.heldout import differences
-    from triage.packages import PackageError, find_packages, load_package
+    from triage.evaluation.evaluate import EvaluateError
+    from triage.evaluation.heldout import differences
+    from triage.packages.load import PackageError, find_packages, load_package
     from triage.settings import TriageSettings
 
     bad = 0
@@ -96,8 +96,8 @@ def check(
 @models_app.command("compile")
 def compile_models(packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None) -> None:
     """Compile each network for this CPU, once, into the folder that `vigie triage` reads: it never compiles itself."""
-    from triage.compiling import compile_packages
-    from triage.packages import find_packages
+    from triage.inference.compile import compile_packages
+    from triage.packages.load import find_packages
     from triage.settings import TriageSettings
 
     settings, bad = TriageSettings(), 0
@@ -118,8 +118,8 @@ def show_card(
     plot: Annotated[Path | None, typer.Option(help="write reliability and ROC of each source to this file (PNG, SVG or PDF)")] = None,
 ) -> None:
     """The model card, as Markdown."""
-    from triage.card import card, draw, panels
-    from triage.packages import PackageError, load_package
+    from triage.evaluation.card import card, draw, panels
+    from triage.packages.load import PackageError, load_package
 
     _drawable(plot)
     try:
@@ -141,10 +141,10 @@ def evaluate(
     threshold: Annotated[float | None, typer.Option(help="flag from this probability on; default: the package's own", min=0, max=1)] = None,
 ) -> None:
     """Measure a package on labelled images of your own: the card's figures, with intervals."""
-    from triage import card
-    from triage.evaluate import EvaluateError, read_labels
-    from triage.evaluate import evaluate as run
-    from triage.packages import PackageError, load_package
+    from triage.evaluation import card
+    from triage.evaluation.evaluate import EvaluateError, read_labels
+    from triage.evaluation.evaluate import evaluate as run
+    from triage.packages.load import PackageError, load_package
 
     _drawable(plot)
     try:

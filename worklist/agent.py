@@ -17,18 +17,19 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from streams.consume import Fate, Origin, Settler
 from streams.errors import Park, Reason, Unavailable
 from streams.events import Event, Parked, decode
-from streams.faust_app import make_app
 from streams.health import serve_health, write_ready
-from streams.produce import Publisher
+from streams.kafka.consume import Fate, Origin, Settler
+from streams.kafka.faust_app import make_app
+from streams.kafka.produce import Publisher
+from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import read_ring
-from streams.topics import FINDINGS, ORDERS, SERIES
-from worklist import metrics, policies
-from worklist.database import make_engine, translated
-from worklist.project import Identities, apply, measure
+from worklist import metrics
 from worklist.settings import WorklistSettings
+from worklist.sql import policy_store
+from worklist.sql.database import make_engine, translated
+from worklist.sql.project import Identities, apply, measure
 
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Stage:
         started = time.monotonic()
         try:
             with translated(), self._engine.begin() as connection:
-                policy = policies.active(connection)
+                policy = policy_store.active(connection)
                 apply(connection, events, policy=policy, identities=self._identities)
         except LookupError:
             # No policy yet: `vigie migrate` or a person will activate one.

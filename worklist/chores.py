@@ -8,10 +8,11 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from streams.errors import VigieError
-from worklist import audit, metrics, policies
-from worklist.database import translated
-from worklist.project import Identities
-from worklist.queue import depths
+from worklist import metrics
+from worklist.sql import audit, policy_store
+from worklist.sql.database import translated
+from worklist.sql.project import Identities
+from worklist.sql.queue import depths
 
 log = structlog.get_logger()
 _LOCK = 7_310_003
@@ -61,7 +62,7 @@ def round_of_chores(engine: Engine, identities: Identities) -> None:
             expire(connection)
         with engine.begin() as connection:
             audit.seal(connection)
-        policies.rerank(engine, identities)
+        policy_store.rerank(engine, identities)
 
 
 async def run(engine: Engine, identities: Identities, every_s: float = 5.0) -> None:

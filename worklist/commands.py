@@ -14,11 +14,11 @@ import typer
 
 from streams.logs import start_logs
 from streams.seal import read_ring
-from worklist import audit, policies
-from worklist.database import make_engine, migrate
-from worklist.policy import Policy, load, parse
-from worklist.project import Identities
+from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings
+from worklist.sql import audit, policy_store
+from worklist.sql.database import make_engine, migrate
+from worklist.sql.project import Identities
 
 app = typer.Typer(no_args_is_help=True)
 policy_app = typer.Typer(no_args_is_help=True, help="The rules that order the list.")
@@ -44,9 +44,9 @@ def migrate_command() -> None:
     engine = make_engine(url)
     with engine.begin() as connection:
         try:
-            policies.active(connection)
+            policy_store.active(connection)
         except LookupError:
-            policies.activate(connection, load(settings.site), actor="migrate", now=datetime.now(UTC))
+            policy_store.activate(connection, load(settings.site), actor="migrate", now=datetime.now(UTC))
     engine.dispose()
 
 
@@ -66,7 +66,7 @@ def _site_policy(file: Path | None) -> Policy:
 def show() -> None:
     """The policy that ranks now, as JSON."""
     with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:
-        policy = policies.active(connection)
+        policy = policy_store.active(connection)
     typer.echo(json.dumps({"version": policy.version, **policy.model_dump()}, indent=2))
 
 
@@ -84,7 +84,7 @@ def diff(file: File = None) -> None:
     """What activating a file would change, one field a line."""
     new = _site_policy(file).model_dump()
     with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:
-        old = policies.active(connection).model_dump()
+        old = policy_store.active(connection).model_dump()
     for key in sorted(set(old) | set(new)):
         if old.get(key) != new.get(key):
             typer.echo(f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}")
@@ -97,8 +97,8 @@ def activate(file: File = None, actor: Annotated[str, typer.Option(help="who say
     policy = _site_policy(file)
     engine = make_engine(settings.database.get_secret_value())
     with engine.begin() as connection:
-        policies.activate(connection, policy, actor=actor, now=datetime.now(UTC))
-    ranked = policies.rerank(engine, Identities(read_ring(settings.keys)))
+        policy_store.activate(connection, policy, actor=actor, now=datetime.now(UTC))
+    ranked = policy_store.rerank(engine, Identities(read_ring(settings.keys)))
     typer.echo(f"{policy.version}: {ranked} studies ranked anew")
 
 

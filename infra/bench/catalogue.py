@@ -10,7 +10,7 @@ from infra.bench.measure import Result, compare
 
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the two sides.
 NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline")
-_PAIRS = {"decode": "triage.bench", "model": "triage.bench", "screening": "triage.bench"}
+_PAIRS = {"decode": "triage.bench.sides", "model": "triage.bench.sides", "screening": "triage.bench.sides"}
 RUNS, QUICK_RUNS = 7, 2
 
 

@@ -15,14 +15,14 @@ import psycopg
 from sqlalchemy import Engine, event, text
 
 from infra.embedded import Postgres
-from streams.consume import Origin
 from streams.events import Finding, FindingsMade, Identity, OrderChanged, SeriesReceived, Version, encode
+from streams.kafka.consume import Origin
+from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing
 from streams.studykey import digest, patient_pseudonym
-from streams.topics import FINDINGS, ORDERS, SERIES
-from worklist import policies
-from worklist.database import make_engine, migrate
-from worklist.policy import load
+from worklist.order.policy import load
+from worklist.sql import policy_store
+from worklist.sql.database import make_engine, migrate
 
 T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 _SITE = Path(__file__).parents[1] / "site"
@@ -97,7 +97,7 @@ def database() -> Iterator[Database]:
             migrate(server.url)
         engine = make_engine(server.url)
         with engine.begin() as connection:
-            policies.activate(connection, load(_SITE).model_copy(update={"live": ("head-ct-ich", "chest-opacity")}), actor="bench", now=T0)
+            policy_store.activate(connection, load(_SITE).model_copy(update={"live": ("head-ct-ich", "chest-opacity")}), actor="bench", now=T0)
         try:
             yield Database(server.url, engine)
         finally:

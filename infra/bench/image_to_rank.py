@@ -19,11 +19,11 @@ from infra.bench.process import process
 from infra.embedded import MockKafka
 from streams.errors import ABSTENTIONS
 from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.kafka.topics import FINDINGS, PARKED, SERIES
 from streams.seal import new_ring
 from streams.store import Store
 from streams.studykey import digest
-from streams.topics import FINDINGS, PARKED, SERIES
-from triage.parts import SOP_CLASS, Parts, film, parts
+from triage.bench.stage_times import SOP_CLASS, Parts, film, parts
 
 RATE = 16.0  # studies a second: five times those of all France (DESIGN §7)
 _FILMS = 6

@@ -18,14 +18,14 @@ from infra.bench.measure import Result, compare
 from infra.bench.process import process
 from infra.bench.worklist import BATCH, settle
 from infra.embedded import MockKafka
-from streams.consume import Origin, Settler
 from streams.errors import Reason, Retry
-from streams.produce import Publisher
+from streams.kafka.consume import Origin, Settler
+from streams.kafka.produce import Publisher
+from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
-from streams.topics import FINDINGS, ORDERS, SERIES
 from worklist.agent import Stage
-from worklist.project import Identities
+from worklist.sql.project import Identities
 
 _AT_ONCE = 500  # publishes that wait for their confirmation, as many connections of a gateway do
 _END_S = 120.0

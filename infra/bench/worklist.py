@@ -10,10 +10,10 @@ import psycopg
 
 from infra.bench.hospital import Database, Recorder, database, events, replay
 from infra.bench.measure import Result, compare
-from streams.consume import Fate, Origin, Settler
+from streams.kafka.consume import Fate, Origin, Settler
 from streams.seal import new_ring
 from worklist.agent import Stage
-from worklist.project import Identities
+from worklist.sql.project import Identities
 
 BATCH = 200
 

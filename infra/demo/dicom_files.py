@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, Case
-from triage import phantoms
+from triage.phantoms import images as phantoms
 
 CT, DX, SECONDARY = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
 SLICES = 8

@@ -11,7 +11,7 @@ from infra.demo.case import Case
 from infra.demo.readers import Read
 from infra.demo.stage import Seen, Stage
 from infra.demo.waits import Arrival, mean_waits
-from worklist.policy import Policy
+from worklist.order.policy import Policy
 
 Rows = Sequence[Mapping[str, Any]]
 _ORDER_CLASS = {"S": "stat", "A": "urgent", "R": "routine", "": "unknown"}

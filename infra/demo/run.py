@@ -24,7 +24,7 @@ from infra.demo.report import count_studies, flags, flags_in_words, latencies, p
 from infra.demo.stage import Stage
 from infra.demo.street import AE_TITLE, Street
 from streams.health import write_whole
-from streams.topics import PARKED
+from streams.kafka.topics import PARKED
 
 _DRAIN_S = 90.0
 _READERS = 2
@@ -141,12 +141,12 @@ def _drain(street: Street, stage: Stage, ended: threading.Event) -> list[dict[st
 def _report(street: Street, stage: Stage, readers: Readers, rows: list[dict[str, Any]]) -> dict[str, Any]:
     from sqlalchemy import text
 
-    from worklist import policies
-    from worklist.database import make_engine
+    from worklist.sql import policy_store
+    from worklist.sql.database import make_engine
 
     engine = make_engine(street.database, pool=1)
     with engine.connect() as connection:
-        policy = policies.active(connection)
+        policy = policy_store.active(connection)
         acts = connection.execute(
             text("SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit WHERE act = 'rank' ORDER BY id")
         )

@@ -8,9 +8,9 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from triage.packages import find_packages
+from triage.packages.load import find_packages
 from triage.settings import shipped_models
-from worklist.policy import parse
+from worklist.order.policy import parse
 
 
 def make_site(folder: Path, *, historic: bool) -> Path:

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from infra.demo import dicom_files, hl7_messages
 from infra.demo.case import Case, Day, Step
 from infra.demo.players import MllpSender, Modality, Tally
-from streams.topics import ORDERS
+from streams.kafka.topics import ORDERS
 
 _GIVE_UP_S = 60.0
 _MODALITIES = 3

@@ -14,8 +14,8 @@ from typing import Any
 from infra.demo.site import make_site
 from infra.embedded import MockKafka, Postgres, free_port
 from infra.supervisor import Supervisor
-from streams.admin import make_topics
 from streams.health import write_whole
+from streams.kafka.admin import make_topics
 from streams.seal import KeyRing, new_ring, write_ring
 from streams.settings import StreamsSettings
 
@@ -77,14 +77,14 @@ class Street:
     def _migrate(self, site: Path) -> None:
         from datetime import UTC, datetime
 
-        from worklist import policies
-        from worklist.database import make_engine, migrate
-        from worklist.policy import load
+        from worklist.order.policy import load
+        from worklist.sql import policy_store
+        from worklist.sql.database import make_engine, migrate
 
         migrate(self.database)
         engine = make_engine(self.database, pool=1)
         with engine.begin() as connection:
-            policies.activate(connection, load(site), actor="demo", now=datetime.now(UTC))
+            policy_store.activate(connection, load(site), actor="demo", now=datetime.now(UTC))
         engine.dispose()
 
     def _environment(self, role: str, site: Path) -> dict[str, str]:

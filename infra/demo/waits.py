@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from worklist.policy import Policy
-from worklist.rank import StudyFacts, rank, variants
+from worklist.order.policy import Policy
+from worklist.order.rank import StudyFacts, rank, variants
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from streams import topics
 from streams.dicom import gate, steps
 from streams.dicom.headers import SenderLike
 from streams.dicom.publishing import PublisherLike, SeriesPublisher
 from streams.events import ExamProgressed, Identity, Version, encode
+from streams.kafka import topics
 from streams.seal import KeyRing
 from streams.store import Store
 from streams.studykey import digest, patient_pseudonym, topic_key

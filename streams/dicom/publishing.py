@@ -11,10 +11,11 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from streams import metrics, topics
+from streams import metrics
 from streams.dicom.headers import Facts, merge
 from streams.errors import Unavailable
 from streams.events import SeriesReceived, Version, encode
+from streams.kafka import topics
 from streams.store import Store
 from streams.studykey import digest, topic_key
 
@@ -29,7 +30,7 @@ _REMEMBERED = 4096  # series without a waiting instance whose facts are kept for
 
 
 class PublisherLike(Protocol):
-    """What confirms events: `streams.produce.Publisher`."""
+    """What confirms events: `streams.kafka.produce.Publisher`."""
 
     def publish_sync(self, topic: str, key: str, value: bytes) -> None:
         """Returns once confirmed; raises Unavailable."""

@@ -17,11 +17,11 @@ from streams.events import Parked, encode
 from streams.hl7 import answers, mapping
 from streams.hl7.framing import Frames, TooLarge, frame
 from streams.hl7.message import Header, parse, peek
+from streams.kafka.topics import ORDERS, PARKED
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from streams.site import Site
 from streams.studykey import digest
-from streams.topics import ORDERS, PARKED
 
 log = structlog.get_logger()
 #: Where a refused message came from, in `Parked.topic`.

@@ -16,10 +16,10 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from infra.embedded import MockKafka
 from infra.kafka import Kafka
 from streams.errors import Reason, Unavailable
-from streams.faust_app import make_app
-from streams.produce import Publisher
+from streams.kafka.faust_app import make_app
+from streams.kafka.produce import Publisher
+from streams.kafka.topics import ALL, ORDERS
 from streams.settings import StreamsSettings
-from streams.topics import ALL, ORDERS
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ from pydicom.dataset import FileDataset
 
 from infra.kafka import Kafka
 from infra.processes import die_with_parent
-from streams.admin import make_topics
 from streams.errors import Reason
 from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.kafka.admin import make_topics
+from streams.kafka.topics import FINDINGS, SERIES
 from streams.seal import KeyRing, write_ring
 from streams.settings import StreamsSettings
 from streams.store import Store
-from streams.topics import FINDINGS, SERIES
 from tests.triage.conftest import _make_ct as make_ct
 
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)

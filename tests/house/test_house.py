@@ -74,7 +74,7 @@ def test_there_is_one_broad_except_and_it_is_in_settle() -> None:
     (settle,) = [
         node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.AsyncFunctionDef) and node.name == "settle"
     ]
-    assert path == "streams/consume.py"
+    assert path == "streams/kafka/consume.py"
     assert settle.lineno < int(line) <= (settle.end_lineno or 0)
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from infra.bench import catalogue
 from infra.bench.measure import compare
 from infra.commands import app
-from triage.bench import model
-from triage.packages import find_packages
+from triage.bench.sides import model
+from triage.packages.load import find_packages
 from triage.settings import TriageSettings
 
 FIELDS = {"name", "what", "ours", "reference", "ratio", "unit", "runs", "machine"}

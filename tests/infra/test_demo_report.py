@@ -10,9 +10,9 @@ from infra.demo.case import Case, Patient
 from infra.demo.report import count_studies, flags, flags_in_words
 from infra.demo.site import make_site
 from infra.demo.stage import Seen
-from triage.packages import find_packages
+from triage.packages.load import find_packages
 from triage.settings import shipped_models
-from worklist.policy import load
+from worklist.order.policy import load
 
 STATES = [("bleed", "flagged"), ("bleed", "flagged"), ("", "flagged"), ("bleed", "not_flagged"), ("bleed", "not_analysed"), ("", "pending")]
 

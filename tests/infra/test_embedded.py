@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from infra.embedded import MockKafka, Postgres, StartError
 from infra.supervisor import Supervisor
-from streams.topics import ALL
+from streams.kafka.topics import ALL
 
 
 def test_postgresql_answers_only_on_loopback_and_ends(tmp_path: Path) -> None:

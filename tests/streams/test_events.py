@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY, generate_latest
 
-from streams.consume import Origin, Settler
 from streams.errors import Park, Reason
 from streams.events import (
     Event,
@@ -39,6 +38,7 @@ from streams.events import (
     encode,
     schemas,
 )  # fmt: skip
+from streams.kafka.consume import Origin, Settler
 from streams.seal import KeyRing
 from streams.studykey import patient_pseudonym, topic_key
 

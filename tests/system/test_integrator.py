@@ -19,7 +19,7 @@ from infra.embedded import free_port
 from tests.streams.dicom.conftest import file_of, image
 from tests.streams.hl7.conftest import order, report
 from tests.system.conftest import Demo
-from triage import phantoms
+from triage.phantoms import images as phantoms
 
 
 def send_hl7(running: Demo, message: bytes, folder: Path) -> str:

@@ -28,11 +28,11 @@ from streams.events import (
 )  # fmt: skip
 from streams.seal import KeyRing
 from streams.studykey import digest, patient_pseudonym
-from tests.worklist.web import serving, web_settings
-from worklist import policies
-from worklist.database import make_engine, migrate
-from worklist.policy import Policy, load
-from worklist.project import Identities, apply
+from tests.worklist.web_client import serving, web_settings
+from worklist.order.policy import Policy, load
+from worklist.sql import policy_store
+from worklist.sql.database import make_engine, migrate
+from worklist.sql.project import Identities, apply
 
 T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def policy() -> Policy:
 def empty(engine: Engine, policy: Policy) -> None:
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE fact, node, study, audit, outbox, policy_version"))
-        policies.activate(connection, policy, actor="test", now=T0)
+        policy_store.activate(connection, policy, actor="test", now=T0)
 
 
 @pytest.fixture

@@ -16,17 +16,17 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from sqlalchemy import Engine, create_engine, text
 
 from infra.embedded import MockKafka, Postgres
-from streams.consume import Fate, Origin, Settler
 from streams.errors import Reason, Unavailable
 from streams.events import Event, Parked, decode, encode
+from streams.kafka.consume import Fate, Origin, Settler
 from streams.seal import KeyRing, write_ring
 from tests.worklist.conftest import T0, Make
-from worklist import policies, queue
 from worklist.agent import Stage, run
-from worklist.database import make_engine, migrate
-from worklist.policy import Policy
-from worklist.project import Identities
+from worklist.order.policy import Policy
 from worklist.settings import WorklistSettings
+from worklist.sql import policy_store, queue
+from worklist.sql.database import make_engine, migrate
+from worklist.sql.project import Identities
 
 
 class Parking:
@@ -117,7 +117,7 @@ async def test_no_active_policy_is_waited_for_and_parks_nothing(
         waits.append(seconds)
         if len(waits) == 3:
             with engine.begin() as connection:
-                policies.activate(connection, policy, actor="lead", now=T0)
+                policy_store.activate(connection, policy, actor="lead", now=T0)
 
     stage = make_stage(engine, ring, parking, activate_meanwhile)
     assert await stage.settle(origins(make.order("A1"), make.order("A2", patient="P2"))) is Fate.ACK
@@ -165,7 +165,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
     migrate(postgres.url)
     own = make_engine(postgres.url)
     with own.begin() as connection:
-        policies.activate(connection, policy, actor="test", now=T0)
+        policy_store.activate(connection, policy, actor="test", now=T0)
     producer = Producer({"bootstrap.servers": kafka.address})
 
     def send(topic: str, *values: Event | bytes) -> None:

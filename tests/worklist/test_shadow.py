@@ -17,14 +17,14 @@ from streams.events import Event, FindingsMade
 from streams.seal import KeyRing
 from streams.studykey import digest
 from tests.worklist.conftest import ROOT, T0, Feed, Make
-from tests.worklist.web import sign_in
-from worklist import policies, queue
-from worklist.facts import Known, fact_key, newer, nodes
-from worklist.invariants import violations
-from worklist.items import Item, derive
-from worklist.policy import Policy, load, parse
-from worklist.project import Identities
-from worklist.rank import rank
+from tests.worklist.web_client import sign_in
+from worklist.order.policy import Policy, load, parse
+from worklist.order.rank import rank
+from worklist.record.facts import Known, fact_key, newer, nodes
+from worklist.record.items import Item, derive
+from worklist.sql import policy_store, queue
+from worklist.sql.invariants import violations
+from worklist.sql.project import Identities
 
 SITE = load(ROOT / "infra" / "site")
 LIVE = SITE.model_copy(update={"live": ("head-ct-ich",)})
@@ -134,8 +134,8 @@ def test_going_live_raises_what_was_recorded_and_going_back_is_a_persons_act(
     states = []
     for hours, live in ((1, (*policy.live, "next")), (2, policy.live)):
         with engine.begin() as connection:
-            policies.activate(connection, policy.model_copy(update={"live": live}), actor="lead", now=T0 + timedelta(hours=hours))
-        policies.rerank(engine, Identities(ring))
+            policy_store.activate(connection, policy.model_copy(update={"live": live}), actor="lead", now=T0 + timedelta(hours=hours))
+        policy_store.rerank(engine, Identities(ring))
         with engine.connect() as connection:
             assert violations(connection) == {}
             states.append(queue.listing(connection).items[0]["ai"])
@@ -159,9 +159,9 @@ def test_a_policy_of_an_earlier_release_in_the_database_is_told_and_replaced(eng
             {"b": orjson.dumps(old).decode(), "t": T0 + timedelta(hours=1)},
         )
         with pytest.raises(LookupError, match="vigie policy activate"):
-            policies.active(connection)
-        assert policies.activate(connection, policy, actor="lead", now=T0 + timedelta(hours=2))
-        assert policies.active(connection) == policy
+            policy_store.active(connection)
+        assert policy_store.activate(connection, policy, actor="lead", now=T0 + timedelta(hours=2))
+        assert policy_store.active(connection) == policy
 
 
 def test_the_deny_list_of_before_is_refused_by_name() -> None:

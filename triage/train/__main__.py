@@ -13,10 +13,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.figures import auroc
-from triage.flagging import distances
-from triage.networks import Ensemble, Pyramid, build
-from triage.packages import InputSpec, load_package
+from triage.evaluation.figures import auroc
+from triage.judging.flagging import distances
+from triage.packages.architectures import Ensemble, Pyramid, build
+from triage.packages.load import InputSpec, load_package
 from triage.train import package
 from triage.train.fit import Course, fit, scores
 from triage.train.pool import Case, Looks, looks, phantom_looks, plain, read_cases

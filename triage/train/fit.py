@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from triage.networks import Pyramid
+from triage.packages.architectures import Pyramid
 from triage.train.pool import MADE, NORMAL, REAL, Looks
 
 Array = NDArray[np.float32]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from triage.phantoms import smooth_noise
+from triage.phantoms.images import smooth_noise
 
 Array = npt.NDArray[np.float32]
 Random = np.random.Generator

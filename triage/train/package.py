@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from triage.constancy import reference_series
-from triage.figures import Figures, measure, reliability, roc
-from triage.flagging import highest, probability, thumbnails
-from triage.packages import MANIFEST, WEIGHTS, InputSpec, Scale, Typical
-from triage.prepare import prepare
+from triage.evaluation.figures import Figures, measure, reliability, roc
+from triage.inputs.prepare import prepare
+from triage.judging.flagging import highest, probability, thumbnails
+from triage.packages.load import MANIFEST, WEIGHTS, InputSpec, Scale, Typical
 from triage.train.fit import scores
 from triage.train.pool import Case
+from triage.worker.constancy import reference_series
 
 Array = NDArray[np.float32]
 _BASIS = 32

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from triage.phantoms import BLEEDS, bleed_mask, opacity_field, smooth_noise
-from triage.prepare import box_mean
+from triage.inputs.prepare import box_mean
+from triage.phantoms.images import BLEEDS, bleed_mask, opacity_field, smooth_noise
 
 Array = npt.NDArray[np.float32]
 ANGLES = 180

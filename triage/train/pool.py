@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from triage import phantoms
-from triage.constancy import reference_series
-from triage.frames import Frame
-from triage.packages import InputSpec
-from triage.prepare import chest, frame_box, head_planes, place, pose, prepare, resize
+from triage.decoding.frames import Frame
+from triage.inputs.prepare import chest, frame_box, head_planes, place, pose, prepare, resize
+from triage.packages.load import InputSpec
+from triage.phantoms import images as phantoms
 from triage.train.looks import chest_look, head_look
 from triage.train.painting import clot_mask, distract, dress, inside_skull, paint_clot, paint_opacity
+from triage.worker.constancy import reference_series
 
 Array = NDArray[np.float32]
 Half = NDArray[np.float16]

@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 from sqlmodel import SQLModel
 
-import worklist.models  # noqa: F401 — fills the metadata
+import worklist.sql.models  # noqa: F401 — fills the metadata
 
 _LOCK = 7_310_001
 

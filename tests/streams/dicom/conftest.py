@@ -14,11 +14,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 
-from streams import topics
 from streams.dicom.door import DicomDoor
 from streams.errors import Reason, Refuse
 from streams.events import Event, Parked, decode
-from streams.produce import Publisher
+from streams.kafka import topics
+from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 

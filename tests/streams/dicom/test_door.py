@@ -22,7 +22,7 @@ from streams.dicom import part10
 from streams.dicom.door import DicomDoor
 from streams.errors import Refuse
 from streams.events import ExamProgressed, SeriesReceived
-from streams.produce import Publisher
+from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 
 MPPS, COMMITMENT = "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.20.1"
@@ -202,7 +202,7 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from streams.dicom.door import DicomDoor
-from streams.produce import Publisher
+from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 settings = StreamsSettings(kafka="127.0.0.1:1", store=Path(sys.argv[1]), dicom_port=0, confirm_s=1, store_min_free=0)

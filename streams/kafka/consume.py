@@ -1,0 +1,130 @@
+"""The one place where an outcome becomes ack, retry in place, park or stop.
+
+Faust acknowledges an event whose agent raised, so no exception may leave an agent: each hands its work to `settle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from streams import metrics
+from streams.errors import Park, Reason, Retry, Stop, Unavailable, VigieError
+from streams.events import Parked, encode
+from streams.kafka.topics import PARKED
+from streams.seal import KeyRing
+
+log = structlog.get_logger()
+
+
+class Fate(StrEnum):
+    """What became of an event."""
+
+    ACK = "ack"
+    PARK = "park"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an event came from."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+
+
+@dataclass
+class Settler:
+    """How one stage settles. One per process: it counts how many were parked in a row."""
+
+    stage: str
+    ring: KeyRing
+    publish: Callable[[str, str, bytes], Awaitable[None]]
+    now: Callable[[], datetime]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+    attempts: int = 5  # of a transient failure, before it is parked
+    park_limit: int = 100  # in a row: more means that we are wrong, not the events
+    _parked_in_a_row: int = field(default=0, init=False)
+
+    async def settle(self, work: Callable[[], Awaitable[None]], origin: Origin, *, may_park: bool = True) -> Fate:
+        """Runs `work` until it is done, parked or hopeless; never raises an Exception.
+
+        A batch may not be parked as a whole: with ``may_park=False`` the answer *park* means that the caller tries its
+        events one by one.
+        """
+        park = self._park if may_park else _leave
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                await work()
+            except Unavailable as error:
+                # A dependency is down: wait as long as it takes, acknowledge nothing.
+                log.warning("waiting", stage=self.stage, reason=error.reason.value, attempt=attempt)
+                await self._pause(attempt)
+                continue
+            except Retry as error:
+                if attempt < self.attempts:
+                    metrics.settled.labels(self.stage, "retry").inc()
+                    await self._pause(attempt)
+                    continue
+                return await park(origin, error.reason, attempt)
+            except Park as error:
+                return await park(origin, error.reason, attempt)
+            except Stop as error:
+                log.error("stopping", stage=self.stage, reason=error.reason.value)
+                return self._count(Fate.STOP)
+            except Exception as error:  # noqa: BLE001 — the one: an unknown failure parks its event
+                log.error("unexpected", stage=self.stage, error=type(error).__name__, **_where(error))
+                return await park(origin, Reason.UNEXPECTED, attempt)
+            self._parked_in_a_row = 0
+            return self._count(Fate.ACK)
+
+    async def _pause(self, attempt: int) -> None:
+        await self.sleep(min(5.0, 0.1 * 2 ** min(attempt, 6)) * (0.5 + self.random() / 2))
+
+    def _count(self, fate: Fate) -> Fate:
+        metrics.settled.labels(self.stage, fate.value).inc()
+        return fate
+
+    async def _park(self, origin: Origin, reason: Reason, attempts: int) -> Fate:
+        self._parked_in_a_row += 1
+        if self._parked_in_a_row > self.park_limit:
+            log.error("too_many_parked", stage=self.stage, in_a_row=self._parked_in_a_row)
+            return self._count(Fate.STOP)
+        event = Parked(
+            stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset,
+            key=base64.b64encode(origin.key).decode(), reason=reason, attempts=attempts, parked_at=self.now(),
+            original=self.ring.seal(origin.value),
+        )  # fmt: skip
+        try:
+            await self.publish(PARKED.name, event.key, encode(event))
+        except VigieError as error:
+            log.error("parking_failed", stage=self.stage, reason=error.reason.value)
+            return self._count(Fate.STOP)
+        metrics.parked.labels(self.stage, reason.value).inc()
+        log.warning("parked", stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset, reason=reason.value)
+        return self._count(Fate.PARK)
+
+
+async def _leave(_origin: Origin, _reason: Reason, _attempts: int) -> Fate:
+    return Fate.PARK
+
+
+def _where(error: BaseException) -> dict[str, object]:
+    """File and line where `error` rose: what a maintainer needs; its text is left out, as it may quote a name."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return {} if trace is None else {"file": trace.tb_frame.f_code.co_filename.rsplit("/", 2)[-1], "line": trace.tb_lineno}

@@ -1,0 +1,141 @@
+"""The shell on the mock broker: a series event becomes a finding, a poison event is parked, and the next one goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+
+from streams.errors import Reason
+from streams.events import Finding, FindingsMade, OrderChanged, Parked, SeriesReceived, Version, decode, encode
+from streams.seal import KeyRing, write_ring
+from streams.store import Store
+from triage.decoding.frames import Frame
+from triage.settings import TriageSettings
+from triage.worker.process import Triage
+from triage.worker.series import Resident, Verdict
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def brightness(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return images.mean(axis=(1, 2, 3))
+
+
+def prepare(frames: Sequence[Frame]) -> NDArray[np.float32]:
+    return np.stack([frame.pixels[None, :32, :32] for frame in frames])
+
+
+def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
+    flagged = bool(scores.max() > 40)
+    finding = Finding(code="X", name="bright", flagged=flagged, probability=0.9 if flagged else 0.1, threshold=0.5)
+    return Verdict("flagged" if flagged else "not_flagged", None, (finding,))
+
+
+def only_ct(series: SeriesReceived) -> Reason | None:
+    return None if series.modality == "CT" else Reason.OUTSIDE_MODALITY
+
+
+RESIDENT = Resident("bright", "1", only_ct, 24, True, prepare, brightness, judge)
+
+
+def series_event(study: str, store: Store, datasets: Sequence[bytes], modality: str = "CT") -> SeriesReceived:
+    names = sorted(store.put(study, f"{study}.1", f"{study}.1.{n}", data, b"") for n, data in enumerate(datasets))
+    now = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
+    return SeriesReceived(
+        event_id="ab" * 16, sender="ct1", received_at=now, version=Version(time=now, digest="cd" * 8), accessions=(f"A{study}",),
+        study_uid=study, series_uid=f"{study}.1", gateway="g", reference=store.folder(study, f"{study}.1"),
+        instances=tuple(names), sop_class=CT, modality=modality,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path: Path, ring: KeyRing) -> TriageSettings:
+    write_ring(ring, tmp_path / "keys.json")
+    return TriageSettings(
+        keys=tmp_path / "keys.json", store=tmp_path / "store", decoders=1, kafka_mock=True, ready_file=tmp_path / "ready",
+        store_min_free=0.0, metrics_port=0,
+    )  # fmt: skip
+
+
+def read(consumer: Consumer, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    for _ in range(600):
+        message = consumer.poll(0.1)
+        if message is not None and message.error() is None:
+            found.append(message.value() or b"")
+        if len(found) >= count:
+            break
+    return found
+
+
+async def test_series_become_findings_and_poison_is_parked(
+    settings: TriageSettings, tmp_path: Path, ct_file: FileDataset, ring: KeyRing
+) -> None:
+    broker = Producer({"test.mock.num.brokers": 1})
+    address = ",".join(f"{b.host}:{b.port}" for b in broker.list_topics(timeout=10).brokers.values())
+    settings = settings.model_copy(update={"kafka": address})
+    (tmp_path / "store").mkdir()
+    store = Store(tmp_path / "store", min_free=0.0)
+    bright, dark = ct_bytes(ct_file, 60, tmp_path), ct_bytes(ct_file, 20, tmp_path)
+    order = OrderChanged(
+        event_id="ef" * 16, sender="ris", received_at=datetime.now(UTC), priority="stat", accessions=("A1.2.1",),
+        version=Version(time=datetime.now(UTC), digest="ab" * 8),
+    )  # fmt: skip
+    events = [
+        encode(series_event("1.2.1", store, [bright] * 3)),
+        b"\xff not an event",
+        encode(series_event("1.2.2", store, [dark])),
+        encode(series_event("1.2.3", store, [b"no DICOM"])),
+        encode(series_event("1.2.4", store, [dark], modality="MR")),
+    ]
+    client = Producer({"bootstrap.servers": address})
+    client.produce("orders", encode(order), b"k", partition=0)
+    for topic in ("findings", "parked"):
+        client.produce(topic, b"{}", b"k", partition=0)
+    for event in events:
+        client.produce("series", event, b"k", partition=0)
+    client.flush(10)
+
+    triage = Triage(settings, [RESIDENT])
+    running = asyncio.create_task(triage.run())
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "test", "auto.offset.reset": "earliest"})
+    consumer.subscribe(["findings", "parked"])
+    values = await asyncio.to_thread(read, consumer, 2 + 5)
+    consumer.close()
+    flow = triage.flow
+    assert flow is not None
+    for _ in range(100):
+        if len(flow) == 0:
+            break
+        await asyncio.sleep(0.05)
+    assert len(flow) == 0  # all acknowledged, the poison among them
+    triage.stopping.set()
+    assert await running == 0
+    assert (tmp_path / "ready").exists()
+
+    decoded = [decode(value) for value in values if value != b"{}"]
+    found = {event.study_uid: event for event in decoded if isinstance(event, FindingsMade)}
+    assert {study: (event.outcome, event.reason) for study, event in found.items()} == {
+        "1.2.1": ("flagged", None),
+        "1.2.2": ("not_flagged", None),
+        "1.2.3": ("not_analysed", Reason.UNDECODABLE_PIXELS),
+        "1.2.4": ("not_analysed", Reason.OUTSIDE_MODALITY),
+    }
+    assert found["1.2.4"].package == ""
+    parked = [event for event in decoded if isinstance(event, Parked)]
+    assert [(event.reason, event.offset) for event in parked] == [(Reason.BAD_EVENT, 1)]
+    assert ring.open(parked[0].original) == events[1]
+
+
+def ct_bytes(dataset: FileDataset, hounsfield: int, folder: Path) -> bytes:
+    dataset.PixelData = np.full((dataset.Rows, dataset.Columns), hounsfield + 1024, dtype=np.int16).tobytes()
+    dataset.save_as(folder / "one.dcm", enforce_file_format=True)
+    return (folder / "one.dcm").read_bytes()

@@ -1,0 +1,143 @@
+"""An urgent study behind 5,000 routine ones, while the house is full: its images are in the next batch but one at the latest."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streams.events import encode
+from streams.seal import KeyRing
+from tests.triage.worker.test_intake import House, order, series
+from triage.decoding.child import Request
+from triage.decoding.frames import Frame
+from triage.inference.batch import BUCKETS
+from triage.inference.queue import Forward
+from triage.worker.urgency import URGENT
+
+ROUTINE = 5000
+
+
+class FullHouse(House):
+    """A flow whose network is slow: the first batch runs until `open` is set. Each study's pixels are its number."""
+
+    def __init__(self, ring: KeyRing, images: int) -> None:
+        super().__init__(ring)
+        self.images = images
+        self.decoded: list[int] = []
+        self.batches: list[list[int]] = []
+        self.open = threading.Event()
+        self.analyst.forward = self.forward = Forward({"p": self.network}, urgent=URGENT)
+        self.analyst.decode = self.decode
+
+    def decode(self, request: Request) -> list[Frame]:
+        number = int(request.paths[0].split("/")[1], 16)
+        self.decoded.append(number)
+        return [Frame(np.full((4, 4), number, dtype=np.float32), "hu")] * self.images
+
+    def network(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.batches.append([int(value) for value in images[:, 0, 0, 0]])
+        assert self.open.wait(120)
+        return np.zeros(len(images), dtype=np.float32)
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        async with asyncio.timeout(120):
+            while not reached():
+                await asyncio.sleep(0.005)
+
+    async def settled(self) -> None:
+        """Nothing more goes in."""
+        seen = -1
+        while seen != len(self.decoded):
+            seen = len(self.decoded)
+            await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def full(self) -> AsyncIterator[None]:
+        """Works behind `ROUTINE` studies, one batch under way, until no routine study goes in any more."""
+        for number in range(ROUTINE):
+            await self.put(number, numbered(number))
+        running = [asyncio.create_task(self.flow.run()), asyncio.create_task(self.forward.run())]
+        try:
+            # Where the first batch took many, the series in flight are what is full.
+            await self.until(lambda: self.forward.waiting >= BUCKETS[-1] or len(self.decoded) == self.flow.in_flight)
+            await self.settled()
+            yield
+        finally:
+            self.open.set()
+            for task in running:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await self.flow.drain(0)
+            self.threads.shutdown()
+
+
+@cache
+def numbered(number: int) -> bytes:
+    return encode(series(f"2.{number}").model_copy(update={"reference": f"{number:x}"}))
+
+
+@pytest.fixture(params=[1, 24], ids=["films", "stacks"])
+def house(request: pytest.FixtureRequest, ring: KeyRing) -> FullHouse:
+    return FullHouse(ring, request.param)
+
+
+async def test_what_is_under_way_is_bounded(house: FullHouse) -> None:
+    async with house.full():
+        running = len(house.batches[0])
+        assert len(house.batches) == 1
+        # One batch runs, one waits, and each that was in the jail when it became full has come out.
+        assert house.forward.waiting < BUCKETS[-1] + house.images * house.flow.decoding
+        assert len(house.decoded) <= house.flow.in_flight
+        assert len(house.decoded) * house.images == running + house.forward.waiting
+
+
+@pytest.mark.parametrize("hint", ["before", "after"])
+async def test_an_urgent_study_is_in_the_second_batch(house: FullHouse, hint: str) -> None:
+    async with house.full():
+        urgent = encode(order(f"2.{ROUTINE}", "stat"))
+        if hint == "before":
+            house.flow.learn(urgent)
+        await house.put(ROUTINE, numbered(ROUTINE))
+        if hint == "after":
+            await asyncio.sleep(0.02)
+            assert ROUTINE not in house.decoded
+            house.flow.learn(urgent)
+        await house.until(lambda: ROUTINE in house.decoded)  # past all that wait, though the house is full
+        await asyncio.sleep(0.05)
+        house.open.set()
+        await house.until(lambda: len(house.batches) >= 2)
+        assert house.batches[1].count(ROUTINE) == house.images
+
+
+async def test_a_hint_moves_images_that_wait_for_a_batch_already(house: FullHouse) -> None:
+    async with house.full():
+        last = house.decoded[-1]
+        assert last not in house.batches[0]
+        house.flow.learn(encode(order(f"2.{last}", "stat")))
+        house.open.set()
+        await house.until(lambda: len(house.batches) >= 2)
+        assert house.batches[1].count(last) == house.images
+
+
+async def test_urgent_ones_do_not_fill_the_house_without_bound_nor_starve_the_oldest(house: FullHouse) -> None:
+    async with house.full():
+        before = list(house.decoded)
+        urgent = range(ROUTINE, ROUTINE + 200)
+        house.flow.learn(encode(order("", "stat").model_copy(update={"accessions": tuple(f"A2.{number}" for number in urgent)})))
+        for number in urgent:
+            await house.put(number, numbered(number))
+        await house.settled()
+        entered = house.decoded[len(before) :]
+        assert len(house.decoded) <= house.flow.in_flight + house.flow.in_flight // 4
+        assert house.forward.waiting < 4 * BUCKETS[-1] + house.images * house.flow.decoding
+        routine = [number for number in entered if number < ROUTINE]
+        assert len(entered) // 4 - 1 <= len(routine) <= len(entered) // 4 + 1
+        assert routine == sorted(set(range(ROUTINE)) - set(before))[: len(routine)]

@@ -1,0 +1,1 @@
+"""Screening measured beside the bare libraries."""

@@ -1,0 +1,1 @@
+"""A package measured on labelled images, and the card that says so."""

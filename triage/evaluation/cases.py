@@ -1,0 +1,122 @@
+"""One labelled case of a site's own set, file to prepared images: read as it is served, or shown where it never would be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from streams.errors import Reason
+from triage.decoding.child import Request
+from triage.decoding.frames import Frame
+from triage.decoding.headers import BROKEN, Header, Limits, read_header
+from triage.decoding.pool import Jail
+from triage.errors import NotAnalysed
+from triage.inputs.picture import read_picture
+from triage.inputs.prepare import fit, prepare
+from triage.packages.load import Package, SeriesFacts
+from triage.packages.loaded import MOST
+
+#: What of a case may be outside the intended use, beside a package's own reasons.
+PICTURE, PLANE, WINDOWED = "picture", "plane", "windowed"
+_SOFT_TISSUE_HU = (-160.0, 240.0)
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether it is a DICOM file, or a folder: of one DICOM series, then."""
+    if file.is_dir():
+        return True
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def read(package: Package, jail: Jail | None, file: Path) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """What the network reads of `file`, [n, c, h, w], and what of it is outside the intended use. It is read all the same.
+
+    Args:
+        jail: where DICOM is decoded; None where there is none to decode.
+
+    Raises:
+        NotAnalysed: DICOM that cannot be decoded.
+        ValueError: a picture that cannot be.
+    """
+    if jail is None or not is_dicom(file):
+        frames, outside = [read_picture(file)], [PICTURE]
+    else:
+        frames, outside = _dicom(package, jail, file)
+    return prepare([Frame(fit(frame.pixels), frame.unit) for frame in frames], package.input), tuple(outside)
+
+
+def _dicom(package: Package, jail: Jail, file: Path) -> tuple[list[Frame], list[str]]:
+    kind = package.input.kind
+    paths = sorted(path for path in file.iterdir() if path.is_file()) if file.is_dir() else [file]
+    reason = package.eligible(series_facts(_first_header(paths)))
+    outside: list[str] = [] if reason is None else [reason]
+    names = tuple(map(str, paths))
+    try:
+        frames = jail.decode(Request(names, MOST[kind], kind == "head_ct", package.input.side))
+    except NotAnalysed as error:
+        if error.reason is not Reason.OUTSIDE_VIEW:
+            raise
+        frames = jail.decode(Request(names, MOST[kind], False, package.input.side))
+        outside.append(PLANE)
+    if kind == "chest_film" and any(frame.unit == "hu" for frame in frames):
+        frames = [_shown(frame) for frame in frames]
+        outside.append(WINDOWED)
+    return frames, outside
+
+
+def _first_header(paths: Sequence[Path]) -> Header:
+    """Of the first file that has one. Raises NotAnalysed as the first file did when none has."""
+    first = NotAnalysed(Reason.NO_PIXELS)
+    for number, path in enumerate(paths):
+        try:
+            return read_header(path, Limits())
+        except NotAnalysed as error:
+            first = error if number == 0 else first
+    raise first
+
+
+def series_facts(header: Header) -> SeriesFacts:
+    """What a header says of its series, as far as a package's intended use asks for it."""
+    words = partial(_words, header.dataset)
+    return SeriesFacts(
+        modality=words("Modality"), body_part=words("BodyPartExamined"),
+        description=f"{words('StudyDescription')} {words('SeriesDescription')}", age_years=_age(header.dataset),
+        view=words("ViewPosition") or None, sop_class=words("SOPClassUID"), frames=header.frames,
+    )  # fmt: skip
+
+
+def _words(dataset: Dataset, name: str) -> str:
+    """The value as text; empty where there is none, or none that can be read."""
+    try:
+        return str(dataset.get(name) or "").strip()
+    except BROKEN:
+        return ""
+
+
+def _age(dataset: Dataset) -> float | None:
+    """Years, from the age that is stated, else from the dates of birth and study."""
+    if match := _AGE.fullmatch(_words(dataset, "PatientAge")):
+        return int(match[1]) / _PER_YEAR[match[2]]
+    try:
+        born, seen = (datetime.strptime(_words(dataset, name), "%Y%m%d") for name in ("PatientBirthDate", "StudyDate"))  # noqa: DTZ007
+    except ValueError:
+        return None
+    return (seen - born).days / 365.25
+
+
+def _shown(frame: Frame) -> Frame:
+    """A CT slice as a viewer shows it to whom it is no CT."""
+    if frame.unit != "hu":
+        return frame
+    low, high = _SOFT_TISSUE_HU
+    return Frame(np.clip((frame.pixels - np.float32(low)) / np.float32(high - low), 0, 1), "display", frame.position_mm)

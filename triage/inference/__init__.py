@@ -1,0 +1,1 @@
+"""Batches of many studies through one network, on CPU or CUDA."""

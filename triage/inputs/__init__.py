@@ -1,0 +1,1 @@
+"""Frames to what a package's network takes."""

@@ -1,0 +1,1 @@
+"""What a model is: its folder, its checks, its architecture, its site's thresholds."""

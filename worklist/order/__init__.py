@@ -1,0 +1,1 @@
+"""The rank and the policy that it follows: pure."""

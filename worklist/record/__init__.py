@@ -1,0 +1,1 @@
+"""What is known of a study: facts become reading items, purely."""

@@ -1,0 +1,82 @@
+"""The database: one engine, one migration head, errors turned into the fates that `settle` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from streams.errors import Reason, Retry, Unavailable
+
+#: Deadlock and serialisation failure: the same again will do (PostgreSQL, appendix A).
+_AGAIN = {"40P01", "40001", "55P03"}
+
+#: No such table or column: this release's schema is not there yet, and somebody will bring it.
+_NOT_MIGRATED = {"42P01", "42703"}
+
+
+def make_engine(url: str, *, pool: int = 8) -> Engine:
+    """An engine on PostgreSQL by psycopg 3; sessions that die idle in a transaction hold no snapshot for long."""
+    return create_engine(
+        _with_driver(url),
+        pool_size=pool,
+        max_overflow=pool,
+        pool_pre_ping=True,
+        pool_timeout=5,
+        connect_args={
+            "connect_timeout": 3,
+            "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s -c lock_timeout=10s",
+        },
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+    )
+
+
+def _with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1).replace("postgres://", "postgresql+psycopg://", 1)
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    config.set_main_option("sqlalchemy.url", _with_driver(url).replace("%", "%%"))
+    return config
+
+
+def migrate(url: str) -> None:
+    """Brings the database at `url` to the head. Idempotent; one migrator at a time (advisory lock)."""
+    with translated():
+        command.upgrade(_alembic(url), "head")
+
+
+def at_head(engine: Engine) -> bool:
+    """Whether the database has the schema of this release."""
+    head = ScriptDirectory(str(Path(__file__).parents[1] / "migrations")).get_current_head()
+    with engine.connect() as connection:
+        if not connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
+            return False
+        return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == head)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Database errors as the street's: connection trouble waits, conflicts retry; others pass as they are."""
+    try:
+        yield
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state in _AGAIN:
+            raise Retry(Reason.DATABASE_DOWN, "conflict") from None
+        if state in _NOT_MIGRATED:
+            raise Unavailable(Reason.DATABASE_DOWN, "schema") from None
+        # 53: out of resources, 57: shut down, 08: connection, 25006: read-only after a failover.
+        if isinstance(error, OperationalError) or error.connection_invalidated or state[:2] in ("08", "53", "57") or state == "25006":
+            raise Unavailable(Reason.DATABASE_DOWN) from None
+        raise

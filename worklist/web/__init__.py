@@ -1,0 +1,1 @@
+"""Page, API and live feed: FastAPI over sql."""
