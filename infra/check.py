@@ -1,4 +1,6 @@
-"""What ``vigie check`` finds wrong with a site before anything starts: its folder, the settings, and whose modules answer."""
+"""What ``vigie check`` finds wrong with a site before anything starts: its folder, the settings,
+and whose modules answer.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,13 @@ _HOUSES: tuple[type[BaseSettings], ...] = (StreamsSettings, TriageSettings, Work
 
 
 def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """One line for each mistake in the folder `site`, in the settings, in what is installed; none when all is sound."""
-    found = [f"{name}: another distribution answers to this name: give vigie a virtual environment of its own" for name in strangers()]
+    """One line for each mistake in the folder `site`, in the settings, in what is installed; none
+    when all is sound.
+    """
+    found = [
+        f"{name}: another distribution answers to this name: give vigie a virtual environment of its own"
+        for name in strangers()
+    ]
     found += _settings(environment)
     if not site.is_dir():
         return [*found, f"{site}: no such folder: VIGIE_SITE names the site's folder"]
@@ -48,14 +55,18 @@ def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[
 
 
 def _readers(site: Path) -> None:
-    """Raises ValueError, naming the mistakes; FileNotFoundError is left out: VIGIE_TOKENS may name the readers instead."""
+    """Raises ValueError, naming the mistakes; FileNotFoundError is left out: VIGIE_TOKENS may name
+    the readers instead.
+    """
     read_readers(site / "readers.toml", "")
 
 
 def _policy(site: Path) -> None:
     """A name that no package has would leave the package that was meant in shadow, without a word."""
     if strange := sorted(set(policy.load(site).live) - set(_packages())):
-        raise ValueError(f"live: {', '.join(strange)}: no such package (there are: {', '.join(_packages())})")
+        raise ValueError(
+            f"live: {', '.join(strange)}: no such package (there are: {', '.join(_packages())})"
+        )
 
 
 def _models(site: Path) -> None:
@@ -71,7 +82,9 @@ def _packages() -> list[str]:
 
 
 def _street(site: Path) -> None:
-    """What the doors read of the site. A release without that loader has only the files' syntax to look at."""
+    """What the doors read of the site. A release without that loader has only the files' syntax to
+    look at.
+    """
     if importlib.util.find_spec("streams.site") is not None:
         load: Callable[[Path], object] = importlib.import_module("streams.site").load_site
         load(site)
@@ -89,12 +102,17 @@ def _syntax(file: Path) -> None:
 
 
 _FILES: dict[str, Callable[[Path], None]] = {
-    "policy.toml": _policy, "models.toml": _models, "readers.toml": _readers, "senders.toml and codes.toml": _street,
-}  # fmt: skip
+    "policy.toml": _policy,
+    "models.toml": _models,
+    "readers.toml": _readers,
+    "senders.toml and codes.toml": _street,
+}
 
 
 def _lines(file: str, error: Exception) -> Iterator[str]:
-    """`error` in lines that each name a file: the pieces of a validation error, else what its text joins by semicolons."""
+    """`error` in lines that each name a file: the pieces of a validation error, else what its text
+    joins by semicolons.
+    """
     if isinstance(error, ValidationError):
         for piece in error.errors(include_input=False, include_url=False):
             yield f"{file}: {'.'.join(map(str, piece['loc']))}: {piece['msg']}"
@@ -114,7 +132,8 @@ def _settings(environment: Mapping[str, str]) -> list[str]:
             found += [line for line in lines if line not in found]
     known = {_PREFIX + name.upper() for house in _HOUSES for name in house.model_fields}
     for name in sorted(set(environment) - known):
-        # Other programs and the tests have names of their own; only what looks like one of ours, misspelt, is a mistake.
+        # Other programs and the tests have names of their own; only what looks like one of ours,
+        # misspelt, is a mistake.
         near = difflib.get_close_matches(name, known, 1, 0.85) if name.startswith(_PREFIX) else []
         if near:
             found.append(f"{name}: no such setting; {near[0]} is one")

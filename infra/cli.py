@@ -37,7 +37,9 @@ _HOUSES = ("streams", "triage", "worklist", "infra")
 
 
 class Mounted(typer.core.TyperGroup):
-    """Imports a command's module when the command is called, so that ``--help`` imports nothing heavy."""
+    """Imports a command's module when the command is called, so that ``--help`` imports nothing
+    heavy.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -55,16 +57,26 @@ class Mounted(typer.core.TyperGroup):
         return inner if inner is not None else found
 
 
-app = typer.Typer(cls=Mounted, name="vigie", help="Streaming triage for radiology.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    cls=Mounted,
+    name="vigie",
+    help="Streaming triage for radiology.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.callback()
 def vigie(version: bool = typer.Option(False, "--version", help="Show the version.")) -> None:
-    """Streaming triage for radiology: studies in, screened, and the reading list in the order patients need it."""
+    """Streaming triage for radiology: studies in, screened, and the reading list in the order
+    patients need it.
+    """
 
 
 def strangers() -> list[str]:
-    """Which of our four names answer for somebody else's module (the index has a distribution that owns ``triage``)."""
+    """Which of our four names answer for somebody else's module (the index has a distribution that
+    owns ``triage``).
+    """
     roof = Path(__file__).resolve().parent.parent
     found = []
     for name in _HOUSES:
@@ -78,7 +90,9 @@ def strangers() -> list[str]:
 def main() -> None:
     """The program. Exit codes: 0 done, 1 failed (one line on stderr), 2 wrong usage."""
     if names := strangers():
-        _fail(f"another distribution answers to {', '.join(names)}: install vigie into a virtual environment of its own")
+        _fail(
+            f"another distribution answers to {', '.join(names)}: install vigie into a virtual environment of its own"
+        )
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(importlib.metadata.version("vigie") + "\n")
         return

@@ -19,12 +19,24 @@ def _fail(text: str, code: int = 1) -> typer.Exit:
 @app.command("demo")
 def demo(
     empty: Annotated[bool, typer.Option("--empty", help="all parts, no simulated traffic")] = False,
-    kafka: Annotated[str, typer.Option(help="a broker's host:port; default: the embedded one")] = "",
+    kafka: Annotated[
+        str, typer.Option(help="a broker's host:port; default: the embedded one")
+    ] = "",
     database: Annotated[str, typer.Option(help="a PostgreSQL URL; default: the embedded one")] = "",
-    ready: Annotated[Path | None, typer.Option(help="file to write the addresses to, once everything serves")] = None,
-    images: Annotated[Path | None, typer.Option(help="folder of real images to play", exists=True, file_okay=False)] = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV with the columns file and urgent", exists=True, dir_okay=False)] = None,
-    headless: Annotated[bool, typer.Option("--headless", help="simulated readers; ends with a report")] = False,
+    ready: Annotated[
+        Path | None, typer.Option(help="file to write the addresses to, once everything serves")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="folder of real images to play", exists=True, file_okay=False),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the columns file and urgent", exists=True, dir_okay=False),
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="simulated readers; ends with a report")
+    ] = False,
     seconds: Annotated[float, typer.Option("--for", help="wall seconds of traffic", min=1)] = 120.0,
     speed: Annotated[float, typer.Option(help="simulated seconds in a second", min=0.1)] = 60.0,
     seed: Annotated[int, typer.Option(help="which day", min=0)] = 1,
@@ -36,7 +48,9 @@ def demo(
 
     if labels and not images:
         raise _fail("--labels needs --images", 2)
-    options = Options(empty, kafka, database, ready, images, labels, headless, seconds, speed, seed, report)
+    options = Options(
+        empty, kafka, database, ready, images, labels, headless, seconds, speed, seed, report
+    )
     try:
         code = run(options)
     except (StartError, ValueError) as error:
@@ -45,7 +59,11 @@ def demo(
 
 
 @app.command("check")
-def check(site: Annotated[Path | None, typer.Argument(help="the site's folder; default: VIGIE_SITE")] = None) -> None:
+def check(
+    site: Annotated[
+        Path | None, typer.Argument(help="the site's folder; default: VIGIE_SITE")
+    ] = None,
+) -> None:
     """Whether a site's folder is sound: one line for each mistake."""
     from infra.check import check_site
     from streams.settings import StreamsSettings
@@ -60,10 +78,17 @@ def check(site: Annotated[Path | None, typer.Argument(help="the site's folder; d
 
 @app.command("kafka")
 def kafka(
-    port: Annotated[int, typer.Option(help="of loopback; 0 takes a free one", min=0, max=65535)] = 0,
-    folder: Annotated[Path | None, typer.Option(help="where it keeps its data; default: a temporary one, gone at the end")] = None,
+    port: Annotated[
+        int, typer.Option(help="of loopback; 0 takes a free one", min=0, max=65535)
+    ] = 0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="where it keeps its data; default: a temporary one, gone at the end"),
+    ] = None,
 ) -> None:
-    """A real Apache Kafka on loopback until ^C; its address goes to stdout. The first time Maven fetches it."""
+    """A real Apache Kafka on loopback until ^C; its address goes to stdout. The first time Maven
+    fetches it.
+    """
     from infra.embedded import StartError
     from infra.kafka import serve
 
@@ -75,9 +100,15 @@ def kafka(
 
 @app.command("bench")
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="which; default: all", metavar="[NAME]...")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="file for the results; - is stdout")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="small and few: whether it runs, not how fast")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="which; default: all", metavar="[NAME]...")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="file for the results; - is stdout")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="small and few: whether it runs, not how fast")
+    ] = False,
 ) -> None:
     """Measures stages beside the bare libraries, by turns in the same minute."""
     import orjson
@@ -88,7 +119,9 @@ def bench(
     log_to_stderr()
     wanted = list(dict.fromkeys(names or catalogue.NAMES))
     if unknown := [name for name in wanted if name not in catalogue.NAMES]:
-        raise _fail(f"no such bench: {', '.join(unknown)} (there are {', '.join(catalogue.NAMES)})", 2)
+        raise _fail(
+            f"no such bench: {', '.join(unknown)} (there are {', '.join(catalogue.NAMES)})", 2
+        )
     results, failed = [], []
     for name in wanted:
         try:
@@ -99,7 +132,9 @@ def bench(
         results += [result.as_dict() for result in measured]
         if json != Path("-"):
             for one in measured:
-                typer.echo(f"{one.name:10} {one.ratio:7.3g} × the reference  ({one.ours:g} beside {one.reference:g} {one.unit}) {one.what}")
+                typer.echo(
+                    f"{one.name:10} {one.ratio:7.3g} × the reference  ({one.ours:g} beside {one.reference:g} {one.unit}) {one.what}"
+                )
     text = orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
     if json == Path("-"):
         typer.echo(text, nl=False)

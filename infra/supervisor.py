@@ -39,7 +39,8 @@ class Child:
 
 
 class Supervisor:
-    """Children with logs in `folder`. One thread starts and watches them all, as long as this process lives.
+    """Children with logs in `folder`. One thread starts and watches them all, as long as this
+    process lives.
 
     Args:
         changed: called from that thread whenever all serve, again after each restart.
@@ -51,7 +52,8 @@ class Supervisor:
         self._children: list[Child] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        # The kernel kills a child when the *thread* that started it ends, so one thread starts them all.
+        # The kernel kills a child when the *thread* that started it ends, so one thread starts them
+        # all.
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def add(self, name: str, command: str, environment: Mapping[str, str]) -> None:
@@ -70,7 +72,11 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """The processes that run now."""
         with self._lock:
-            return {child.name: child.process.pid for child in self._children if child.process and child.process.poll() is None}
+            return {
+                child.name: child.process.pid
+                for child in self._children
+                if child.process and child.process.poll() is None
+            }
 
     @property
     def restarts(self) -> int:
@@ -78,16 +84,22 @@ class Supervisor:
         return sum(max(0, child.starts - 1) for child in self._children)
 
     def wait(self, names: set[str] | None = None, timeout_s: float = 60.0) -> None:
-        """Until they serve (all, or those named). Raises StartError, with the log's last lines, when one does not."""
+        """Until they serve (all, or those named). Raises StartError, with the log's last lines,
+        when one does not.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
-            waiting = [c for c in self._children if not c.body and (names is None or c.name in names)]
+            waiting = [
+                c for c in self._children if not c.body and (names is None or c.name in names)
+            ]
             if not waiting:
                 return
             broken = next((c for c in waiting if c.starts > 5), None)
             if broken is not None or time.monotonic() > deadline:
                 child = broken or waiting[0]
-                raise StartError(f"vigie {child.command} does not start: {self._last(child)} (log: {self.log_of(child.name)})")
+                raise StartError(
+                    f"vigie {child.command} does not start: {self._last(child)} (log: {self.log_of(child.name)})"
+                )
             time.sleep(_LOOK_S)
 
     def log_of(self, name: str) -> Path:
@@ -134,9 +146,12 @@ class Supervisor:
             child.process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "infra.cli", child.command],
                 env={**os.environ, **child.environment, "VIGIE_READY_FILE": str(child.ready_file)},
-                stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
                 preexec_fn=die_with_parent,
-            )  # fmt: skip
+            )
         child.started = time.monotonic()
         child.starts += 1
 
@@ -147,8 +162,13 @@ class Supervisor:
             self._thread.join()
 
     def _end(self) -> None:
-        # In the thread that started them: were it to end first, the kernel would kill them in the midst of their work.
-        running = [child.process for child in self._children if child.process and child.process.poll() is None]
+        # In the thread that started them: were it to end first, the kernel would kill them in the
+        # midst of their work.
+        running = [
+            child.process
+            for child in self._children
+            if child.process and child.process.poll() is None
+        ]
         for process in running:
             process.terminate()
         deadline = time.monotonic() + _STOP_S

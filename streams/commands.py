@@ -14,7 +14,9 @@ from streams.logs import start_logs
 from streams.settings import StreamsSettings
 
 app = typer.Typer(no_args_is_help=True)
-parked_app = typer.Typer(no_args_is_help=True, help="What could not be processed: list it, send it again.")
+parked_app = typer.Typer(
+    no_args_is_help=True, help="What could not be processed: list it, send it again."
+)
 app.add_typer(parked_app, name="parked")
 
 
@@ -33,7 +35,9 @@ def gateway() -> None:
 
 @app.command("keys")
 def keys(path: Annotated[Path, typer.Argument(help="file to write; it must not exist")]) -> None:
-    """Make a key ring: it seals identities and makes the pseudonyms that topics are keyed by. Keep a copy: without it nothing opens."""
+    """Make a key ring: it seals identities and makes the pseudonyms that topics are keyed by. Keep
+    a copy: without it nothing opens.
+    """
     from streams.seal import new_ring, write_ring
 
     if path.exists():
@@ -46,8 +50,13 @@ def keys(path: Annotated[Path, typer.Argument(help="file to write; it must not e
 
 @app.command("topics")
 def topics(
-    create: Annotated[bool, typer.Option("--create", help="make those that the broker of VIGIE_KAFKA does not have")] = False,
-    replicas: Annotated[int, typer.Option(help="copies of each partition, with --create", min=1)] = 1,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="make those that the broker of VIGIE_KAFKA does not have"),
+    ] = False,
+    replicas: Annotated[
+        int, typer.Option(help="copies of each partition, with --create", min=1)
+    ] = 1,
 ) -> None:
     """List the topics: partitions, retention, what each carries; or make them."""
     from streams.kafka.admin import make_topics
@@ -57,26 +66,36 @@ def topics(
         try:
             make_topics(StreamsSettings(), replicas=replicas)
         except VigieError as error:
-            raise SystemExit(f"vigie topics: {error}; is the broker of VIGIE_KAFKA running?") from None
+            raise SystemExit(
+                f"vigie topics: {error}; is the broker of VIGIE_KAFKA running?"
+            ) from None
 
     for topic in ALL:
-        typer.echo(f"{topic.name:10} {topic.partitions} partitions, {RETENTION_MS // 86_400_000} days: {topic.why}")
+        typer.echo(
+            f"{topic.name:10} {topic.partitions} partitions, {RETENTION_MS // 86_400_000} days: {topic.why}"
+        )
 
 
 @parked_app.command("list")
-def parked_list(as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False) -> None:
+def parked_list(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False,
+) -> None:
     """List what is parked: where it came from and why. Never its content."""
     from streams.kafka.parked import entries
 
     try:
         found = [entry.public() for entry in entries(StreamsSettings())]
     except VigieError as error:
-        raise SystemExit(f"vigie parked list: {error}; is the broker of VIGIE_KAFKA running?") from None
+        raise SystemExit(
+            f"vigie parked list: {error}; is the broker of VIGIE_KAFKA running?"
+        ) from None
     if as_json:
         typer.echo(json.dumps(found))
         return
     for item in found:
-        typer.echo(f"{item['id']:>10}  {item['parked_at']}  {item['stage']:9} {item['topic']:9} {item['reason']}")
+        typer.echo(
+            f"{item['id']:>10}  {item['parked_at']}  {item['stage']:9} {item['topic']:9} {item['reason']}"
+        )
     typer.echo(f"{len(found)} parked", err=True)
 
 
@@ -96,7 +115,11 @@ def parked_replay(
     settings = StreamsSettings()
     failed = done = 0
     try:
-        site, ring, publisher = load_site(settings.site), read_ring(settings.keys), Publisher(settings)
+        site, ring, publisher = (
+            load_site(settings.site),
+            read_ring(settings.keys),
+            Publisher(settings),
+        )
         for entry in list(entries(settings)):
             if entry.id not in (ids or ()) and entry.parked.reason.value != reason:
                 continue

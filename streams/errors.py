@@ -1,4 +1,5 @@
-"""Why something was refused, parked or not analysed, and what becomes of it: one closed list, one small tree.
+"""Why something was refused, parked or not analysed, and what becomes of it: one closed list, one
+small tree.
 
 ::
 
@@ -9,8 +10,8 @@
     │   └── Unavailable   a dependency is down: wait for it, acknowledge nothing
     └── Stop          going on would lose something: end the process
 
-Each carries a `Reason`, never free text: doors map it to ERR, a DICOM status or problem+json; metrics use it as a
-label; locales translate it (promise 8: no name in a reason).
+Each carries a `Reason`, never free text: doors map it to ERR, a DICOM status or problem+json;
+metrics use it as a label; locales translate it (promise 8: no name in a reason).
 """
 
 from __future__ import annotations
@@ -84,12 +85,21 @@ class Reason(StrEnum):
 
 _SITE = {Reason.UNKNOWN_SENDER, Reason.STORE_FULL, Reason.NO_MODEL, Reason.AI_OFF, Reason.SHADOW}
 _VIGIE = {
-    Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.BAD_SEAL, Reason.NEWER_SCHEMA,
-    Reason.CONSTRAINT, Reason.UNEXPECTED, Reason.STORE_MISSING, Reason.MODEL_FAILED, Reason.LATE,
+    Reason.BROKER_DOWN,
+    Reason.DATABASE_DOWN,
+    Reason.OVERLOADED,
+    Reason.BAD_SEAL,
+    Reason.NEWER_SCHEMA,
+    Reason.CONSTRAINT,
+    Reason.UNEXPECTED,
+    Reason.STORE_MISSING,
+    Reason.MODEL_FAILED,
+    Reason.LATE,
     Reason.CONSTANCY_FAILED,
-}  # fmt: skip
+}
 _RETRYABLE = {Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.STORE_FULL}
-#: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a study (DESIGN §5).
+#: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a study
+#: (DESIGN §5).
 ABSTENTIONS = frozenset({Reason.UNSURE, Reason.OUT_OF_DISTRIBUTION})
 
 

@@ -1,7 +1,8 @@
 """What travels: frozen, versioned events. No pixels, and identity only under seal (promise 8).
 
-Every event states when its sender says it happened (`Version`), so that any permutation and duplication gives the
-same list (promise 5), and when Vigie first received it (`received_at`), which replays keep.
+Every event states when its sender says it happened (`Version`), so that any permutation and
+duplication gives the same list (promise 5), and when Vigie first received it (`received_at`), which
+replays keep.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
 class _Frozen(BaseModel):
-    # A reader ignores fields of a newer minor schema: old and new workers share a topic during an upgrade.
+    # A reader ignores fields of a newer minor schema: old and new workers share a topic during an
+    # upgrade.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -37,7 +39,9 @@ class VersionKey(NamedTuple):
 
 
 class Version(_Frozen):
-    """The sender's own time of an event, its sequence number (MSH-13) and a digest that breaks ties alike everywhere."""
+    """The sender's own time of an event, its sequence number (MSH-13) and a digest that breaks ties
+    alike everywhere.
+    """
 
     time: AwareDatetime
     sequence: int = 0
@@ -56,7 +60,9 @@ class Identity(BaseModel):
     patient_id: str = ""
     issuer: str = ""
     name: str = ""
-    birth_date: str = Field(default="", description="YYYYMMDD, or empty when the sender does not say")
+    birth_date: str = Field(
+        default="", description="YYYYMMDD, or empty when the sender does not say"
+    )
     sex: str = ""
 
     def __repr__(self) -> str:
@@ -68,11 +74,15 @@ class Identity(BaseModel):
 
 class _Event(_Frozen):
     schema_version: Literal[1] = 1
-    event_id: Digest = Field(description="digest of the sender and the message: the same message again has the same id")
+    event_id: Digest = Field(
+        description="digest of the sender and the message: the same message again has the same id"
+    )
     sender: Code = Field(description="name of the sender in the site's folder")
     received_at: AwareDatetime = Field(description="first receipt at a door; replays keep it")
     version: Version
-    patient: Pseudonym | None = Field(default=None, description="keyed pseudonym of issuer and patient id")
+    patient: Pseudonym | None = Field(
+        default=None, description="keyed pseudonym of issuer and patient id"
+    )
     identity: str | None = Field(default=None, description="sealed `Identity`")
 
 
@@ -88,8 +98,13 @@ class OrderChanged(_StudyEvent):
     type: Literal["OrderChanged"] = "OrderChanged"
     order: Code = Field(default="", description="filler order number, else placer order number")
     status: Literal["scheduled", "in_progress", "performed", "cancelled", "replaced"] = "scheduled"
-    priority: Code = Field(default="unknown", description="order class of the site's table; `unknown` if none was given")
-    location: Code = Field(default="", description="patient class: emergency, icu, inpatient, outpatient or empty")
+    priority: Code = Field(
+        default="unknown",
+        description="order class of the site's table; `unknown` if none was given",
+    )
+    location: Code = Field(
+        default="", description="patient class: emergency, icu, inpatient, outpatient or empty"
+    )
     modality: Code = ""
     body_part: Code = ""
     procedure: Code = ""
@@ -97,7 +112,9 @@ class OrderChanged(_StudyEvent):
     subspecialty: Code = ""
     ordered_at: AwareDatetime | None = None
     scheduled_at: AwareDatetime | None = None
-    previous_accessions: tuple[Code, ...] = Field(default=(), description="corrected accession numbers, kept as aliases")
+    previous_accessions: tuple[Code, ...] = Field(
+        default=(), description="corrected accession numbers, kept as aliases"
+    )
 
 
 class PatientChanged(_Event):
@@ -122,14 +139,20 @@ class ReportReceived(_StudyEvent):
 
 
 class SeriesReceived(_StudyEvent):
-    """What one gateway holds of one series. The union over gateways is the series; a count is never added up."""
+    """What one gateway holds of one series. The union over gateways is the series; a count is never
+    added up.
+    """
 
     type: Literal["SeriesReceived"] = "SeriesReceived"
     study_uid: Uid
     series_uid: Uid
     gateway: Code
-    reference: str = Field(pattern=r"^[0-9a-f/]{1,200}$", description="folder of the series in the store")
-    instances: tuple[Digest, ...] = Field(description="names in the store of all instances this gateway holds, sorted")
+    reference: str = Field(
+        pattern=r"^[0-9a-f/]{1,200}$", description="folder of the series in the store"
+    )
+    instances: tuple[Digest, ...] = Field(
+        description="names in the store of all instances this gateway holds, sorted"
+    )
     sop_class: Uid
     modality: Code = ""
     body_part: Code = ""
@@ -137,9 +160,14 @@ class SeriesReceived(_StudyEvent):
     series_description: Text = ""
     view: Code = ""
     age_years: float | None = Field(default=None, ge=0, le=150)
-    acquired_at: AwareDatetime | None = Field(default=None, description="end of acquisition as the images state it")
+    acquired_at: AwareDatetime | None = Field(
+        default=None, description="end of acquisition as the images state it"
+    )
     complete: bool = Field(default=False, description="the announced number of instances is here")
-    readable: bool = Field(default=True, description="false for SR, KO, PR and our own output: never makes a study readable")
+    readable: bool = Field(
+        default=True,
+        description="false for SR, KO, PR and our own output: never makes a study readable",
+    )
 
 
 class ExamProgressed(_StudyEvent):
@@ -161,7 +189,9 @@ class Finding(_Frozen):
 
 
 class FindingsMade(_StudyEvent):
-    """What one package says of one series version, or why it was not analysed. It can only ever raise (promise 3)."""
+    """What one package says of one series version, or why it was not analysed. It can only ever
+    raise (promise 3).
+    """
 
     type: Literal["FindingsMade"] = "FindingsMade"
     study_uid: Uid
@@ -172,7 +202,10 @@ class FindingsMade(_StudyEvent):
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Reason | None = None
     findings: tuple[Finding, ...] = ()
-    constancy: bool = Field(default=True, description="false: the package's last reference run failed; recorded, and raises nothing")
+    constancy: bool = Field(
+        default=True,
+        description="false: the package's last reference run failed; recorded, and raises nothing",
+    )
     screened_at: AwareDatetime
 
 
@@ -192,7 +225,15 @@ class Parked(_Frozen):
     original: str = Field(description="sealed bytes")
 
 
-Event = OrderChanged | PatientChanged | PatientMerged | ReportReceived | SeriesReceived | ExamProgressed | FindingsMade
+Event = (
+    OrderChanged
+    | PatientChanged
+    | PatientMerged
+    | ReportReceived
+    | SeriesReceived
+    | ExamProgressed
+    | FindingsMade
+)
 AnyEvent = Annotated[Event | Parked, Field(discriminator="type")]
 _ADAPTER: TypeAdapter[Event | Parked] = TypeAdapter(AnyEvent)
 
@@ -206,11 +247,16 @@ def decode(value: bytes) -> Event | Parked:
     """The event in `value`.
 
     Raises:
-        Park: `bad_event` when the bytes are not one of ours, `newer_schema` when a later release wrote them.
+        Park: `bad_event` when the bytes are not one of ours, `newer_schema` when a later release
+            wrote them.
     """
     try:
         raw: Any = orjson.loads(value)
-        if isinstance(raw, dict) and isinstance(v := raw.get("schema_version"), int) and v > SCHEMA_VERSION:
+        if (
+            isinstance(raw, dict)
+            and isinstance(v := raw.get("schema_version"), int)
+            and v > SCHEMA_VERSION
+        ):
             raise Park(Reason.NEWER_SCHEMA)
         return _ADAPTER.validate_python(raw)
     except (orjson.JSONDecodeError, ValidationError, RecursionError):
@@ -220,5 +266,14 @@ def decode(value: bytes) -> Event | Parked:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema of each event type, by name: the golden files of ``tests/streams/schemas``."""
-    kinds = (OrderChanged, PatientChanged, PatientMerged, ReportReceived, SeriesReceived, ExamProgressed, FindingsMade, Parked)
+    kinds = (
+        OrderChanged,
+        PatientChanged,
+        PatientMerged,
+        ReportReceived,
+        SeriesReceived,
+        ExamProgressed,
+        FindingsMade,
+        Parked,
+    )
     return {kind.__name__: kind.model_json_schema() for kind in kinds}

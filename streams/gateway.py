@@ -1,4 +1,6 @@
-"""The gateway process: the doors over one publisher. A door that cannot make things durable says no."""
+"""The gateway process: the doors over one publisher. A door that cannot make things durable says
+no.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,18 @@ async def run(settings: StreamsSettings) -> None:
         loop.add_signal_handler(number, ended.set)
     await asyncio.to_thread(dicom.start)
     await mllp.start()
-    health = serve_health(settings, {"kafka": publisher.reachable, "dicom": lambda: dicom.alive, "mllp": lambda: mllp.port != 0})
-    write_ready(settings, {"mllp": mllp.port, "dicom": dicom.port, "metrics": health.port, "pid": os.getpid()})
+    health = serve_health(
+        settings,
+        {
+            "kafka": publisher.reachable,
+            "dicom": lambda: dicom.alive,
+            "mllp": lambda: mllp.port != 0,
+        },
+    )
+    write_ready(
+        settings,
+        {"mllp": mllp.port, "dicom": dicom.port, "metrics": health.port, "pid": os.getpid()},
+    )
     log.info("serving", mllp=mllp.port, dicom=dicom.port, metrics=health.port)
     try:
         await ended.wait()

@@ -23,7 +23,9 @@ class Health:
     def __init__(self, server: WSGIServer) -> None:
         self._server = server
         self.port = int(server.server_port)
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="health", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -41,7 +43,8 @@ class _Quiet(WSGIRequestHandler):
 def serve_health(settings: StreamsSettings, checks: Mapping[str, Callable[[], bool]]) -> Health:
     """Serves the health page on its own thread, so that a busy loop still answers.
 
-    ``/livez`` says that the process runs; ``/readyz`` answers 503 with the names of the failing `checks`.
+    ``/livez`` says that the process runs; ``/readyz`` answers 503 with the names of the failing
+    `checks`.
     """
     metrics_app = make_wsgi_app()
 
@@ -53,13 +56,20 @@ def serve_health(settings: StreamsSettings, checks: Mapping[str, Callable[[], bo
             status, body = "200 OK", {"live": True}
         elif path == "/readyz":
             results = {name: check() for name, check in checks.items()}
-            status, body = ("200 OK" if all(results.values()) else "503 Service Unavailable"), results
+            status, body = (
+                ("200 OK" if all(results.values()) else "503 Service Unavailable"),
+                results,
+            )
         else:
             status, body = "404 Not Found", {"paths": ["/metrics", "/livez", "/readyz"]}  # type: ignore[dict-item]
-        start_response(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        start_response(
+            status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+        )
         return [json.dumps(body).encode()]
 
-    return Health(make_server(settings.bind, settings.metrics_port, application, handler_class=_Quiet))
+    return Health(
+        make_server(settings.bind, settings.metrics_port, application, handler_class=_Quiet)
+    )
 
 
 def is_loopback(address: str) -> bool:
@@ -71,7 +81,9 @@ def is_loopback(address: str) -> bool:
 
 
 def check_binding(settings: StreamsSettings, *, protected: bool) -> None:
-    """Refuses to start an open door: a non-loopback address without TLS or tokens. Raises Refuse `not_authorised`."""
+    """Refuses to start an open door: a non-loopback address without TLS or tokens. Raises Refuse
+    `not_authorised`.
+    """
     if not is_loopback(settings.bind) and not protected and not settings.insecure:
         raise Refuse(Reason.NOT_AUTHORISED, "VIGIE_BIND")
 

@@ -1,4 +1,6 @@
-"""All metrics of the street. Labels come from closed lists; nothing is measured that is not declared here."""
+"""All metrics of the street. Labels come from closed lists; nothing is measured that is not
+declared here.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +9,38 @@ from prometheus_client import Counter, Gauge, Histogram
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 
 DOORS = ("mllp", "dicom", "http")
-received = Counter("vigie_received_total", "Messages and instances that reached a door", ["door", "kind"])
+received = Counter(
+    "vigie_received_total", "Messages and instances that reached a door", ["door", "kind"]
+)
 answered = Counter("vigie_answered_total", "Answers given at a door", ["door", "answer"])
 refused = Counter("vigie_refused_total", "What a door refused, by reason", ["door", "reason"])
 connections = Gauge("vigie_connections", "Open connections or associations", ["door"])
-door_seconds = Histogram("vigie_door_seconds", "From the last byte received to the answer", ["door"], buckets=LATENCY)
+door_seconds = Histogram(
+    "vigie_door_seconds", "From the last byte received to the answer", ["door"], buckets=LATENCY
+)
 published = Counter("vigie_published_total", "Events that the broker confirmed", ["topic"])
-publish_failed = Counter("vigie_publish_failed_total", "Events that the broker did not confirm", ["topic"])
+publish_failed = Counter(
+    "vigie_publish_failed_total", "Events that the broker did not confirm", ["topic"]
+)
 consumed = Counter("vigie_consumed_total", "Events taken from a topic", ["stage", "topic"])
-settled = Counter("vigie_settled_total", "What became of events: ack, retry, park, stop", ["stage", "fate"])
+settled = Counter(
+    "vigie_settled_total", "What became of events: ack, retry, park, stop", ["stage", "fate"]
+)
 parked = Counter("vigie_parked_total", "Events parked, by reason", ["stage", "reason"])
-oldest_unpublished_seconds = Gauge("vigie_oldest_unpublished_seconds", "Age of the oldest stored instance that no event names yet")
+oldest_unpublished_seconds = Gauge(
+    "vigie_oldest_unpublished_seconds", "Age of the oldest stored instance that no event names yet"
+)
 store_free_ratio = Gauge("vigie_store_free_ratio", "Free share of the disk that holds the store")
 store_instances = Counter("vigie_store_instances_total", "Instances made durable in the store")
-store_conflicts = Counter("vigie_store_conflicts_total", "Instances that came again with other bytes: the first stays")
+store_conflicts = Counter(
+    "vigie_store_conflicts_total", "Instances that came again with other bytes: the first stays"
+)
 store_bytes = Counter("vigie_store_bytes_total", "Bytes made durable in the store")
-test_messages = Counter("vigie_test_messages_total", "Messages with MSH-11 T or D: answered, counted, never on the list", ["door"])
+test_messages = Counter(
+    "vigie_test_messages_total",
+    "Messages with MSH-11 T or D: answered, counted, never on the list",
+    ["door"],
+)
 
 for _door in DOORS:  # all label sets exist at 0, so that rates and absent() work
     connections.labels(_door)

@@ -1,4 +1,6 @@
-"""Seals: patient identity travels encrypted and authenticated, under a ring of keys that rotate (promise 8)."""
+"""Seals: patient identity travels encrypted and authenticated, under a ring of keys that rotate
+(promise 8).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _NONCE = 12  # bytes, NIST SP 800-38D §8.2.2: random 96-bit nonces
 
 @dataclass(frozen=True)
 class KeyRing:
-    """AES-256-GCM keys by name; `current` seals, all open. `pseudonym` never rotates: it makes topic keys."""
+    """AES-256-GCM keys by name; `current` seals, all open. `pseudonym` never rotates: it makes
+    topic keys.
+    """
 
     current: str
     keys: dict[str, bytes]
@@ -78,7 +82,9 @@ def write_ring(ring: KeyRing, path: Path) -> None:
 
 
 def read_ring(path: Path) -> KeyRing:
-    """The ring in `path`. Raises ValueError when the file does not hold one, OSError when it cannot be read."""
+    """The ring in `path`. Raises ValueError when the file does not hold one, OSError when it cannot
+    be read.
+    """
     body = json.loads(path.read_text())
     try:
         keys = {name: base64.b64decode(key, validate=True) for name, key in body["keys"].items()}

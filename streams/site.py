@@ -1,4 +1,6 @@
-"""The site's senders and codes: who may send, and what their words mean here (``senders.toml``, ``codes.toml``)."""
+"""The site's senders and codes: who may send, and what their words mean here (``senders.toml``,
+``codes.toml``).
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ FieldName = Annotated[str, Field(pattern=r"^(IPC|OBR|ORC|ZDS)-[0-9]{1,2}$")]
 
 
 class Sender(_Strict):
-    """One sender: a RIS by MSH-3|MSH-4, a modality or PACS by its AE title (``title`` or ``title@address``)."""
+    """One sender: a RIS by MSH-3|MSH-4, a modality or PACS by its AE title (``title`` or
+    ``title@address``).
+    """
 
     name: str = "default"
     hl7: tuple[str, ...] = ()
@@ -50,7 +54,9 @@ class Sender(_Strict):
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     charset: Annotated[str, AfterValidator(_charset)] = "ISO-8859-1"
     closes: bool = False
-    accession: tuple[FieldName, ...] = Field(("IPC-1", "OBR-18", "OBR-3", "ORC-3", "OBR-2", "ORC-2"), min_length=1)
+    accession: tuple[FieldName, ...] = Field(
+        ("IPC-1", "OBR-18", "OBR-3", "ORC-3", "OBR-2", "ORC-2"), min_length=1
+    )
 
 
 class Procedure(_Strict):
@@ -71,9 +77,13 @@ class Codes(_Strict):
     procedures: dict[str, Procedure] = {}
 
     def worst(self, codes: tuple[str, ...]) -> str:
-        """The most urgent class among `codes`; ``unknown`` when none is in the table (never routine by default)."""
+        """The most urgent class among `codes`; ``unknown`` when none is in the table (never routine
+        by default).
+        """
         given = {code.upper() for code in codes if code}
-        return next((meaning for code, meaning in self.priority.items() if code.upper() in given), "unknown")
+        return next(
+            (meaning for code, meaning in self.priority.items() if code.upper() in given), "unknown"
+        )
 
 
 class Site(_Strict):
@@ -85,11 +95,15 @@ class Site(_Strict):
     codes: Codes
 
     def sender_for_hl7(self, application: str, facility: str) -> Sender:
-        """Who sends as MSH-3 `application`, MSH-4 `facility`. Raises Refuse `unknown_sender` where the site says so."""
+        """Who sends as MSH-3 `application`, MSH-4 `facility`. Raises Refuse `unknown_sender` where
+        the site says so.
+        """
         return self._find(f"{application}|{facility}", "hl7", "MSH-3")
 
     def sender_for_ae(self, ae_title: str, address: str) -> Sender:
-        """Who calls as `ae_title` from `address`. Raises Refuse `unknown_sender` where the site says so."""
+        """Who calls as `ae_title` from `address`. Raises Refuse `unknown_sender` where the site
+        says so.
+        """
         try:
             return self._find(f"{ae_title}@{address}", "ae", "")
         except Refuse:
@@ -108,7 +122,8 @@ def load_site(folder: Path) -> Site:
     """The senders and codes in `folder`.
 
     Raises:
-        ValueError: a file is missing, is not TOML, or says what the schema does not know; the text names file and field.
+        ValueError: a file is missing, is not TOML, or says what the schema does not know; the text
+            names file and field.
     """
     senders, codes = _table(folder / "senders.toml"), _table(folder / "codes.toml")
     default = {"name": "default", **_mapping(senders.pop("default", {}), "senders.toml")}
@@ -118,7 +133,10 @@ def load_site(folder: Path) -> Site:
         raise ValueError(f"senders.toml: {', '.join(sorted(senders))}: no such setting")
     return Site(
         senders=tuple(
-            _make(Sender, {**default, **_mapping(table, "senders.toml"), "name": name}, "senders.toml") for name, table in named.items()
+            _make(
+                Sender, {**default, **_mapping(table, "senders.toml"), "name": name}, "senders.toml"
+            )
+            for name, table in named.items()
         ),
         default=_make(Sender, default, "senders.toml"),
         accept_unknown=bool(accept),
@@ -143,5 +161,7 @@ def _make(kind: type[Model], values: Mapping[str, Any], file: str) -> Model:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        wrong = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
         raise ValueError(f"{file}: {wrong}") from None

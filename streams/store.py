@@ -1,14 +1,17 @@
-"""Where pixels wait: each instance durable before its sender is answered, beside a marker that no event names it yet.
+"""Where pixels wait: each instance durable before its sender is answered, beside a marker that no
+event names it yet.
 
 Layout under the root, which every gateway and every triage process of a site shares::
 
     <study digest>/<series digest>/<instance digest>          the instance, a DICOM file as received
-    unpublished/<study digest>.<series digest>.<instance>     its marker: facts for the event, identity sealed
-    notes/<digest>                                            what an exam's first message said and its last does not
+    unpublished/<study digest>.<series digest>.<instance>     its marker: facts for the event,
+    identity sealed notes/<digest>                                            what an exam's first
+    message said and its last does not
 
-Names are SHA-256 digests of UIDs, so nothing that a sender says ever becomes part of a path, and anybody who knows the
-UIDs finds the file. The marker is written after the instance: a marker without its instance cannot exist, and an
-instance without a marker was either published or never answered for.
+Names are SHA-256 digests of UIDs, so nothing that a sender says ever becomes part of a path, and
+anybody who knows the UIDs finds the file. The marker is written after the instance: a marker
+without its instance cannot exist, and an instance without a marker was either published or never
+answered for.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ _KNOWN_FOLDERS = 4096
 
 @dataclass(frozen=True)
 class Marker:
-    """One stored instance that no confirmed event names yet; `since` is when it was stored, Unix seconds."""
+    """One stored instance that no confirmed event names yet; `since` is when it was stored, Unix
+    seconds.
+    """
 
     reference: str
     name: str
@@ -86,7 +91,8 @@ class Store:
         """Where the instance lies, whether or not it is there.
 
         Raises:
-            Park: `bad_event` when reference or name are not of our making, or lead out of the store.
+            Park: `bad_event` when reference or name are not of our making, or lead out of the
+                store.
         """
         if not (_REFERENCE.fullmatch(reference) and _NAME.fullmatch(name)):
             raise Park(Reason.BAD_EVENT, "reference")
@@ -96,11 +102,15 @@ class Store:
         return path
 
     def instances(self, reference: str) -> list[str]:
-        """The sorted names of all instances of a series that are here; empty when there are none. Raises as `path`."""
+        """The sorted names of all instances of a series that are here; empty when there are none.
+        Raises as `path`.
+        """
         if not _REFERENCE.fullmatch(reference):
             raise Park(Reason.BAD_EVENT, "reference")
         try:
-            return sorted(name for name in os.listdir(self._root / reference) if _NAME.fullmatch(name))
+            return sorted(
+                name for name in os.listdir(self._root / reference) if _NAME.fullmatch(name)
+            )
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -111,17 +121,27 @@ class Store:
         metrics.store_free_ratio.set(ratio)
         return ratio
 
-    def put(self, study_uid: str, series_uid: str, sop_uid: str, data: Buffer | Iterable[Buffer], mark: bytes) -> str:
-        """Makes one instance and its marker durable; returns its name. The same instance again changes nothing.
+    def put(
+        self,
+        study_uid: str,
+        series_uid: str,
+        sop_uid: str,
+        data: Buffer | Iterable[Buffer],
+        mark: bytes,
+    ) -> str:
+        """Makes one instance and its marker durable; returns its name. The same instance again
+        changes nothing.
 
-        Other bytes for a UID that is here already are counted and dropped: the first stays, because it may have been
-        read already.
+        Other bytes for a UID that is here already are counted and dropped: the first stays, because
+        it may have been read already.
 
         Raises:
             Refuse: `store_full` when the disk is, or would get, fuller than allowed.
             OSError: when the disk fails in another way. Nothing was promised then.
         """
-        chunks: list[Buffer] = [data] if isinstance(data, bytes | bytearray | memoryview) else list(data)
+        chunks: list[Buffer] = (
+            [data] if isinstance(data, bytes | bytearray | memoryview) else list(data)
+        )
         size = sum(map(len, chunks))
         self._check_room(size)
         reference, name = self.folder(study_uid, series_uid), self.instance_name(sop_uid)
@@ -130,8 +150,8 @@ class Store:
                 with suppress(FileNotFoundError):  # upkeep took the folder away under our hands
                     self._put_instance(reference, name, chunks)
                     _write(self._markers, _marker_name(reference, name), [mark], replace=True)
-                    # Upkeep looks for markers after it took a folder away, we look for the file after the marker is
-                    # there: one of the two sees the other.
+                    # Upkeep looks for markers after it took a folder away, we look for the file
+                    # after the marker is there: one of the two sees the other.
                     if (self._root / reference / name).exists():
                         return name
                 self._forget(reference)
@@ -179,7 +199,9 @@ class Store:
             self._known.pop(reference, None)
 
     def unpublished(self) -> Iterator[Marker]:
-        """All markers, also those of other gateways: any of them may resume what another left behind."""
+        """All markers, also those of other gateways: any of them may resume what another left
+        behind.
+        """
         for entry in os.scandir(self._markers):
             study, _, rest = entry.name.partition(".")
             series, _, name = rest.partition(".")
@@ -190,12 +212,16 @@ class Store:
                 yield Marker(reference, name, entry.stat().st_mtime, Path(entry.path).read_bytes())
 
     def clear_marker(self, reference: str, name: str) -> None:
-        """The instance is named by a confirmed event. Not synced: a marker that comes back is only published again."""
+        """The instance is named by a confirmed event. Not synced: a marker that comes back is only
+        published again.
+        """
         self.path(reference, name)
         (self._markers / _marker_name(reference, name)).unlink(missing_ok=True)
 
     def remember(self, uid: str, body: bytes) -> None:
-        """Keeps a note under the digest of `uid`, durably, for every gateway. Raises as `put`; nothing is known by name."""
+        """Keeps a note under the digest of `uid`, durably, for every gateway. Raises as `put`;
+        nothing is known by name.
+        """
         self._check_room(len(body))
         _write(self._notes, _hex(uid), [body], replace=True)
 
@@ -207,9 +233,11 @@ class Store:
             return None
 
     def remove_older_than(self, age_s: float, *, now: float) -> int:
-        """Removes each series whose newest instance is older than `age_s` seconds at `now` (Unix seconds).
+        """Removes each series whose newest instance is older than `age_s` seconds at `now` (Unix
+        seconds).
 
-        A series with an unpublished instance stays, whatever its age. Returns how many instances went.
+        A series with an unpublished instance stays, whatever its age. Returns how many instances
+        went.
         """
         removed = 0
         for folder in list(self._root.glob("*/*")):
@@ -219,7 +247,9 @@ class Store:
             files = _ages(folder, now)
             _remove_abandoned(folder, files)
             with suppress(FileNotFoundError):
-                files[""] = now - folder.stat().st_mtime  # touched by whoever writes into it, so an empty one is new too
+                files[""] = (
+                    now - folder.stat().st_mtime
+                )  # touched by whoever writes into it, so an empty one is new too
             if folder.name.startswith(_GOING) or min(files.values(), default=0.0) > age_s:
                 removed += self._remove_series(reference, folder)
         _remove_abandoned(self._markers, _ages(self._markers, now))
@@ -236,7 +266,8 @@ class Store:
         if folder != going:
             try:
                 os.rename(folder, going)
-            except OSError:  # a removal that was cut short is in the way: it is finished first, this one next time
+            # a removal that was cut short is in the way: it is finished first, this one next time
+            except OSError:
                 return 0
         names = [name for name in _ages(going, 0.0) if _NAME.fullmatch(name)]
         if self._waits(reference):  # sent again in this very moment
@@ -290,7 +321,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _write(folder: Path, name: str, chunks: list[Buffer], *, replace: bool) -> bool:
-    """Durable when it returns: file synced, then named, then folder synced. False: the name was taken, nothing done."""
+    """Durable when it returns: file synced, then named, then folder synced. False: the name was
+    taken, nothing done.
+    """
     temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
         with open(temporary, "xb", buffering=0) as file:
@@ -303,7 +336,9 @@ def _write(folder: Path, name: str, chunks: list[Buffer], *, replace: bool) -> b
             os.replace(temporary, folder / name)
         else:
             try:
-                os.link(temporary, folder / name)  # unlike rename, never overwrites what another process has just put
+                os.link(
+                    temporary, folder / name
+                )  # unlike rename, never overwrites what another process has just put
             except FileExistsError:
                 return False
         _sync_folder(folder)

@@ -17,8 +17,12 @@ def patient_pseudonym(secret: bytes, issuer: str, patient_id: str) -> str | None
     return pseudonym(secret, "patient", issuer, patient_id) if patient_id.strip() else None
 
 
-def topic_key(secret: bytes, *, accessions: tuple[str, ...], study_uids: tuple[str, ...], patient: str | None) -> str:
-    """The key of an event: of its study where it names one (accession first, else UID), else of its patient."""
+def topic_key(
+    secret: bytes, *, accessions: tuple[str, ...], study_uids: tuple[str, ...], patient: str | None
+) -> str:
+    """The key of an event: of its study where it names one (accession first, else UID), else of its
+    patient.
+    """
     if accessions:
         return pseudonym(secret, "accession", min(accessions))
     if study_uids:

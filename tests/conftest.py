@@ -15,9 +15,12 @@ from streams.kafka.admin import make_topics
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 
-# Real clients are meant, not their namesakes in a virtual environment (pynetdicom brings a storescu of its own).
+# Real clients are meant, not their namesakes in a virtual environment (pynetdicom brings a storescu
+# of its own).
 _PATH = os.environ.get("PATH", "").split(os.pathsep)
-os.environ["PATH"] = os.pathsep.join(part for part in _PATH if not (Path(part) / "activate").exists())
+os.environ["PATH"] = os.pathsep.join(
+    part for part in _PATH if not (Path(part) / "activate").exists()
+)
 
 #: How to get what pip cannot bring.
 INSTALL = {
@@ -40,7 +43,8 @@ def corpora() -> Path:
     return Path(os.environ.get("VIGIE_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 
 
-#: What cannot be installed: the corpora are somebody else's, and the project commits none of them; a GPU is bought.
+#: What cannot be installed: the corpora are somebody else's, and the project commits none of them;
+#: a GPU is bought.
 _ELSEWHERE = {"corpora": "set VIGIE_CORPORA", "cuda": "an NVIDIA GPU"}
 
 
@@ -91,7 +95,9 @@ def corpora_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """An Apache Kafka with our topics. A test that stops or kills it starts it again before it ends."""
+    """An Apache Kafka with our topics. A test that stops or kills it starts it again before it
+    ends.
+    """
     with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
         make_topics(StreamsSettings(kafka=broker.address))
         yield broker

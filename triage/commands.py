@@ -1,4 +1,6 @@
-"""``vigie triage``: starts the process. ``infra/cli.py`` mounts it; torch is imported only when it runs."""
+"""``vigie triage``: starts the process. ``infra/cli.py`` mounts it; torch is imported only when it
+runs.
+"""
 
 from __future__ import annotations
 

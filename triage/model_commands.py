@@ -36,7 +36,9 @@ def _drawable(plot: Path | None) -> None:
 
 
 @models_app.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False) -> None:
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False,
+) -> None:
     """Each package with version, intended use and whether it passes its checks."""
     from triage.packages.load import PackageError, find_packages, load_package
     from triage.settings import TriageSettings
@@ -48,34 +50,55 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="one JSON a
         except PackageError as error:
             found.append({"name": folder.name, "ok": False, "why": str(error)})
             continue
-        found.append({
-            "name": manifest.name, "version": manifest.version, "title": manifest.title, "ok": True,
-            "findings": [finding.label for finding in manifest.findings], "threshold": manifest.series.threshold,
-            "threshold_of_one_image": manifest.image.threshold,
-            "results": [result.model_dump(exclude_none=True) for result in manifest.results],
-        })  # fmt: skip
+        found.append(
+            {
+                "name": manifest.name,
+                "version": manifest.version,
+                "title": manifest.title,
+                "ok": True,
+                "findings": [finding.label for finding in manifest.findings],
+                "threshold": manifest.series.threshold,
+                "threshold_of_one_image": manifest.image.threshold,
+                "results": [result.model_dump(exclude_none=True) for result in manifest.results],
+            }
+        )
     if as_json:
         typer.echo(json.dumps(found))
         return
     for item in found:
-        typer.echo(f"{item['name']} {item['version']}  {item['title']}" if item["ok"] else f"{item['name']}  refused: {item['why']}")
+        typer.echo(
+            f"{item['name']} {item['version']}  {item['title']}"
+            if item["ok"]
+            else f"{item['name']}  refused: {item['why']}"
+        )
 
 
 @models_app.command("check")
 def check(
-    packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None,
+    packages: Annotated[
+        list[str] | None, typer.Argument(help="names or folders; default: all")
+    ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="folder of labelled images: measure anew, compare with the card", exists=True, file_okay=False)
+        Path | None,
+        typer.Option(
+            help="folder of labelled images: measure anew, compare with the card",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
 ) -> None:
-    """Load each package in full: manifest, hashes, weights, architecture; with --images, its figures too."""
+    """Load each package in full: manifest, hashes, weights, architecture; with --images, its
+    figures too.
+    """
     from triage.evaluation.evaluate import EvaluateError
     from triage.evaluation.heldout import differences
     from triage.packages.load import PackageError, find_packages, load_package
     from triage.settings import TriageSettings
 
     bad = 0
-    for folder in [_folder(name) for name in packages] if packages else find_packages(TriageSettings().models):
+    for folder in (
+        [_folder(name) for name in packages] if packages else find_packages(TriageSettings().models)
+    ):
         try:
             package = load_package(folder)
             package.load_network()
@@ -88,14 +111,22 @@ def check(
             sys.stderr.write(f"{folder.name}: {line}\n")
         bad += bool(wrong)
         if not wrong:
-            typer.echo(f"{folder.name}: good" + (", and its figures are the card's" if images else ""))
+            typer.echo(
+                f"{folder.name}: good" + (", and its figures are the card's" if images else "")
+            )
     if bad:
         raise typer.Exit(1)
 
 
 @models_app.command("compile")
-def compile_models(packages: Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")] = None) -> None:
-    """Compile each network for this CPU, once, into the folder that `vigie triage` reads: it never compiles itself."""
+def compile_models(
+    packages: Annotated[
+        list[str] | None, typer.Argument(help="names or folders; default: all")
+    ] = None,
+) -> None:
+    """Compile each network for this CPU, once, into the folder that `vigie triage` reads: it never
+    compiles itself.
+    """
     from triage.inference.compile import compile_packages
     from triage.packages.load import find_packages
     from triage.settings import TriageSettings
@@ -107,7 +138,9 @@ def compile_models(packages: Annotated[list[str] | None, typer.Argument(help="na
             bad += 1
             sys.stderr.write(f"{made.package}: not compiled: {made.why}\n")
         else:
-            typer.echo(f"{made.package}: {'compiled' if made.fresh else 'was compiled'}, logits within {made.drift:.2g} of float32")
+            typer.echo(
+                f"{made.package}: {'compiled' if made.fresh else 'was compiled'}, logits within {made.drift:.2g} of float32"
+            )
     if bad:
         raise typer.Exit(1)
 
@@ -115,7 +148,12 @@ def compile_models(packages: Annotated[list[str] | None, typer.Argument(help="na
 @models_app.command("card")
 def show_card(
     package: Annotated[str, typer.Argument(help="name or folder")],
-    plot: Annotated[Path | None, typer.Option(help="write reliability and ROC of each source to this file (PNG, SVG or PDF)")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="write reliability and ROC of each source to this file (PNG, SVG or PDF)"
+        ),
+    ] = None,
 ) -> None:
     """The model card, as Markdown."""
     from triage.evaluation.card import card, draw, panels
@@ -126,7 +164,10 @@ def show_card(
         loaded = load_package(_folder(package))
         if plot:
             draw(panels(loaded), plot)
-        typer.echo(card(loaded) + (f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else ""))
+        typer.echo(
+            card(loaded)
+            + (f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else "")
+        )
     except (PackageError, OSError, ValueError) as error:
         raise _fail(str(error)) from None
 
@@ -134,11 +175,26 @@ def show_card(
 @app.command("evaluate")
 def evaluate(
     package: Annotated[str, typer.Argument(help="name or folder")],
-    labels: Annotated[Path, typer.Option(help="CSV: file, truth (0 or 1), perhaps patient_id", exists=True, dir_okay=False)],
-    images: Annotated[Path, typer.Option(help="folder of the files: DICOM, PNG or JPEG", exists=True, file_okay=False)],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="CSV: file, truth (0 or 1), perhaps patient_id", exists=True, dir_okay=False
+        ),
+    ],
+    images: Annotated[
+        Path,
+        typer.Option(help="folder of the files: DICOM, PNG or JPEG", exists=True, file_okay=False),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
-    plot: Annotated[Path | None, typer.Option(help="write reliability and ROC to this file (PNG, SVG or PDF)")] = None,
-    threshold: Annotated[float | None, typer.Option(help="flag from this probability on; default: the package's own", min=0, max=1)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="write reliability and ROC to this file (PNG, SVG or PDF)")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="flag from this probability on; default: the package's own", min=0, max=1
+        ),
+    ] = None,
 ) -> None:
     """Measure a package on labelled images of your own: the card's figures, with intervals."""
     from triage.evaluation import card
@@ -148,9 +204,18 @@ def evaluate(
 
     _drawable(plot)
     try:
-        result = run(load_package(_folder(package)).flagging_at(threshold), read_labels(labels, images))
+        result = run(
+            load_package(_folder(package)).flagging_at(threshold), read_labels(labels, images)
+        )
         if plot:
-            card.draw([card.panel(result.package, result.truth, result.probability, result.figures.auroc)], plot)
+            card.draw(
+                [
+                    card.panel(
+                        result.package, result.truth, result.probability, result.figures.auroc
+                    )
+                ],
+                plot,
+            )
     except (EvaluateError, PackageError, OSError, ValueError) as error:
         raise _fail(str(error)) from None
     if result.outside:

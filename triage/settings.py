@@ -1,4 +1,6 @@
-"""The first shop's settings: each with its default, its unit and a sentence. Environment: ``VIGIE_…``."""
+"""The first shop's settings: each with its default, its unit and a sentence. Environment:
+``VIGIE_…``.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,38 @@ def shipped_models() -> Path:
 class TriageSettings(StreamsSettings):
     """What ``vigie triage`` needs beyond the street."""
 
-    models: Path = Field(default_factory=shipped_models, description="folder of model packages: one folder each")
+    models: Path = Field(
+        default_factory=shipped_models, description="folder of model packages: one folder each"
+    )
     device: str = Field("auto", description="auto, cpu or cuda", pattern="^(auto|cpu|cuda)$")
     compiled: Path = Field(
-        Path(sys.prefix) / "compiled", description="folder of networks compiled for this CPU by vigie models compile; ours alone to write"
+        Path(sys.prefix) / "compiled",
+        description="folder of networks compiled for this CPU by vigie models compile; ours alone to write",
     )
-    torch_threads: int = Field(1, description="threads of one forward pass; more workers pay better on a shared machine", ge=1)
+    torch_threads: int = Field(
+        1,
+        description="threads of one forward pass; more workers pay better on a shared machine",
+        ge=1,
+    )
     decoders: int = Field(2, description="decoder processes", ge=1)
-    decoder_memory: int = Field(2 * 1024**3, description="address space of one decoder, bytes", ge=512 * 1024**2)
-    decode_cpu_s: float = Field(30.0, description="processor time that decoding one series may take, seconds", gt=0)
-    decode_wall_s: float = Field(60.0, description="time that decoding one series may take, seconds", gt=0)
-    deadline_s: float = Field(120.0, description="a series that waited longer is not analysed (late), seconds", gt=0)
-    read_ahead: int = Field(8192, description="series events read ahead of the last acknowledged one", ge=1)
-    constancy_s: float = Field(86400.0, description="reference images are screened at start and each so many seconds", gt=0)
-    drain_s: float = Field(10.0, description="at the end, what is under way gets so long, seconds", ge=0)
+    decoder_memory: int = Field(
+        2 * 1024**3, description="address space of one decoder, bytes", ge=512 * 1024**2
+    )
+    decode_cpu_s: float = Field(
+        30.0, description="processor time that decoding one series may take, seconds", gt=0
+    )
+    decode_wall_s: float = Field(
+        60.0, description="time that decoding one series may take, seconds", gt=0
+    )
+    deadline_s: float = Field(
+        120.0, description="a series that waited longer is not analysed (late), seconds", gt=0
+    )
+    read_ahead: int = Field(
+        8192, description="series events read ahead of the last acknowledged one", ge=1
+    )
+    constancy_s: float = Field(
+        86400.0, description="reference images are screened at start and each so many seconds", gt=0
+    )
+    drain_s: float = Field(
+        10.0, description="at the end, what is under way gets so long, seconds", ge=0
+    )

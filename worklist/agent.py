@@ -1,6 +1,8 @@
-"""The list's agent: a thin Faust shell around `project.apply`. Batches in, one transaction each, then acknowledged.
+"""The list's agent: a thin Faust shell around `project.apply`. Batches in, one transaction each,
+then acknowledged.
 
-One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves (`settle`).
+One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves
+(`settle`).
 """
 
 from __future__ import annotations
@@ -37,20 +39,27 @@ log = structlog.get_logger()
 class Stage:
     """What the agent does to one batch, without Kafka: settles each event exactly once."""
 
-    def __init__(self, engine: Engine, settler: Settler, identities: Identities, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: Engine, settler: Settler, identities: Identities, now: Callable[[], datetime]
+    ) -> None:
         self._engine = engine
         self._settler = settler
         self._identities = identities
         self._now = now
 
     async def settle(self, batch: Sequence[Origin]) -> Fate:
-        """Applies `batch` in one transaction; if that fails for good, event by event, so that only the guilty one is parked."""
+        """Applies `batch` in one transaction; if that fails for good, event by event, so that only
+        the guilty one is parked.
+        """
         if len(batch) > 1:
             fate = await self._settler.settle(lambda: self._apply(batch), batch[0], may_park=False)
             if fate is not Fate.PARK:
                 return fate
         for origin in batch:
-            if await self._settler.settle(lambda origin=origin: self._apply([origin]), origin) is Fate.STOP:  # type: ignore[misc]
+            if (
+                await self._settler.settle(lambda origin=origin: self._apply([origin]), origin)
+                is Fate.STOP
+            ):  # type: ignore[misc]
                 return Fate.STOP
         return Fate.ACK
 
@@ -67,7 +76,8 @@ class Stage:
             # No policy yet: `vigie migrate` or a person will activate one.
             raise Unavailable(Reason.DATABASE_DOWN, "policy") from None
         except DBAPIError:
-            # What is left after `translated` is ours or the event's: the database refuses it, and always will.
+            # What is left after `translated` is ours or the event's: the database refuses it, and
+            # always will.
             raise Park(Reason.CONSTRAINT) from None
         metrics.batch_seconds.observe(time.monotonic() - started)
         measure(events, self._now())
@@ -81,22 +91,38 @@ def _event(origin: Origin) -> Event:
 
 
 async def run(settings: WorklistSettings) -> None:
-    """Runs until SIGTERM, or until `settle` says stop (then raises SystemExit 1, and the supervisor starts it anew)."""
+    """Runs until SIGTERM, or until `settle` says stop (then raises SystemExit 1, and the supervisor
+    starts it anew).
+    """
     engine = make_engine(settings.database.get_secret_value())
     publisher = Publisher(settings)
     ring = read_ring(settings.keys)
     stage = Stage(
-        engine, Settler("worklist", ring, publisher.publish, lambda: datetime.now(UTC)), Identities(ring), lambda: datetime.now(UTC)
+        engine,
+        Settler("worklist", ring, publisher.publish, lambda: datetime.now(UTC)),
+        Identities(ring),
+        lambda: datetime.now(UTC),
     )
     app = make_app("vigie-worklist", settings)
-    topic = app.topic(ORDERS.name, SERIES.name, FINDINGS.name, value_serializer="raw", key_serializer="raw")
+    topic = app.topic(
+        ORDERS.name, SERIES.name, FINDINGS.name, value_serializer="raw", key_serializer="raw"
+    )
     ended = asyncio.Event()
     failed = False
 
     async def consume(stream: Any) -> None:
         nonlocal failed
         async for events in stream.noack_take(settings.batch, within=settings.batch_wait_s):
-            batch = [Origin(e.message.topic, e.message.partition, e.message.offset, e.message.key or b"", e.value) for e in events]
+            batch = [
+                Origin(
+                    e.message.topic,
+                    e.message.partition,
+                    e.message.offset,
+                    e.message.key or b"",
+                    e.value,
+                )
+                for e in events
+            ]
             for origin in batch:
                 metrics_consumed(origin.topic)
             if await stage.settle(batch) is Fate.STOP:
@@ -111,7 +137,9 @@ async def run(settings: WorklistSettings) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, ended.set)
-    health = serve_health(settings, {"kafka": publisher.reachable, "database": lambda: reachable(engine)})
+    health = serve_health(
+        settings, {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
+    )
     await app.start()
     write_ready(settings, {"metrics": health.port, "pid": os.getpid()})
     log.info("serving", part="worklist", metrics=health.port)

@@ -1,4 +1,6 @@
-"""Periodic work on the list, each chore run by one process under an advisory lock: seal, expire, re-rank, measure."""
+"""Periodic work on the list, each chore run by one process under an advisory lock: seal, expire,
+re-rank, measure.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _LOCK = 7_310_003
 
 
 def expire(connection: Connection) -> int:
-    """Ends leases that ran out (a lost browser gives its study back); `opened_by` stays, so that the next reader is told."""
+    """Ends leases that ran out (a lost browser gives its study back); `opened_by` stays, so that
+    the next reader is told.
+    """
     rows = connection.execute(
         text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, changed = txid_current(),
                     changed_at = clock_timestamp()
@@ -47,7 +51,9 @@ def measure(connection: Connection) -> None:
         metrics.waiting.labels(name).set(unread)
         metrics.oldest_wait.labels(name).set(oldest)
         metrics.overdue.labels(name).set(overdue)
-    metrics.unsealed.set(connection.scalar(text("SELECT count(*) FROM audit WHERE place IS NULL")) or 0)
+    metrics.unsealed.set(
+        connection.scalar(text("SELECT count(*) FROM audit WHERE place IS NULL")) or 0
+    )
     changed = connection.scalar(text("SELECT max(changed_at) FROM study"))
     metrics.list_age.set(changed.timestamp() if changed else 0)
 

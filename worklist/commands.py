@@ -37,7 +37,9 @@ def worklist_command() -> None:
 
 @app.command("migrate")
 def migrate_command() -> None:
-    """Bring the database to this release's schema, and activate the site's policy if none is active."""
+    """Bring the database to this release's schema, and activate the site's policy if none is
+    active.
+    """
     settings = WorklistSettings()
     url = settings.database.get_secret_value()
     migrate(url)
@@ -46,7 +48,9 @@ def migrate_command() -> None:
         try:
             policy_store.active(connection)
         except LookupError:
-            policy_store.activate(connection, load(settings.site), actor="migrate", now=datetime.now(UTC))
+            policy_store.activate(
+                connection, load(settings.site), actor="migrate", now=datetime.now(UTC)
+            )
     engine.dispose()
 
 
@@ -91,7 +95,9 @@ def diff(file: File = None) -> None:
 
 
 @policy_app.command("activate")
-def activate(file: File = None, actor: Annotated[str, typer.Option(help="who says so")] = "operator") -> None:
+def activate(
+    file: File = None, actor: Annotated[str, typer.Option(help="who says so")] = "operator"
+) -> None:
     """Make a policy file the one that ranks, and rank all rows anew."""
     settings = WorklistSettings()
     policy = _site_policy(file)
@@ -107,13 +113,21 @@ def verify() -> None:
     """Walk the chain of seals; exit 1 when a row was changed."""
     with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:
         verdict = audit.verify(connection)
-    typer.echo(json.dumps({"sealed": verdict.sealed, "unsealed": verdict.unsealed, "broken": verdict.broken}))
+    typer.echo(
+        json.dumps(
+            {"sealed": verdict.sealed, "unsealed": verdict.unsealed, "broken": verdict.broken}
+        )
+    )
     if verdict.broken is not None:
-        raise _fail(f"the audit chain is broken at row {verdict.broken}: keep a copy of the database and find who changed it")
+        raise _fail(
+            f"the audit chain is broken at row {verdict.broken}: keep a copy of the database and find who changed it"
+        )
 
 
 @audit_app.command("list")
-def list_at(at: Annotated[datetime, typer.Option(help="the moment, UTC unless it says otherwise")]) -> None:
+def list_at(
+    at: Annotated[datetime, typer.Option(help="the moment, UTC unless it says otherwise")],
+) -> None:
     """The list as it stood at a past moment, in reading order, one JSON object a line."""
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
     with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:

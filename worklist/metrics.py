@@ -9,15 +9,35 @@ from streams.metrics import LATENCY
 STATES = ("expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic")
 LANES = ("pinned", "emergent", "list", "unreadable")
 
-batch_seconds = Histogram("vigie_worklist_batch_seconds", "One transaction of the list's agent", buckets=LATENCY)
-batch_events = Histogram("vigie_worklist_batch_events", "Events in one transaction", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
-stale = Counter("vigie_worklist_stale_facts_total", "Facts that were older than what is known, and changed nothing")
-conflicts = Counter("vigie_worklist_retries_total", "Transactions tried again after a deadlock or serialisation failure")
-door_to_list = Histogram("vigie_door_to_list_seconds", "From the first receipt at a door to the row", buckets=LATENCY)
-image_to_rank = Histogram("vigie_last_image_to_rank_seconds", "From a series at the door to its finding in the rank", buckets=LATENCY)
+batch_seconds = Histogram(
+    "vigie_worklist_batch_seconds", "One transaction of the list's agent", buckets=LATENCY
+)
+batch_events = Histogram(
+    "vigie_worklist_batch_events",
+    "Events in one transaction",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
+stale = Counter(
+    "vigie_worklist_stale_facts_total",
+    "Facts that were older than what is known, and changed nothing",
+)
+conflicts = Counter(
+    "vigie_worklist_retries_total",
+    "Transactions tried again after a deadlock or serialisation failure",
+)
+door_to_list = Histogram(
+    "vigie_door_to_list_seconds", "From the first receipt at a door to the row", buckets=LATENCY
+)
+image_to_rank = Histogram(
+    "vigie_last_image_to_rank_seconds",
+    "From a series at the door to its finding in the rank",
+    buckets=LATENCY,
+)
 studies = Gauge("vigie_worklist_studies", "Rows by state", ["state"])
 waiting = Gauge("vigie_worklist_waiting", "Unread rows by lane", ["lane"])
-oldest_wait = Gauge("vigie_worklist_oldest_wait_seconds", "Longest wait of an unread row, by lane", ["lane"])
+oldest_wait = Gauge(
+    "vigie_worklist_oldest_wait_seconds", "Longest wait of an unread row, by lane", ["lane"]
+)
 overdue = Gauge("vigie_worklist_overdue", "Unread rows past their target, by lane", ["lane"])
 acts = Counter("vigie_worklist_acts_total", "What persons did", ["act"])
 unsealed = Gauge("vigie_audit_unsealed", "Audit rows that the chain does not hold yet")

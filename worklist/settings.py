@@ -10,11 +10,25 @@ from streams.settings import StreamsSettings
 class WorklistSettings(StreamsSettings):
     """What ``vigie worklist`` and ``vigie web`` need."""
 
-    database: SecretStr = Field(SecretStr(""), description="PostgreSQL (15 or newer) address: postgresql://user:password@host:port/name")
+    database: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL (15 or newer) address: postgresql://user:password@host:port/name",
+    )
     batch: int = Field(200, description="events in one transaction at most", gt=0, le=2000)
-    batch_wait_s: float = Field(0.05, description="a batch waits so long for more events, seconds", gt=0)
-    lease_s: float = Field(900, description="a claim that nobody renews ends after so long, seconds", gt=0)
+    batch_wait_s: float = Field(
+        0.05, description="a batch waits so long for more events, seconds", gt=0
+    )
+    lease_s: float = Field(
+        900, description="a claim that nobody renews ends after so long, seconds", gt=0
+    )
     web_port: int = Field(8080, description="page and API; 0 takes a free one", ge=0, le=65535)
-    tokens: SecretStr = Field(SecretStr(""), description="extra bearer tokens, name:role:token,… (else the site's readers.toml)")
-    open_demo: bool = Field(False, description="loopback only: a browser is signed in as a lead without a token")
-    stale_s: float = Field(30, description="the page says that it is stale after so long without news, seconds", gt=0)
+    tokens: SecretStr = Field(
+        SecretStr(""),
+        description="extra bearer tokens, name:role:token,… (else the site's readers.toml)",
+    )
+    open_demo: bool = Field(
+        False, description="loopback only: a browser is signed in as a lead without a token"
+    )
+    stale_s: float = Field(
+        30, description="the page says that it is stale after so long without news, seconds", gt=0
+    )

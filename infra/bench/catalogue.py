@@ -1,4 +1,6 @@
-"""Which benches there are; each is imported only when it runs, so that one without torch needs no torch."""
+"""Which benches there are; each is imported only when it runs, so that one without torch needs no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,21 @@ from typing import Any
 
 from infra.bench.measure import Result, compare
 
-#: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the two sides.
+#: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the
+#: two sides.
 NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline")
-_PAIRS = {"decode": "triage.bench.sides", "model": "triage.bench.sides", "screening": "triage.bench.sides"}
+_PAIRS = {
+    "decode": "triage.bench.sides",
+    "model": "triage.bench.sides",
+    "screening": "triage.bench.sides",
+}
 RUNS, QUICK_RUNS = 7, 2
 
 
 def run(name: str, *, quick: bool) -> list[Result]:
-    """Measures `name`. Raises KeyError when there is none; LookupError, saying why, when it cannot be measured here."""
+    """Measures `name`. Raises KeyError when there is none; LookupError, saying why, when it cannot
+    be measured here.
+    """
     if name not in NAMES:
         raise KeyError(name)
     runs = QUICK_RUNS if quick else RUNS
@@ -23,5 +32,7 @@ def run(name: str, *, quick: bool) -> list[Result]:
         sides: Any = getattr(importlib.import_module(_PAIRS[name]), name)
         with sides(quick=quick) as pairs:
             return [compare(name, p.what, p.unit, p.ours, p.reference, runs=runs) for p in pairs]
-    measured: Sequence[Result] = importlib.import_module(f"infra.bench.{name.replace('-', '_')}").measure(runs=runs, quick=quick)
+    measured: Sequence[Result] = importlib.import_module(
+        f"infra.bench.{name.replace('-', '_')}"
+    ).measure(runs=runs, quick=quick)
     return list(measured)

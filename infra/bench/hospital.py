@@ -1,4 +1,6 @@
-"""The same little hospital for every bench: studies of an order, a series and a finding, and a database to put them in."""
+"""The same little hospital for every bench: studies of an order, a series and a finding, and a
+database to put them in.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ import psycopg
 from sqlalchemy import Engine, event, text
 
 from infra.embedded import Postgres
-from streams.events import Finding, FindingsMade, Identity, OrderChanged, SeriesReceived, Version, encode
+from streams.events import (
+    Finding,
+    FindingsMade,
+    Identity,
+    OrderChanged,
+    SeriesReceived,
+    Version,
+    encode,
+)
 from streams.kafka.consume import Origin
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing
@@ -31,7 +41,9 @@ _IMAGES = 30
 
 
 def events(studies: int, ring: KeyRing, tag: str) -> list[Origin]:
-    """The events of `studies` studies as Kafka brings them: orders, then series, then findings, a hundred studies at a time."""
+    """The events of `studies` studies as Kafka brings them: orders, then series, then findings, a
+    hundred studies at a time.
+    """
     found: list[Origin] = []
     for start in range(0, studies, 100):
         block = [_study(number, ring, tag) for number in range(start, min(studies, start + 100))]
@@ -44,32 +56,69 @@ def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin
     uid = f"1.2.826.0.{int(digest(tag.encode())[:8], 16)}.{number}"
     when = T0 + timedelta(seconds=number)
     key = digest(accession.encode())
-    identity = ring.seal_identity(Identity(patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101"))
-    person: dict[str, Any] = {"patient": patient_pseudonym(ring.pseudonym, "H", patient), "identity": identity}
+    identity = ring.seal_identity(
+        Identity(patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101")
+    )
+    person: dict[str, Any] = {
+        "patient": patient_pseudonym(ring.pseudonym, "H", patient),
+        "identity": identity,
+    }
 
     def base(kind: str, minutes: float) -> dict[str, Any]:
         at = when + timedelta(minutes=minutes)
         name = digest(f"{kind}{accession}".encode())
-        return {"event_id": name, "sender": "bench", "received_at": at, "version": Version(time=at, digest=name)}
+        return {
+            "event_id": name,
+            "sender": "bench",
+            "received_at": at,
+            "version": Version(time=at, digest=name),
+        }
 
     order = OrderChanged(
-        **base("order", 0), **person, accessions=(accession,), order=accession, priority=_PRIORITIES[number % 4],
-        modality="CT", description="CT head",
-    )  # fmt: skip
+        **base("order", 0),
+        **person,
+        accessions=(accession,),
+        order=accession,
+        priority=_PRIORITIES[number % 4],
+        modality="CT",
+        description="CT head",
+    )
     series = SeriesReceived(
-        **base("series", 10), **person, accessions=(accession,), study_uid=uid, study_uids=(uid,), series_uid=f"{uid}.1", gateway="g",
-        reference="ab/cd", instances=tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(_IMAGES))),
-        sop_class="1.2.840.10008.5.1.4.1.1.2", modality="CT", acquired_at=when + timedelta(minutes=5),
-    )  # fmt: skip
+        **base("series", 10),
+        **person,
+        accessions=(accession,),
+        study_uid=uid,
+        study_uids=(uid,),
+        series_uid=f"{uid}.1",
+        gateway="g",
+        reference="ab/cd",
+        instances=tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(_IMAGES))),
+        sop_class="1.2.840.10008.5.1.4.1.1.2",
+        modality="CT",
+        acquired_at=when + timedelta(minutes=5),
+    )
     flagged = number % 5 == 0
     finding = FindingsMade(
-        **base("finding", 11), study_uid=uid, series_uid=f"{uid}.1", package="head-ct-ich", package_version="1",
-        input_digest=digest(uid.encode()), outcome="flagged" if flagged else "not_flagged", screened_at=when + timedelta(minutes=11),
-        findings=(Finding(code="RID4700", name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),),
-    )  # fmt: skip
+        **base("finding", 11),
+        study_uid=uid,
+        series_uid=f"{uid}.1",
+        package="head-ct-ich",
+        package_version="1",
+        input_digest=digest(uid.encode()),
+        outcome="flagged" if flagged else "not_flagged",
+        screened_at=when + timedelta(minutes=11),
+        findings=(
+            Finding(
+                code="RID4700", name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5
+            ),
+        ),
+    )
     topics = (ORDERS.name, SERIES.name, FINDINGS.name)
     values = (encode(order), encode(series), encode(finding))
-    made = [Origin(topic, 0, number, key.encode(), value) for topic, value in zip(topics, values, strict=True)]
+    made = [
+        Origin(topic, 0, number, key.encode(), value)
+        for topic, value in zip(topics, values, strict=True)
+    ]
     return made[0], made[1], made[2]
 
 
@@ -91,13 +140,21 @@ class Database:
 @contextmanager
 def database() -> Iterator[Database]:
     """Starts it, and ends it."""
-    with tempfile.TemporaryDirectory(prefix="vigie-bench-", ignore_cleanup_errors=True) as folder, Postgres(Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="vigie-bench-", ignore_cleanup_errors=True) as folder,
+        Postgres(Path(folder)) as server,
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             migrate(server.url)
         engine = make_engine(server.url)
         with engine.begin() as connection:
-            policy_store.activate(connection, load(_SITE).model_copy(update={"live": ("head-ct-ich", "chest-opacity")}), actor="bench", now=T0)
+            policy_store.activate(
+                connection,
+                load(_SITE).model_copy(update={"live": ("head-ct-ich", "chest-opacity")}),
+                actor="bench",
+                now=T0,
+            )
         try:
             yield Database(server.url, engine)
         finally:
@@ -114,18 +171,31 @@ class Statement:
 
 
 class Recorder:
-    """Notes what `engine` executes, transaction by transaction: the plain loop then does the very same SQL."""
+    """Notes what `engine` executes, transaction by transaction: the plain loop then does the very
+    same SQL.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.transactions: list[list[Statement]] = []
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "before_cursor_execute", self._execute)
-        self._undo = ((engine, "begin", self._begin), (engine, "before_cursor_execute", self._execute))
+        self._undo = (
+            (engine, "begin", self._begin),
+            (engine, "before_cursor_execute", self._execute),
+        )
 
     def _begin(self, _connection: object) -> None:
         self.transactions.append([])
 
-    def _execute(self, _connection: object, _cursor: object, sql: str, values: Any, _context: object, many: bool) -> None:
+    def _execute(
+        self,
+        _connection: object,
+        _cursor: object,
+        sql: str,
+        values: Any,
+        _context: object,
+        many: bool,
+    ) -> None:
         self.transactions[-1].append(Statement(sql, values, many))
 
     def stop(self) -> list[list[Statement]]:

@@ -1,4 +1,6 @@
-"""From a film's event to its finding at 16 studies a second through the real process, beside the sum of its parts, each alone."""
+"""From a film's event to its finding at 16 studies a second through the real process, beside the
+sum of its parts, each alone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from triage.bench.stage_times import SOP_CLASS, Parts, film, parts
 RATE = 16.0  # studies a second: five times those of all France (DESIGN §7)
 _FILMS = 6
 _END_S = 60.0
-#: What Faust's consumer waits on the mock, which answers an empty fetch only when the wait is over; and what ours waits.
+#: What Faust's consumer waits on the mock, which answers an empty fetch only when the wait is over;
+#: and what ours waits.
 _AGENT_WAIT_MS, _WAIT_MS = 50, 5
 
 
@@ -39,23 +42,39 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         folder, broker = Path(name), MockKafka()
         store = Store(folder / "store", min_free=0.0)
         series, files = _films(store, _FILMS)
-        agent = process("triage", folder, broker.address, new_ring(), {"store": folder / "store", "store_min_free": 0})
+        agent = process(
+            "triage",
+            folder,
+            broker.address,
+            new_ring(),
+            {"store": folder / "store", "store_min_free": 0},
+        )
         with agent, parts(series[0], files, repeats) as alone:
             bench = _Bench(broker.address, series, int(RATE * seconds))
             seen: list[tuple[Parts, float, float]] = []
 
             def reference() -> float:
-                seen.append((alone(), bench.hop(repeats, _AGENT_WAIT_MS), bench.hop(repeats, _WAIT_MS)))
+                seen.append(
+                    (alone(), bench.hop(repeats, _AGENT_WAIT_MS), bench.hop(repeats, _WAIT_MS))
+                )
                 return 1 / (seen[-1][0].total + seen[-1][1] + seen[-1][2])
 
-            result = compare("image-to-rank", "", "1/s", lambda: 1 / bench.p95(), reference, runs=runs)
-            text = _what(bench, [(p.decode, p.prepare, p.forward, there, back) for p, there, back in seen[1:]])
+            result = compare(
+                "image-to-rank", "", "1/s", lambda: 1 / bench.p95(), reference, runs=runs
+            )
+            text = _what(
+                bench,
+                [(p.decode, p.prepare, p.forward, there, back) for p, there, back in seen[1:]],
+            )
         broker.stop()
     return [replace(result, what=text)]
 
 
 def _what(bench: _Bench, seen: Sequence[tuple[float, ...]]) -> str:
-    told = (f"{name} {1000 * statistics.median(one):.1f}" for name, one in zip(_STEPS, zip(*seen, strict=True), strict=True))
+    told = (
+        f"{name} {1000 * statistics.median(one):.1f}"
+        for name, one in zip(_STEPS, zip(*seen, strict=True), strict=True)
+    )
     reached = statistics.median(bench.rates[1:])
     return (
         f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: 1 / p95 beside 1 / sum of the parts alone "
@@ -77,9 +96,20 @@ def _films(store: Store, count: int) -> tuple[list[SeriesReceived], list[Path]]:
         files.append(store.path(reference, name))
         series.append(
             SeriesReceived(
-                event_id=digest(study.encode()), sender="bench", received_at=now, version=Version(time=now, digest=digest(b"v")),
-                study_uid=study, series_uid=f"{study}.1", gateway="g", reference=reference, instances=(name,), sop_class=SOP_CLASS,
-                modality="DX", body_part="CHEST", view="PA", age_years=3,
+                event_id=digest(study.encode()),
+                sender="bench",
+                received_at=now,
+                version=Version(time=now, digest=digest(b"v")),
+                study_uid=study,
+                series_uid=f"{study}.1",
+                gateway="g",
+                reference=reference,
+                instances=(name,),
+                sop_class=SOP_CLASS,
+                modality="DX",
+                body_part="CHEST",
+                view="PA",
+                age_years=3,
             )
         )
     return series, files
@@ -97,22 +127,42 @@ class _Bench:
         self.rates: list[float] = []
         self._turn = 0
         self._producer = Producer(
-            {"bootstrap.servers": self.address, "acks": "all", "enable.idempotence": True, "linger.ms": 2, "log_level": 0}
+            {
+                "bootstrap.servers": self.address,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "log_level": 0,
+            }
         )
 
     def _reader(self, topic: str, wait_ms: int) -> Consumer:
         """Reads `topic` from now on."""
-        one = Consumer({"bootstrap.servers": self.address, "group.id": "bench", "fetch.wait.max.ms": wait_ms, "log_level": 0})
+        one = Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": "bench",
+                "fetch.wait.max.ms": wait_ms,
+                "log_level": 0,
+            }
+        )
         places = [TopicPartition(topic, number) for number in range(FINDINGS.partitions)]
         ends = [one.get_watermark_offsets(place, timeout=10)[1] for place in places]
-        one.assign([TopicPartition(topic, place.partition, end) for place, end in zip(places, ends, strict=True)])
+        one.assign(
+            [
+                TopicPartition(topic, place.partition, end)
+                for place, end in zip(places, ends, strict=True)
+            ]
+        )
         one.consume(1, 0.5)  # fetching, before the clock starts
         return one
 
     def p95(self) -> float:
-        """Seconds from a study's event to its finding that 95 of 100 do not exceed; notes the rate reached.
+        """Seconds from a study's event to its finding that 95 of 100 do not exceed; notes the rate
+        reached.
 
-        Raises RuntimeError when a finding is missing after a minute, or does not come from a network.
+        Raises RuntimeError when a finding is missing after a minute, or does not come from a
+        network.
         """
         self._turn += 1
         sent: dict[str, float] = {}
@@ -125,11 +175,17 @@ class _Bench:
             message = reader.poll(0.1)
             if message is not None and message.error() is None:
                 event = decode(message.value() or b"")
-                if not isinstance(event, FindingsMade) or (event.reason is not None and event.reason not in ABSTENTIONS):
-                    raise RuntimeError(f"a film of the bench was not screened: {getattr(event, 'reason', '')}")
+                if not isinstance(event, FindingsMade) or (
+                    event.reason is not None and event.reason not in ABSTENTIONS
+                ):
+                    raise RuntimeError(
+                        f"a film of the bench was not screened: {getattr(event, 'reason', '')}"
+                    )
                 found.setdefault(event.study_uid, time.perf_counter())
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(found)} of {self.studies} films have a finding {_END_S:.0f} s after the last event")
+                raise RuntimeError(
+                    f"{len(found)} of {self.studies} films have a finding {_END_S:.0f} s after the last event"
+                )
         thread.join()
         reader.close()
         self.rates.append((self.studies - 1) / (max(found.values()) - min(found.values())))
@@ -140,7 +196,9 @@ class _Bench:
         begun = time.perf_counter()
         for number in range(self.studies):
             study = f"1.2.826.1.{self._turn}.{number}"
-            event = self.series[number % len(self.series)].model_copy(update={"study_uid": study, "series_uid": f"{study}.1"})
+            event = self.series[number % len(self.series)].model_copy(
+                update={"study_uid": study, "series_uid": f"{study}.1"}
+            )
             value = encode(event)
             self._producer.poll(max(0.0, begun + number / RATE - time.perf_counter()))
             while (wait := begun + number / RATE - time.perf_counter()) > 0:
@@ -150,7 +208,9 @@ class _Bench:
         self._producer.flush(10)
 
     def hop(self, times: int, wait_ms: int) -> float:
-        """Median seconds from produce to consume of one small message, at moments that follow no rhythm."""
+        """Median seconds from produce to consume of one small message, at moments that follow no
+        rhythm.
+        """
         reader, found = self._reader(PARKED.name, wait_ms), []
         for _ in range(times):
             time.sleep(random.random() * 2 * _AGENT_WAIT_MS / 1000)  # noqa: S311

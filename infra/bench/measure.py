@@ -1,4 +1,6 @@
-"""How two rates are compared: warm, then by turns in one process, because absolute numbers of a shared machine mean little."""
+"""How two rates are compared: warm, then by turns in one process, because absolute numbers of a
+shared machine mean little.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Run = Callable[[], float]
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison. `ratio` is the median of the pairs' own ratios: ours over the reference, larger is better."""
+    """One comparison. `ratio` is the median of the pairs' own ratios: ours over the reference,
+    larger is better.
+    """
 
     name: str
     what: str
@@ -39,7 +43,10 @@ def machine() -> str:
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as file:
-            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), platform.machine())
+            return next(
+                (line.partition(":")[2].strip() for line in file if line.startswith("model name")),
+                platform.machine(),
+            )
     except OSError:
         return platform.machine()
 
@@ -55,9 +62,15 @@ def compare(name: str, what: str, unit: str, ours: Run, reference: Run, *, runs:
         else:
             pairs.append((ours(), reference()))
     return Result(
-        name, what, _round(statistics.median(a for a, _ in pairs)), _round(statistics.median(b for _, b in pairs)),
-        _round(statistics.median(a / b for a, b in pairs)), unit, runs, machine(),
-    )  # fmt: skip
+        name,
+        what,
+        _round(statistics.median(a for a, _ in pairs)),
+        _round(statistics.median(b for _, b in pairs)),
+        _round(statistics.median(a / b for a, b in pairs)),
+        unit,
+        runs,
+        machine(),
+    )
 
 
 def _round(value: float) -> float:

@@ -1,4 +1,6 @@
-"""From publish to the list through Kafka and the real agent's process, beside a bare produce/consume loop with the same SQL."""
+"""From publish to the list through Kafka and the real agent's process, beside a bare
+produce/consume loop with the same SQL.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,14 @@ _END_S = 120.0
 
 
 def measure(*, runs: int, quick: bool) -> list[Result]:
-    """Both by turns: one mock broker, one PostgreSQL, the worklist's process up all the time and idle in the other's turn."""
+    """Both by turns: one mock broker, one PostgreSQL, the worklist's process up all the time and
+    idle in the other's turn.
+    """
     ring, studies = new_ring(), 100 if quick else 700
-    with tempfile.TemporaryDirectory(prefix="vigie-bench-", ignore_cleanup_errors=True) as name, database() as base:
+    with (
+        tempfile.TemporaryDirectory(prefix="vigie-bench-", ignore_cleanup_errors=True) as name,
+        database() as base,
+    ):
         broker, bare_broker = MockKafka(), MockKafka()
         recorded = _record(base, events(studies, ring, "r"), ring)
         turn = iter(range(10**6))
@@ -43,10 +50,15 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         with agent, psycopg.connect(base.url, options="-c timezone=UTC") as bare:
             what = "publish to ranked row through Kafka and the agent, beside bare confluent-kafka and psycopg with the same SQL"
             result = compare(
-                "pipeline", what, "events/s",
+                "pipeline",
+                what,
+                "events/s",
                 lambda: _ours(base, broker.address, events(studies, ring, f"p{next(turn)}")),
-                lambda: _reference(base, bare_broker.address, bare, recorded, events(studies, ring, "r")), runs=runs,
-            )  # fmt: skip
+                lambda: _reference(
+                    base, bare_broker.address, bare, recorded, events(studies, ring, "r")
+                ),
+                runs=runs,
+            )
         broker.stop()
         bare_broker.stop()
     return [result]
@@ -63,7 +75,11 @@ def _record(base: Database, taken: Sequence[Origin], ring: KeyRing) -> list[list
     recorder = Recorder(base.engine)
     stage = Stage(base.engine, Settler("worklist", ring, refuse, now), Identities(ring), now)
     settle(base, stage, [list(taken[at : at + BATCH]) for at in range(0, len(taken), BATCH)])
-    return [one for one in recorder.stop() if not any("TRUNCATE" in s.sql or "CHECKPOINT" in s.sql for s in one)]
+    return [
+        one
+        for one in recorder.stop()
+        if not any("TRUNCATE" in s.sql or "CHECKPOINT" in s.sql for s in one)
+    ]
 
 
 def _ours(base: Database, address: str, taken: Sequence[Origin]) -> float:
@@ -93,24 +109,54 @@ def _wait(base: Database, facts: int) -> None:
     with base.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while (there := connection.scalar(text("SELECT count(*) FROM fact"))) != facts:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{there} of {facts} events are on the list after {_END_S:.0f} s")
+                raise RuntimeError(
+                    f"{there} of {facts} events are on the list after {_END_S:.0f} s"
+                )
             time.sleep(0.02)
 
 
 def _reference(
-    base: Database, address: str, bare: psycopg.Connection, recorded: Sequence[list[Statement]], taken: Sequence[Origin]
+    base: Database,
+    address: str,
+    bare: psycopg.Connection,
+    recorded: Sequence[list[Statement]],
+    taken: Sequence[Origin],
 ) -> float:
-    """Produces all with acks=all, consumes in batches, and for each batch does the SQL that the stage did for as many events."""
+    """Produces all with acks=all, consumes in batches, and for each batch does the SQL that the
+    stage did for as many events.
+    """
     base.empty()
     # As ours: the mock answers an empty fetch only when its wait is over.
-    config = {"bootstrap.servers": address, "group.id": "bench", "fetch.wait.max.ms": 50, "log_level": 0}
+    config = {
+        "bootstrap.servers": address,
+        "group.id": "bench",
+        "fetch.wait.max.ms": 50,
+        "log_level": 0,
+    }
     consumer = Consumer(config)
-    places = [TopicPartition(topic.name, number) for topic in (ORDERS, SERIES, FINDINGS) for number in range(topic.partitions)]
+    places = [
+        TopicPartition(topic.name, number)
+        for topic in (ORDERS, SERIES, FINDINGS)
+        for number in range(topic.partitions)
+    ]
     ends = [consumer.get_watermark_offsets(place, timeout=10)[1] for place in places]
-    consumer.assign([TopicPartition(place.topic, place.partition, end) for place, end in zip(places, ends, strict=True)])
+    consumer.assign(
+        [
+            TopicPartition(place.topic, place.partition, end)
+            for place, end in zip(places, ends, strict=True)
+        ]
+    )
     consumer.consume(1, 0.5)  # fetching, before the clock starts
     deadline = time.monotonic() + _END_S
-    producer = Producer({"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "linger.ms": 2, "log_level": 0})
+    producer = Producer(
+        {
+            "bootstrap.servers": address,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "log_level": 0,
+        }
+    )
     started = time.perf_counter()
     for origin in taken:
         producer.produce(origin.topic, origin.value, origin.key)

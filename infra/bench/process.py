@@ -1,4 +1,6 @@
-"""One of our processes while its stage is measured: started with a site's settings, ready, and stopped at the end."""
+"""One of our processes while its stage is measured: started with a site's settings, ready, and
+stopped at the end.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,24 @@ from streams.seal import KeyRing, write_ring
 
 
 @contextmanager
-def process(stage: str, folder: Path, broker: str, ring: KeyRing, settings: Mapping[str, object]) -> Iterator[None]:
+def process(
+    stage: str, folder: Path, broker: str, ring: KeyRing, settings: Mapping[str, object]
+) -> Iterator[None]:
     """``vigie STAGE`` on the mock at `broker`, with its state and the keys of `ring` in `folder`."""
     write_ring(ring, folder / "keys.json")
-    common = {"kafka": broker, "kafka_mock": 1, "keys": folder / "keys.json", "state": folder, "metrics_port": free_port()}
+    common = {
+        "kafka": broker,
+        "kafka_mock": 1,
+        "keys": folder / "keys.json",
+        "state": folder,
+        "metrics_port": free_port(),
+    }
     supervisor = Supervisor(folder)
-    supervisor.add(stage, stage, {f"VIGIE_{name.upper()}": str(value) for name, value in {**common, **settings}.items()})
+    supervisor.add(
+        stage,
+        stage,
+        {f"VIGIE_{name.upper()}": str(value) for name, value in {**common, **settings}.items()},
+    )
     supervisor.start()
     try:
         supervisor.wait()

@@ -1,4 +1,6 @@
-"""The list's stage (decode, open seals, project, rank, audit) beside a plain loop that does its very SQL by bare psycopg."""
+"""The list's stage (decode, open seals, project, rank, audit) beside a plain loop that does its
+very SQL by bare psycopg.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,18 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
 
         def ours() -> float:
             # Seals are opened afresh in each run, as events are in life.
-            stage = Stage(base.engine, Settler("worklist", ring, _unused, now), Identities(ring), now)
+            stage = Stage(
+                base.engine, Settler("worklist", ring, _unused, now), Identities(ring), now
+            )
             return settle(base, stage, batches)
 
         recorder = Recorder(base.engine)
         ours()
-        recorded = [one for one in recorder.stop() if not any("TRUNCATE" in s.sql or "CHECKPOINT" in s.sql for s in one)]
+        recorded = [
+            one
+            for one in recorder.stop()
+            if not any("TRUNCATE" in s.sql or "CHECKPOINT" in s.sql for s in one)
+        ]
 
         def reference() -> float:
             base.empty()

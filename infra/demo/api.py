@@ -11,7 +11,9 @@ _TIMEOUT_S = 10.0
 
 
 class Api:
-    """One kept connection; not for several threads. Every call raises OSError or HTTPException when the page is away."""
+    """One kept connection; not for several threads. Every call raises OSError or HTTPException when
+    the page is away.
+    """
 
     def __init__(self, address: str, token: str) -> None:
         self._host = urllib.parse.urlsplit(address).netloc
@@ -23,7 +25,9 @@ class Api:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._host, timeout=_TIMEOUT_S)
         try:
-            self._connection.request(verb, path, None if body is None else json.dumps(body), self._headers)
+            self._connection.request(
+                verb, path, None if body is None else json.dumps(body), self._headers
+            )
             answer = self._connection.getresponse()
             raw = answer.read()
         except (OSError, http.client.HTTPException):

@@ -1,4 +1,6 @@
-"""What the demo knows of a study that it makes up: the patient, the order, the images, and the truth."""
+"""What the demo knows of a study that it makes up: the patient, the order, the images, and the
+truth.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,20 @@ from typing import Literal
 
 Kind = Literal["head_ct", "chest", "knee", "abdomen", "picture"]
 Act = Literal[
-    "order", "order_again", "booking", "images", "images_again", "late_images", "preliminary", "final", "cancel", "merge",
-    "broken_file", "bad_message", "poison",
-]  # fmt: skip
+    "order",
+    "order_again",
+    "booking",
+    "images",
+    "images_again",
+    "late_images",
+    "preliminary",
+    "final",
+    "cancel",
+    "merge",
+    "broken_file",
+    "bad_message",
+    "poison",
+]
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 RLE, JPEG_2000, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
@@ -29,7 +42,9 @@ class Patient:
 
 @dataclass(frozen=True)
 class Case:
-    """One study. `finding` is the truth: which bleed, ``opacity``, or empty; `urgent` whether it ought to be found."""
+    """One study. `finding` is the truth: which bleed, ``opacity``, or empty; `urgent` whether it
+    ought to be found.
+    """
 
     number: int
     accession: str

@@ -6,16 +6,48 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, JPEG_LS, RLE, Act, Case, Day, Kind, Patient, Step
+from infra.demo.case import (
+    EXPLICIT,
+    IMPLICIT,
+    JPEG_2000,
+    JPEG_LS,
+    RLE,
+    Act,
+    Case,
+    Day,
+    Kind,
+    Patient,
+    Step,
+)
 
 STUDIES_PER_HOUR = 24.0  # of a busy department
 BLEEDS = ("epidural", "subdural", "intraparenchymal", "intraventricular", "subarachnoid")
 SYNTAXES = (EXPLICIT, IMPLICIT, RLE, JPEG_2000, JPEG_LS)
-READ_S: dict[Kind, float] = {"head_ct": 600, "chest": 180, "knee": 180, "abdomen": 240, "picture": 300}
-_FAMILIES = ("Abadie", "Brun", "Côté", "Dufour", "Etcheverry", "Fabre", "Gagnon", "Haddad", "Ibarra", "Jacquet", "Lefèvre", "Ndiaye")
+READ_S: dict[Kind, float] = {
+    "head_ct": 600,
+    "chest": 180,
+    "knee": 180,
+    "abdomen": 240,
+    "picture": 300,
+}
+_FAMILIES = (
+    "Abadie",
+    "Brun",
+    "Côté",
+    "Dufour",
+    "Etcheverry",
+    "Fabre",
+    "Gagnon",
+    "Haddad",
+    "Ibarra",
+    "Jacquet",
+    "Lefèvre",
+    "Ndiaye",
+)
 _GIVEN = ("Alex", "Camille", "Dominique", "Eden", "Lou", "Maxime", "Noa", "Sacha")
 
-#: The first studies of every day, so that a short one has everything too: kind, finding, priority, location, what happens.
+#: The first studies of every day, so that a short one has everything too: kind, finding, priority,
+#: location, what happens.
 _SCRIPT: tuple[tuple[Kind, str, str, str, tuple[Act, ...]], ...] = (
     ("head_ct", "intraparenchymal", "R", "E", ("order", "images")),
     ("chest", "opacity", "R", "I", ("order", "images", "preliminary")),
@@ -49,11 +81,19 @@ def write_day(seed: int, seconds: float, per_hour: float = STUDIES_PER_HOUR) -> 
         # All acts of a study fall inside the day, so that the report can expect them.
         begin = seconds * 0.8 * (number + rng.random() * 0.5) / count
         steps += _play(rng, number, acts, begin, seconds * 0.2)
-    cases = [replace(case, ordered=any(s.case == case.number and s.act in ("order", "booking") for s in steps)) for case in cases]
+    cases = [
+        replace(
+            case,
+            ordered=any(s.case == case.number and s.act in ("order", "booking") for s in steps),
+        )
+        for case in cases
+    ]
     return Day(tuple(cases), tuple(sorted(steps)))
 
 
-def _play(rng: random.Random, case: int, acts: Sequence[Act], begin: float, room: float) -> list[Step]:
+def _play(
+    rng: random.Random, case: int, acts: Sequence[Act], begin: float, room: float
+) -> list[Step]:
     """`acts` in their order, spread over at most half an hour or `room`, whichever is shorter."""
     span = min(room, 1800.0)
     gaps = [rng.uniform(0.5, 1.0) for _ in acts]
@@ -75,34 +115,68 @@ def _any(rng: random.Random) -> tuple[Kind, str, str, str, tuple[Act, ...]]:
     location = rng.choices(("O", "I", "E"), (50, 30, 20))[0]
     story: tuple[Act, ...] = rng.choices(
         (
-            ("order", "images"), ("images", "order"), ("order", "images", "final"), ("order", "cancel"),
-            ("order", "order_again", "images"), ("order", "images", "late_images"), ("booking",), ("order", "images", "merge"),
+            ("order", "images"),
+            ("images", "order"),
+            ("order", "images", "final"),
+            ("order", "cancel"),
+            ("order", "order_again", "images"),
+            ("order", "images", "late_images"),
+            ("booking",),
+            ("order", "images", "merge"),
         ),
         (70, 8, 6, 3, 4, 3, 3, 3),
-    )[0]  # fmt: skip
+    )[0]
     return kind, finding, priority, location, story
 
 
-def _case(rng: random.Random, seed: int, number: int, kind: Kind, finding: str, priority: str, location: str) -> Case:
+def _case(
+    rng: random.Random,
+    seed: int,
+    number: int,
+    kind: Kind,
+    finding: str,
+    priority: str,
+    location: str,
+) -> Case:
     adult = finding == "adult"
-    # The chest package learned on children of one to five years and is eligible for those alone (DESIGN §6).
+    # The chest package learned on children of one to five years and is eligible for those alone
+    # (DESIGN §6).
     years = rng.randint(1, 5) if kind == "chest" and not adult else rng.randint(19, 92)
     patient = Patient(
-        id=f"D{seed % 10_000:04d}{number:05d}", family=rng.choice(_FAMILIES), given=rng.choice(_GIVEN),
-        birth_date=f"{2026 - years - 1}{rng.randint(1, 12):02d}{rng.randint(1, 28):02d}", sex=rng.choice("FM"),
-    )  # fmt: skip
+        id=f"D{seed % 10_000:04d}{number:05d}",
+        family=rng.choice(_FAMILIES),
+        given=rng.choice(_GIVEN),
+        birth_date=f"{2026 - years - 1}{rng.randint(1, 12):02d}{rng.randint(1, 28):02d}",
+        sex=rng.choice("FM"),
+    )
     return Case(
-        number=number, accession=f"A{seed % 10_000:04d}{number:06d}", study_uid=f"2.25.{10**20 + (seed % 10**9) * 10**6 + number}",
-        patient=patient, kind=kind, finding="" if adult else finding, priority=priority, location=location,
-        syntax=SYNTAXES[number % len(SYNTAXES)], seed=rng.getrandbits(48), age=f"{years:03d}Y",
+        number=number,
+        accession=f"A{seed % 10_000:04d}{number:06d}",
+        study_uid=f"2.25.{10**20 + (seed % 10**9) * 10**6 + number}",
+        patient=patient,
+        kind=kind,
+        finding="" if adult else finding,
+        priority=priority,
+        location=location,
+        syntax=SYNTAXES[number % len(SYNTAXES)],
+        seed=rng.getrandbits(48),
+        age=f"{years:03d}Y",
         read_s=READ_S[kind] * rng.uniform(0.6, 1.4),
-    )  # fmt: skip
+    )
 
 
 def with_pictures(day: Day, pictures: Sequence[Case]) -> Day:
     """`day` with the images of `pictures` in place of the phantoms, in turn; the acts stay."""
     cases = [
-        replace(case, kind="picture", finding=p.finding, picture=p.picture, age=p.age, seed=p.seed, read_s=READ_S["picture"])
+        replace(
+            case,
+            kind="picture",
+            finding=p.finding,
+            picture=p.picture,
+            age=p.age,
+            seed=p.seed,
+            read_s=READ_S["picture"],
+        )
         for case, p in ((case, pictures[case.number % len(pictures)]) for case in day.cases)
     ]
     return Day(tuple(cases), day.steps)

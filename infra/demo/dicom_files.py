@@ -14,14 +14,20 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, Case
 from triage.phantoms import images as phantoms
 
-CT, DX, SECONDARY = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
+CT, DX, SECONDARY = (
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.7",
+)
 SLICES = 8
 _BODY = {"head_ct": "HEAD", "chest": "CHEST", "knee": "KNEE", "abdomen": "ABDOMEN"}
 config.settings.reading_validation_mode = config.IGNORE
 
 
 def instances(case: Case, now: datetime, *, series: int = 1) -> list[Dataset]:
-    """The images of one series of `case`: the same for the same case and series, but for the time of acquisition."""
+    """The images of one series of `case`: the same for the same case and series, but for the time
+    of acquisition.
+    """
     rng = np.random.default_rng((case.seed, series))
     if case.kind == "head_ct":
         volume = phantoms.head_ct(rng, case.finding or None, slices=SLICES)
@@ -42,7 +48,9 @@ def instances(case: Case, now: datetime, *, series: int = 1) -> list[Dataset]:
 
 
 def broken(case: Case, now: datetime) -> list[Dataset]:
-    """A file whose header is sound and whose codestream is not: it must be stored, listed and *not analysed*."""
+    """A file whose header is sound and whose codestream is not: it must be stored, listed and *not
+    analysed*.
+    """
     dataset = instances(case, now)[0]
     if dataset.file_meta.TransferSyntaxUID in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         dataset.file_meta.TransferSyntaxUID = UID(JPEG_2000)
@@ -57,14 +65,22 @@ def _identify(dataset: Dataset, case: Case, now: datetime, series: int, index: i
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.PatientID, dataset.PatientName = who.id, f"{who.family}^{who.given}"
     dataset.IssuerOfPatientID = "DEMO"
-    dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientAge = who.birth_date, who.sex, case.age
+    dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientAge = (
+        who.birth_date,
+        who.sex,
+        case.age,
+    )
     dataset.AccessionNumber = case.accession
     dataset.StudyInstanceUID = case.study_uid
     dataset.SeriesInstanceUID = f"{case.study_uid}.{series}"
     dataset.SOPInstanceUID = f"{case.study_uid}.{series}.{index}"
     dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = str(case.number), series, index
-    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = now.strftime("%Y%m%d")
-    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = now.strftime("%H%M%S.%f")
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = (
+        now.strftime("%Y%m%d")
+    )
+    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = (
+        now.strftime("%H%M%S.%f")
+    )
     dataset.TimezoneOffsetFromUTC = "+0000"
     dataset.Manufacturer, dataset.ManufacturerModelName = "Phantom", "Demo"
     dataset.ReferringPhysicianName = ""
@@ -91,7 +107,11 @@ def _ct(case: Case, hu: NDArray[np.int16], index: int, count: int) -> Dataset:
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "-1024", "1", "HU"
     dataset.WindowCenter, dataset.WindowWidth = "40", "80"
-    dataset.BodyPartExamined, dataset.StudyDescription, dataset.SeriesDescription = "HEAD", "CT head", "Axial brain"
+    dataset.BodyPartExamined, dataset.StudyDescription, dataset.SeriesDescription = (
+        "HEAD",
+        "CT head",
+        "Axial brain",
+    )
     dataset.FrameOfReferenceUID = f"{case.study_uid}.9"
     dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
     dataset.ImagePositionPatient = ["-115", "-115", f"{index * 140 / count:.2f}"]
@@ -124,8 +144,15 @@ def _picture(case: Case) -> Dataset:
     head = "ct" in case.picture.as_posix().lower()
     dataset = _base(pixels, CT if head else DX, "CT" if head else "DX", 8)
     if head:  # a brain-window picture back to HU: 0..255 over the window 40 / 80
-        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = f"{80 / 255:.10f}", "0", "HU"
-        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = ["0", "0", "0"], ["1", "0", "0", "0", "1", "0"]
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = (
+            f"{80 / 255:.10f}",
+            "0",
+            "HU",
+        )
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = (
+            ["0", "0", "0"],
+            ["1", "0", "0", "0", "1", "0"],
+        )
     dataset.WindowCenter, dataset.WindowWidth = ("40", "80") if head else ("128", "256")
     dataset.BodyPartExamined, dataset.ViewPosition = ("HEAD", "") if head else ("CHEST", "AP")
     dataset.StudyDescription = "Imported picture"

@@ -21,7 +21,11 @@ def build(act: Act, case: Case, control_id: str, now: datetime) -> bytes:
     stamp = now.strftime("%Y%m%d%H%M%S.%f")[:18] + "+0000"
     if act == "bad_message":
         return b"MSH|^~\\&|RIS|DEMO\rthis is no HL7 message"
-    kind = {"merge": "ADT^A40^ADT_A39", "preliminary": "ORU^R01^ORU_R01", "final": "ORU^R01^ORU_R01"}.get(act, "ORM^O01^ORM_O01")
+    kind = {
+        "merge": "ADT^A40^ADT_A39",
+        "preliminary": "ORU^R01^ORU_R01",
+        "final": "ORU^R01^ORU_R01",
+    }.get(act, "ORM^O01^ORM_O01")
     head = f"MSH|^~\\&|RIS|DEMO|VIGIE|DEMO|{stamp}||{kind}|{control_id}|P|2.5.1||||||UNICODE UTF-8"
     if act == "merge":
         return _message(head, f"EVN||{stamp}", _pid(case), f"MRG|{case.patient.id}OLD^^^DEMO^MR")
@@ -34,7 +38,14 @@ def build(act: Act, case: Case, control_id: str, now: datetime) -> bytes:
     when = now + timedelta(hours=26) if act == "booking" else now
     timing = f"^^^{when.strftime('%Y%m%d%H%M%S')}+0000^^{case.priority}"
     order = f"ORC|{control}|P{case.accession}|F{case.accession}||{state}||{timing}||{stamp}"
-    return _message(head, _pid(case), visit, order, _obr(case, stamp, "", timing), f"ZDS|{case.study_uid}^VIGIE^Application^DICOM")
+    return _message(
+        head,
+        _pid(case),
+        visit,
+        order,
+        _obr(case, stamp, "", timing),
+        f"ZDS|{case.study_uid}^VIGIE^Application^DICOM",
+    )
 
 
 def _pid(case: Case) -> str:
@@ -45,8 +56,19 @@ def _pid(case: Case) -> str:
 def _obr(case: Case, stamp: str, status: str, timing: str = "") -> str:
     code, text, modality = PROCEDURES[case.kind]
     fields = [""] * 31
-    fields[1], fields[2], fields[3], fields[4] = "1", f"P{case.accession}", f"F{case.accession}", f"{code}^{text}^DEMO"
-    fields[18], fields[22], fields[24], fields[25], fields[27] = case.accession, stamp, modality, status, timing
+    fields[1], fields[2], fields[3], fields[4] = (
+        "1",
+        f"P{case.accession}",
+        f"F{case.accession}",
+        f"{code}^{text}^DEMO",
+    )
+    fields[18], fields[22], fields[24], fields[25], fields[27] = (
+        case.accession,
+        stamp,
+        modality,
+        status,
+        timing,
+    )
     return "OBR" + "|".join(fields).rstrip("|")
 
 

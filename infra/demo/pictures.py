@@ -1,4 +1,6 @@
-"""Real images for the demo: a folder, and a CSV with at least the columns ``file`` and ``urgent`` (1 or 0)."""
+"""Real images for the demo: a folder, and a CSV with at least the columns ``file`` and ``urgent``
+(1 or 0).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,18 @@ from infra.demo.case import EXPLICIT, Case, Patient
 
 
 def read_pictures(folder: Path, labels: Path, seed: int) -> list[Case]:
-    """One case for each labelled image that is there, shuffled by `seed`. Raises ValueError when there is none."""
+    """One case for each labelled image that is there, shuffled by `seed`. Raises ValueError when
+    there is none.
+    """
     with labels.open(newline="") as file:
         reader = csv.DictReader(file)
         if not {"file", "urgent"} <= set(reader.fieldnames or ()):
             raise ValueError(f"{labels.name} needs the columns file and urgent")
-        rows = [row for row in reader if row["urgent"] in ("0", "1") and (folder / row["file"]).is_file()]
+        rows = [
+            row
+            for row in reader
+            if row["urgent"] in ("0", "1") and (folder / row["file"]).is_file()
+        ]
     if not rows:
         raise ValueError(f"no image that {labels.name} names is in {folder}")
     random.Random(seed).shuffle(rows)  # noqa: S311 — a scenario, no secret
@@ -27,6 +35,17 @@ def _case(path: Path, row: dict[str, str]) -> Case:
     years = int(float(age)) if age.replace(".", "", 1).isdigit() else None
     nobody = Patient("", "", "", "", "")
     return Case(
-        number=0, accession="", study_uid="", patient=nobody, kind="picture", finding="urgent" if row["urgent"] == "1" else "",
-        priority="R", location="O", syntax=EXPLICIT, seed=0, age=f"{years:03d}Y" if years is not None else "", read_s=300, picture=path,
-    )  # fmt: skip
+        number=0,
+        accession="",
+        study_uid="",
+        patient=nobody,
+        kind="picture",
+        finding="urgent" if row["urgent"] == "1" else "",
+        priority="R",
+        location="O",
+        syntax=EXPLICIT,
+        seed=0,
+        age=f"{years:03d}Y" if years is not None else "",
+        read_s=300,
+        picture=path,
+    )

@@ -1,4 +1,6 @@
-"""Sends the day through the real doors: MLLP over TCP and C-STORE associations, each retried until it is answered yes."""
+"""Sends the day through the real doors: MLLP over TCP and C-STORE associations, each retried until
+it is answered yes.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,12 @@ class MllpSender:
             self._socket.close()
             self._socket = None
 
-    def deliver(self, message: bytes, kind: str, tally: Tally, *, give_up: float, stop: threading.Event) -> bool:
-        """Sends until the answer is AA (AR may mean that the receiver is down); False when it never was. A bad message is sent once."""
+    def deliver(
+        self, message: bytes, kind: str, tally: Tally, *, give_up: float, stop: threading.Event
+    ) -> bool:
+        """Sends until the answer is AA (AR may mean that the receiver is down); False when it never
+        was. A bad message is sent once.
+        """
         tally.count("sent", kind)
         deadline = time.monotonic() + give_up
         while True:
@@ -98,10 +104,14 @@ class Modality:
         self._calling = calling
 
     def store(self, images: Sequence[Dataset]) -> list[int]:
-        """The status of each image of one association; shorter than `images` when the association broke off."""
+        """The status of each image of one association; shorter than `images` when the association
+        broke off.
+        """
         ae = AE(ae_title=self._calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ANSWER_S
-        for sop_class, syntax in {(image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images}:
+        for sop_class, syntax in {
+            (image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images
+        }:
             ae.add_requested_context(sop_class, syntax)
         association = ae.associate(self._host, self._port, ae_title=self._called)
         statuses: list[int] = []
@@ -121,8 +131,18 @@ class Modality:
                 association.release()
         return statuses
 
-    def deliver(self, images: Sequence[Dataset], kind: str, tally: Tally, *, give_up: float, stop: threading.Event) -> bool:
-        """Sends what was not yet answered 0x0000 until all are, or the gateway says that it never will."""
+    def deliver(
+        self,
+        images: Sequence[Dataset],
+        kind: str,
+        tally: Tally,
+        *,
+        give_up: float,
+        stop: threading.Event,
+    ) -> bool:
+        """Sends what was not yet answered 0x0000 until all are, or the gateway says that it never
+        will.
+        """
         left = list(images)
         for _ in left:
             tally.count("sent", kind)

@@ -1,4 +1,6 @@
-"""Simulated radiologists: each takes the next study through the API, reads for its time, and finishes it."""
+"""Simulated radiologists: each takes the next study through the API, reads for its time, and
+finishes it.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,17 @@ class Readers:
         seconds_of: wall seconds that reading a row takes, from the row.
     """
 
-    def __init__(self, address: str, token: str, count: int, seconds_of: Callable[[Mapping[str, Any]], float]) -> None:
+    def __init__(
+        self, address: str, token: str, count: int, seconds_of: Callable[[Mapping[str, Any]], float]
+    ) -> None:
         self._address, self._token = address, token
         self._seconds_of = seconds_of
         self._stop = threading.Event()
         self.reads: list[Read] = []
-        self._threads = [threading.Thread(target=self._read, name=f"reader-{n}", daemon=True) for n in range(count)]
+        self._threads = [
+            threading.Thread(target=self._read, name=f"reader-{n}", daemon=True)
+            for n in range(count)
+        ]
 
     def start(self) -> None:
         """They sit down."""
@@ -67,7 +74,9 @@ class Readers:
     def _finish(self, api: Api, study: str, lease: str) -> None:
         for _ in range(50):
             try:
-                status, _body = api.call("POST", f"/api/v1/studies/{study}/finish", {"token": lease})
+                status, _body = api.call(
+                    "POST", f"/api/v1/studies/{study}/finish", {"token": lease}
+                )
             except (OSError, http.client.HTTPException):
                 status = 0
             # 4xx: somebody else ended it meanwhile (a final report, a lost lease).

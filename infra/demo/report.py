@@ -1,4 +1,6 @@
-"""Counts what became of the day: what was sent against what the list holds, how long it took, what the rank was worth."""
+"""Counts what became of the day: what was sent against what the list holds, how long it took, what
+the rank was worth.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,36 @@ _LOCATION = {"E": "emergency", "I": "inpatient", "O": "outpatient", "": ""}
 
 def rows_of(case: Case, rows: Rows) -> Rows:
     """The rows that are about `case`: one, if all went well."""
-    return [r for r in rows if case.accession in (r.get("accessions") or ()) or case.study_uid == r.get("study_uid")]
+    return [
+        r
+        for r in rows
+        if case.accession in (r.get("accessions") or ()) or case.study_uid == r.get("study_uid")
+    ]
 
 
-def count_studies(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, parked: int) -> dict[str, int]:
-    """The report's ``studies``. *Lost*: answered yes and not on the list, or its images were neither screened nor refused a reason.
+def count_studies(
+    cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, parked: int
+) -> dict[str, int]:
+    """The report's ``studies``. *Lost*: answered yes and not on the list, or its images were
+    neither screened nor refused a reason.
 
     ``positive``: screened, and the truth is a finding; ``flagged_truly`` of them were flagged.
     """
     result = dict.fromkeys(
-        ("sent", "on_list", "screened", "flagged", "not_analysed", "cancelled", "parked", "lost", "doubled", "flagged_truly", "positive"), 0
+        (
+            "sent",
+            "on_list",
+            "screened",
+            "flagged",
+            "not_analysed",
+            "cancelled",
+            "parked",
+            "lost",
+            "doubled",
+            "flagged_truly",
+            "positive",
+        ),
+        0,
     )
     result["parked"] = parked
     for case in cases:
@@ -40,7 +62,9 @@ def count_studies(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, p
         found = rows_of(case, rows)
         result["on_list"] += bool(found)
         result["doubled"] += max(0, len(found) - 1)
-        result["lost"] += not found or (known.images is not None and all(row["ai"] == "pending" for row in found))
+        result["lost"] += not found or (
+            known.images is not None and all(row["ai"] == "pending" for row in found)
+        )
         states = {row["ai"] for row in found}
         result["screened"] += bool(states & {"flagged", "not_flagged"})
         result["flagged"] += "flagged" in states
@@ -52,18 +76,26 @@ def count_studies(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows, p
 
 
 def flags(studies: Mapping[str, int]) -> dict[str, float | int | None]:
-    """The report's ``flags``, against the truth that the day was made from: shares from 0 to 1, None of nothing."""
+    """The report's ``flags``, against the truth that the day was made from: shares from 0 to 1,
+    None of nothing.
+    """
     flagged, truly, positive = studies["flagged"], studies["flagged_truly"], studies["positive"]
     return {
-        "flagged": flagged, "truly_positive": truly, "positive_screened": positive,
-        "ppv": round(truly / flagged, 4) if flagged else None, "sensitivity": round(truly / positive, 4) if positive else None,
-    }  # fmt: skip
+        "flagged": flagged,
+        "truly_positive": truly,
+        "positive_screened": positive,
+        "ppv": round(truly / flagged, 4) if flagged else None,
+        "sensitivity": round(truly / positive, 4) if positive else None,
+    }
 
 
 def flags_in_words(studies: Mapping[str, int]) -> str:
     """The same for a person."""
     found = flags(studies)
-    ppv, sensitivity = (f"{found[name]:.0%}" if found[name] is not None else "none" for name in ("ppv", "sensitivity"))
+    ppv, sensitivity = (
+        f"{found[name]:.0%}" if found[name] is not None else "none"
+        for name in ("ppv", "sensitivity")
+    )
     return (
         f"of {found['flagged']} flagged studies {found['truly_positive']} are truly positive (PPV {ppv}); of {found['positive_screened']} "
         f"truly positive studies that were screened {found['truly_positive']} are flagged (sensitivity {sensitivity})"
@@ -77,7 +109,9 @@ def unsettled(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows) -> in
         known = seen[case.number]
         if known.first_answer is not None:
             found = rows_of(case, rows)
-            left += not found or (known.images is not None and all(row["ai"] == "pending" for row in found))
+            left += not found or (
+                known.images is not None and all(row["ai"] == "pending" for row in found)
+            )
     return left
 
 
@@ -91,8 +125,11 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
     return {"p50": at(0.5), "p95": at(0.95)}
 
 
-def latencies(stage: Stage, rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]]) -> tuple[list[float], list[float]]:
-    """Seconds from a door's first answer to the list, and from the last image's answer to the rank that followed its screening.
+def latencies(
+    stage: Stage, rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]]
+) -> tuple[list[float], list[float]]:
+    """Seconds from a door's first answer to the list, and from the last image's answer to the rank
+    that followed its screening.
 
     Args:
         history: by study, the audit's rank acts as (wall time, ai), oldest first.
@@ -110,8 +147,14 @@ def latencies(stage: Stage, rows: Rows, history: Mapping[str, Sequence[tuple[flo
     return to_list, to_rank
 
 
-def waits(stage: Stage, reads: Sequence[Read], rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]], policy: Policy,
-          wall_to_mono: float) -> dict[str, dict[str, float | None]]:  # fmt: skip
+def waits(
+    stage: Stage,
+    reads: Sequence[Read],
+    rows: Rows,
+    history: Mapping[str, Sequence[tuple[float, str]]],
+    policy: Policy,
+    wall_to_mono: float,
+) -> dict[str, dict[str, float | None]]:
     """The report's ``mean_wait_s``, in simulated seconds.
 
     Args:
@@ -128,12 +171,18 @@ def waits(stage: Stage, reads: Sequence[Read], rows: Rows, history: Mapping[str,
         if known.first_images is None or known.cancelled or not found:
             continue
         flags = tuple(("ai", flag["code"]) for row in found for flag in row.get("flags") or ())
-        flagged = [at for row in found for at, ai in history.get(row["study"], ()) if ai == "flagged"]
+        flagged = [
+            at for row in found for at, ai in history.get(row["study"], ()) if ai == "flagged"
+        ]
         arrivals.append(
             Arrival(
-                study=case.accession, at=simulated(known.first_images), positive=case.urgent,
-                order_class=_ORDER_CLASS[case.priority] if case.ordered else "unknown", location=_LOCATION[case.location],
-                flagged_at=simulated(min(flagged)) if flagged else None, flags=flags,
+                study=case.accession,
+                at=simulated(known.first_images),
+                positive=case.urgent,
+                order_class=_ORDER_CLASS[case.priority] if case.ordered else "unknown",
+                location=_LOCATION[case.location],
+                flagged_at=simulated(min(flagged)) if flagged else None,
+                flags=flags,
             )
         )
     taken = [max(0.0, (read.taken - stage.started) * stage.speed) for read in reads]

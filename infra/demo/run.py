@@ -20,7 +20,16 @@ from infra.demo.case import Day
 from infra.demo.day import with_pictures, write_day
 from infra.demo.pictures import read_pictures
 from infra.demo.readers import Readers
-from infra.demo.report import count_studies, flags, flags_in_words, latencies, percentiles, rank_history, unsettled, waits
+from infra.demo.report import (
+    count_studies,
+    flags,
+    flags_in_words,
+    latencies,
+    percentiles,
+    rank_history,
+    unsettled,
+    waits,
+)
 from infra.demo.stage import Stage
 from infra.demo.street import AE_TITLE, Street
 from streams.health import write_whole
@@ -32,7 +41,9 @@ _READERS = 2
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for. `seconds`: of traffic, wall clock; `speed`: simulated seconds in one."""
+    """What the command line asks for. `seconds`: of traffic, wall clock; `speed`: simulated seconds
+    in one.
+    """
 
     empty: bool = False
     kafka: str = ""
@@ -54,12 +65,17 @@ def run(options: Options) -> int:
         signal.signal(name, lambda *_: ended.set())
     say("starting Kafka and PostgreSQL" if not options.kafka else "starting")
     street = Street(
-        kafka=options.kafka, database=options.database, ready=options.ready, historic=not (options.empty or options.images)
+        kafka=options.kafka,
+        database=options.database,
+        ready=options.ready,
+        historic=not (options.empty or options.images),
     )
     day = None if options.empty else _day(options)
     with street:
         street.supervisor.wait()
-        say(f"the reading list: {street.http}/   HL7 (MLLP): {street.mllp}   DICOM: {street.dicom}, AE title {AE_TITLE}")
+        say(
+            f"the reading list: {street.http}/   HL7 (MLLP): {street.mllp}   DICOM: {street.dicom}, AE title {AE_TITLE}"
+        )
         code = 0
         if day is not None:
             code = _play(options, street, day, ended)
@@ -80,8 +96,15 @@ def _day(options: Options) -> Day:
 
 def _play(options: Options, street: Street, day: Day, ended: threading.Event) -> int:
     stage = Stage(day, options.speed, street.mllp, street.dicom, AE_TITLE, street.kafka)
-    say(f"a day of {len(day.cases)} studies and {len(day.steps)} acts, {options.seconds:g} s of it, {options.speed:g} times as fast")
-    readers = Readers(street.http, street.token, _READERS if options.headless else 0, _read_seconds(day, options.speed))
+    say(
+        f"a day of {len(day.cases)} studies and {len(day.steps)} acts, {options.seconds:g} s of it, {options.speed:g} times as fast"
+    )
+    readers = Readers(
+        street.http,
+        street.token,
+        _READERS if options.headless else 0,
+        _read_seconds(day, options.speed),
+    )
 
     def stop_early() -> None:
         ended.wait()
@@ -112,7 +135,11 @@ def _read_seconds(day: Day, speed: float) -> Any:
     by_uid = {case.study_uid: case.read_s for case in day.cases}
 
     def seconds(row: Mapping[str, Any]) -> float:
-        found = by_accession.get(row.get("accession") or "") or by_uid.get(row.get("study_uid") or "") or 300.0
+        found = (
+            by_accession.get(row.get("accession") or "")
+            or by_uid.get(row.get("study_uid") or "")
+            or 300.0
+        )
         return found / speed
 
     return seconds
@@ -138,7 +165,9 @@ def _drain(street: Street, stage: Stage, ended: threading.Event) -> list[dict[st
         time.sleep(0.1)
 
 
-def _report(street: Street, stage: Stage, readers: Readers, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(
+    street: Street, stage: Stage, readers: Readers, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
     from sqlalchemy import text
 
     from worklist.sql import policy_store
@@ -148,27 +177,41 @@ def _report(street: Street, stage: Stage, readers: Readers, rows: list[dict[str,
     with engine.connect() as connection:
         policy = policy_store.active(connection)
         acts = connection.execute(
-            text("SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit WHERE act = 'rank' ORDER BY id")
+            text(
+                "SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit WHERE act = 'rank' ORDER BY id"
+            )
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
     engine.dispose()
     to_list, to_rank = latencies(stage, rows, history)
     studies = count_studies(stage.day.cases, stage.seen, rows, _parked(street.kafka))
     return {
-        "sent": dict(stage.tally.sent), "answered": dict(stage.tally.answered), "retried": dict(stage.tally.retried),
-        "studies": studies, "flags": flags(studies),
-        "door_to_list_s": percentiles(to_list), "last_image_to_rank_s": percentiles(to_rank),
-        "mean_wait_s": waits(stage, readers.reads, rows, history, policy, time.time() - time.monotonic()),
-        "reads": len(readers.reads), "restarts": street.supervisor.restarts,
-    }  # fmt: skip
+        "sent": dict(stage.tally.sent),
+        "answered": dict(stage.tally.answered),
+        "retried": dict(stage.tally.retried),
+        "studies": studies,
+        "flags": flags(studies),
+        "door_to_list_s": percentiles(to_list),
+        "last_image_to_rank_s": percentiles(to_rank),
+        "mean_wait_s": waits(
+            stage, readers.reads, rows, history, policy, time.time() - time.monotonic()
+        ),
+        "reads": len(readers.reads),
+        "restarts": street.supervisor.restarts,
+    }
 
 
 def _parked(address: str) -> int:
     """How many events the parked topic holds."""
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "vigie-demo-report", "log_level": 2})
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": "vigie-demo-report", "log_level": 2}
+    )
     try:
         found = consumer.list_topics(PARKED.name, timeout=10).topics[PARKED.name].partitions
-        marks = [consumer.get_watermark_offsets(TopicPartition(PARKED.name, number), timeout=10) for number in found]
+        marks = [
+            consumer.get_watermark_offsets(TopicPartition(PARKED.name, number), timeout=10)
+            for number in found
+        ]
     finally:
         consumer.close()
     return sum(high - low for low, high in marks)

@@ -1,4 +1,6 @@
-"""The demo's own site: a copy of the example, with the shipped models live and every sender allowed to close a study."""
+"""The demo's own site: a copy of the example, with the shipped models live and every sender allowed
+to close a study.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from worklist.order.policy import parse
 
 
 def make_site(folder: Path, *, historic: bool) -> Path:
-    """Copies the example site into `folder`. `historic` off: old samples are studies like any other."""
+    """Copies the example site into `folder`. `historic` off: old samples are studies like any
+    other.
+    """
     with as_file(files("infra") / "site") as example:
         shutil.copytree(example, folder)
     file = folder / "policy.toml"
@@ -27,5 +31,9 @@ def make_site(folder: Path, *, historic: bool) -> Path:
         raise ValueError("the example site's policy.toml has lost a line that the demo sets")
     file.write_text(text)
     senders = folder / "senders.toml"
-    senders.write_text(senders.read_text().replace("closes = false", "closes = true").replace("Europe/Paris", "UTC"))
+    senders.write_text(
+        senders.read_text()
+        .replace("closes = false", "closes = true")
+        .replace("Europe/Paris", "UTC")
+    )
     return folder

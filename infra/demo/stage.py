@@ -1,4 +1,6 @@
-"""Acts the day out: each step at its time, through the players; keeps what the report needs to know."""
+"""Acts the day out: each step at its time, through the players; keeps what the report needs to
+know.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +51,21 @@ class Stage:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def play(self, progress: Callable[[int, int], None]) -> None:
-        """All steps, then waits for the last answer. The RIS sends in order over one connection, as interface engines do."""
+        """All steps, then waits for the last answer. The RIS sends in order over one connection, as
+        interface engines do.
+        """
         self.seen = {case.number: Seen() for case in self.day.cases}
         self.started = time.monotonic()
-        with ThreadPoolExecutor(1, "ris") as ris, ThreadPoolExecutor(_MODALITIES, "modality") as modalities:
+        with (
+            ThreadPoolExecutor(1, "ris") as ris,
+            ThreadPoolExecutor(_MODALITIES, "modality") as modalities,
+        ):
             sender = MllpSender(self.mllp)
             tasks = []
             for number, step in enumerate(self.day.steps):
-                if self._stop.wait(max(0.0, self.started + step.at / self.speed - time.monotonic())):
+                if self._stop.wait(
+                    max(0.0, self.started + step.at / self.speed - time.monotonic())
+                ):
                     break
                 progress(number, len(self.day.steps))
                 case = self.day.cases[step.case]
@@ -76,10 +85,18 @@ class Stage:
         self._stop.set()
 
     def _message(self, sender: MllpSender, number: int, step: Step, case: Case) -> None:
-        # The same order again is the same message again: same control id, same bytes but for the time in MSH-7.
-        control = f"D{case.number}-order" if step.act in ("order", "order_again", "booking") else f"D{case.number}-{step.act}-{number}"
+        # The same order again is the same message again: same control id, same bytes but for the
+        # time in MSH-7.
+        control = (
+            f"D{case.number}-order"
+            if step.act in ("order", "order_again", "booking")
+            else f"D{case.number}-{step.act}-{number}"
+        )
         message = hl7_messages.build(step.act, case, control, datetime.now(UTC))
-        if sender.deliver(message, step.act, self.tally, give_up=_GIVE_UP_S, stop=self._stop) and step.act != "merge":
+        if (
+            sender.deliver(message, step.act, self.tally, give_up=_GIVE_UP_S, stop=self._stop)
+            and step.act != "merge"
+        ):
             with self._lock:
                 seen = self.seen[case.number]
                 seen.first_answer = seen.first_answer or time.time()
@@ -102,7 +119,14 @@ class Stage:
     def _poison(self) -> None:
         """Bytes on a topic that are no event: they must be parked, and the next event be on time."""
         self.tally.count("sent", "poison")
-        producer = Producer({"bootstrap.servers": self.kafka, "acks": "all", "message.timeout.ms": 30000, "log_level": 2})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.kafka,
+                "acks": "all",
+                "message.timeout.ms": 30000,
+                "log_level": 2,
+            }
+        )
         producer.produce(ORDERS.name, key=b"poison", value=b'{"type": "Nonsense"}')
         if producer.flush(30) == 0:
             self.poisoned += 1

@@ -1,4 +1,6 @@
-"""All of Vigie on one machine: Kafka and PostgreSQL, embedded or given, and the four processes under a supervisor."""
+"""All of Vigie on one machine: Kafka and PostgreSQL, embedded or given, and the four processes
+under a supervisor.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,23 @@ class Street:
         historic: whether old studies go to their own list.
     """
 
-    def __init__(self, *, kafka: str = "", database: str = "", ready: Path | None = None, historic: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        kafka: str = "",
+        database: str = "",
+        ready: Path | None = None,
+        historic: bool = True,
+    ) -> None:
         self._kafka, self._database, self._ready, self._historic = kafka, database, ready, historic
         self._stack = ExitStack()
         self.token = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
         self.kafka = self.database = ""
-        self.ports = {name: free_port() for name in ("mllp", "dicom", "http", "web", *(f"metrics_{role}" for role in _ROLES))}
+        self.ports = {
+            name: free_port()
+            for name in ("mllp", "dicom", "http", "web", *(f"metrics_{role}" for role in _ROLES))
+        }
         self.supervisor = Supervisor(self.folder, self._tell)
         self.ring: KeyRing = new_ring()
 
@@ -51,7 +63,12 @@ class Street:
             raise
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         self._stack.close()
         if self._ready:
             self._ready.unlink(missing_ok=True)
@@ -92,12 +109,27 @@ class Street:
         state = self.folder / f"state-{role}"
         state.mkdir()
         values: dict[str, Any] = {
-            "site": site, "kafka": self.kafka, "kafka_mock": int(not self._kafka), "keys": self.folder / "keys.json", "store": store,
-            "state": state, "name": f"{role}-1", "bind": "127.0.0.1", "mllp_port": self.ports["mllp"],
-            "dicom_port": self.ports["dicom"], "http_port": self.ports["http"], "web_port": self.ports["web"],
-            "metrics_port": self.ports[f"metrics_{role}"], "ae_title": AE_TITLE, "database": self.database, "quiet_s": 0.5,
-            "tokens": f"demo:lead:{self.token}", "open_demo": 1, "store_min_free": 0.01, "insecure": 0,
-        }  # fmt: skip
+            "site": site,
+            "kafka": self.kafka,
+            "kafka_mock": int(not self._kafka),
+            "keys": self.folder / "keys.json",
+            "store": store,
+            "state": state,
+            "name": f"{role}-1",
+            "bind": "127.0.0.1",
+            "mllp_port": self.ports["mllp"],
+            "dicom_port": self.ports["dicom"],
+            "http_port": self.ports["http"],
+            "web_port": self.ports["web"],
+            "metrics_port": self.ports[f"metrics_{role}"],
+            "ae_title": AE_TITLE,
+            "database": self.database,
+            "quiet_s": 0.5,
+            "tokens": f"demo:lead:{self.token}",
+            "open_demo": 1,
+            "store_min_free": 0.01,
+            "insecure": 0,
+        }
         return {f"VIGIE_{name.upper()}": str(value) for name, value in values.items()}
 
     @property
@@ -122,12 +154,21 @@ class Street:
     def edges(self) -> dict[str, Any]:
         """What ``--ready`` holds (DESIGN §8)."""
         pids = self.supervisor.pids()
-        metrics = [f"http://127.0.0.1:{self.ports[f'metrics_{role}']}/metrics" for role in _ROLES if role != "web"]
+        metrics = [
+            f"http://127.0.0.1:{self.ports[f'metrics_{role}']}/metrics"
+            for role in _ROLES
+            if role != "web"
+        ]
         return {
-            "http": self.http, "mllp": self.mllp, "dicom": {"address": self.dicom, "ae_title": AE_TITLE}, "kafka": self.kafka,
-            "database": self.database, "metrics": [*metrics, f"{self.http}/metrics"], "token": self.token,
+            "http": self.http,
+            "mllp": self.mllp,
+            "dicom": {"address": self.dicom, "ae_title": AE_TITLE},
+            "kafka": self.kafka,
+            "database": self.database,
+            "metrics": [*metrics, f"{self.http}/metrics"],
+            "token": self.token,
             "pids": {role: [pids[role]] for role in _ROLES if role in pids},
-        }  # fmt: skip
+        }
 
     def _tell(self) -> None:
         if self._ready:

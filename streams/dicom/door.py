@@ -24,7 +24,8 @@ from streams.settings import StreamsSettings
 from streams.store import Store
 
 VERIFICATION = "1.2.840.10008.1.1"
-#: MPPS data sets are decoded here, so no compressed syntax for them; C-STORE takes every syntax as it comes.
+#: MPPS data sets are decoded here, so no compressed syntax for them; C-STORE takes every syntax as
+#: it comes.
 _PLAIN_SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 SUCCESS = 0x0000
 #: Statuses of C-STORE (PS3.4 Table B.2-1, PS3.7 §9.1.1.1.9).
@@ -48,7 +49,9 @@ class SiteLike(Protocol):
     """What the door needs of the site's folder."""
 
     def sender_for_ae(self, ae_title: str, address: str) -> SenderLike:
-        """The sender behind a calling AE title and address; raises Refuse `unknown_sender` where the site says so."""
+        """The sender behind a calling AE title and address; raises Refuse `unknown_sender` where
+        the site says so.
+        """
 
 
 @dataclass
@@ -60,7 +63,8 @@ class _Peer:
 
 
 class DicomDoor:
-    """C-ECHO, C-STORE of every storage class in every transfer syntax, and MPPS. Never storage commitment.
+    """C-ECHO, C-STORE of every storage class in every transfer syntax, and MPPS. Never storage
+    commitment.
 
     Args:
         now: wall clock, aware.
@@ -74,10 +78,20 @@ class DicomDoor:
         publisher: PublisherLike,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings, self._site, self._ring, self._publisher, self._now = settings, site, ring, publisher, now
+        self._settings, self._site, self._ring, self._publisher, self._now = (
+            settings,
+            site,
+            ring,
+            publisher,
+            now,
+        )
         self.store = Store(settings.store, min_free=settings.store_min_free)
         self.series = SeriesPublisher(
-            self.store, publisher, pseudonym=ring.pseudonym, gateway=settings.name, quiet_s=settings.quiet_s
+            self.store,
+            publisher,
+            pseudonym=ring.pseudonym,
+            gateway=settings.name,
+            quiet_s=settings.quiet_s,
         )
         self._exams = Exams(self.store, self.series, ring, publisher, now)
         self._peers: dict[int, _Peer] = {}
@@ -89,15 +103,23 @@ class DicomDoor:
     @property
     def port(self) -> int:
         """The port that it listens on; 0 before `start`."""
-        return int(self._server.socket.getsockname()[1]) if self._server and self._server.socket else 0
+        return (
+            int(self._server.socket.getsockname()[1]) if self._server and self._server.socket else 0
+        )
 
     @property
     def alive(self) -> bool:
         """Whether it listens and publishes: part of readiness."""
-        return self.series.alive and bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+        return (
+            self.series.alive
+            and bool(self._threads)
+            and all(thread.is_alive() for thread in self._threads)
+        )
 
     def start(self) -> None:
-        """Listens, and takes up what a killed gateway left unpublished. Raises OSError when the port is taken."""
+        """Listens, and takes up what a killed gateway left unpublished. Raises OSError when the
+        port is taken.
+        """
         listener.quiet()
         ae = AE(ae_title=self._settings.ae_title)
         ae.maximum_pdu_size = listener.MAX_PDU
@@ -109,7 +131,9 @@ class DicomDoor:
         self._server = ae.make_server(
             (self._settings.bind, self._settings.dicom_port),
             server_class=ThreadedAssociationServer,
-            request_handler=listener.handler(self._settings.dicom_max_bytes, 2 * self._settings.dicom_connections),
+            request_handler=listener.handler(
+                self._settings.dicom_max_bytes, 2 * self._settings.dicom_connections
+            ),
             evt_handlers=[
                 (evt.EVT_C_ECHO, self._on_echo),
                 (evt.EVT_C_STORE, self._on_store),
@@ -122,7 +146,9 @@ class DicomDoor:
         )
         self.series.start()
         self._threads = [
-            threading.Thread(target=self._server.serve_forever, args=(0.2,), name="dicom-door", daemon=True),
+            threading.Thread(
+                target=self._server.serve_forever, args=(0.2,), name="dicom-door", daemon=True
+            ),
             threading.Thread(target=self._upkeep, name="store-upkeep", daemon=True),
         ]
         for thread in self._threads:
@@ -134,7 +160,9 @@ class DicomDoor:
             return
         self._closing.set()
         if self._server:
-            BaseServer.shutdown(self._server)  # pynetdicom's own asks for a server that `AE.start_server` made
+            BaseServer.shutdown(
+                self._server
+            )  # pynetdicom's own asks for a server that `AE.start_server` made
             self._server.server_close()
             for association in self._server.active_associations:
                 association.abort()
@@ -199,7 +227,10 @@ class DicomDoor:
     def _store(self, event: Any) -> None:
         sender = self._sender(event.assoc)
         request, context = event.request, event.context
-        sop_class, sop_instance = str(request.AffectedSOPClassUID or ""), str(request.AffectedSOPInstanceUID or "")
+        sop_class, sop_instance = (
+            str(request.AffectedSOPClassUID or ""),
+            str(request.AffectedSOPInstanceUID or ""),
+        )
         if context.abstract_syntax in (VERIFICATION, steps.MPPS):
             raise Refuse(Reason.UNSUPPORTED_SOP_CLASS)
         if sop_class != context.abstract_syntax:
@@ -207,10 +238,18 @@ class DicomDoor:
         data = request.DataSet.getbuffer() if request.DataSet else memoryview(b"")
         if len(data) > self._settings.dicom_max_bytes:
             raise Refuse(Reason.TOO_LARGE)
-        header = gate.header(data, str(context.transfer_syntax), sop_class=sop_class, sop_instance=sop_instance)
+        header = gate.header(
+            data, str(context.transfer_syntax), sop_class=sop_class, sop_instance=sop_instance
+        )
         found = facts(header, sender, self._ring, self._now())
         wrapper = part10.wrapper(header.transfer_syntax, sop_class, sop_instance)
-        name = self.store.put(header.study, header.series, header.sop_instance, [wrapper, data], found.model_dump_json().encode())
+        name = self.store.put(
+            header.study,
+            header.series,
+            header.sop_instance,
+            [wrapper, data],
+            found.model_dump_json().encode(),
+        )
         reference = self.series.added(found, name)
         brought = self._peer(event.assoc).brought
         brought[reference] = brought.get(reference, 0) + 1
@@ -223,7 +262,9 @@ class DicomDoor:
     def _on_set(self, event: Any) -> tuple[int, None]:
         metrics.received.labels("dicom", "mpps").inc()
         request = event.request
-        return self._exam(event, request.RequestedSOPInstanceUID, request.ModificationList, first=False)
+        return self._exam(
+            event, request.RequestedSOPInstanceUID, request.ModificationList, first=False
+        )
 
     def _exam(self, event: Any, step_uid: Any, body: Any, *, first: bool) -> tuple[int, None]:
         syntax, data = str(event.context.transfer_syntax), body.getvalue() if body else b""

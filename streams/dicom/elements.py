@@ -1,7 +1,9 @@
-"""Walks encoded data elements without believing any length: the one place that reads DICOM bytes in the door.
+"""Walks encoded data elements without believing any length: the one place that reads DICOM bytes in
+the door.
 
-pydicom is not used here on purpose: it inflates without a limit, recurses as deep as a sender wishes, answers a cut
-stream with an empty data set, and warns with values (measured: `reference/ecosystem.md` M2).
+pydicom is not used here on purpose: it inflates without a limit, recurses as deep as a sender
+wishes, answers a cut stream with an empty data set, and warns with values (measured:
+`reference/ecosystem.md` M2).
 """
 
 from __future__ import annotations
@@ -16,12 +18,36 @@ Bytes = bytes | memoryview
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-_LONG = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UT", b"UC", b"UR", b"UN", b"SV", b"UV"})  # PS3.5 §7.1.2
+_LONG = frozenset(
+    {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UT", b"UC", b"UR", b"UN", b"SV", b"UV"}
+)  # PS3.5 §7.1.2
 _SHORT = frozenset(
-    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST",
-     b"TM", b"UI", b"UL", b"US"}
-)  # fmt: skip
-#: More elements than the largest real header (an enhanced multi-frame object of some thousand frames) has.
+    {
+        b"AE",
+        b"AS",
+        b"AT",
+        b"CS",
+        b"DA",
+        b"DS",
+        b"DT",
+        b"FL",
+        b"FD",
+        b"IS",
+        b"LO",
+        b"LT",
+        b"PN",
+        b"SH",
+        b"SL",
+        b"SS",
+        b"ST",
+        b"TM",
+        b"UI",
+        b"UL",
+        b"US",
+    }
+)
+#: More elements than the largest real header (an enhanced multi-frame object of some thousand
+#: frames) has.
 MAX_ELEMENTS = 1_000_000
 MAX_DEPTH = 32
 
@@ -48,7 +74,8 @@ class Element:
 class Walker:
     """Reads elements of one data set; counts them, so that a hostile one ends.
 
-    All methods raise Refuse `bad_dicom` on what is not well-formed, `bomb` on too many elements or too deep nesting.
+    All methods raise Refuse `bad_dicom` on what is not well-formed, `bomb` on too many elements or
+    too deep nesting.
     """
 
     def __init__(self, data: Bytes, syntax: Syntax) -> None:
@@ -74,7 +101,8 @@ class Walker:
         vr = bytes(self._data[at + 4 : at + 6])
         if vr in _SHORT:
             return tag, vr, at + 8, self._u16.unpack_from(self._data, at + 6)[0]
-        # A VR of a later edition has a 32-bit length (PS3.5 §6.2); what is no VR at all is not explicit VR.
+        # A VR of a later edition has a 32-bit length (PS3.5 §6.2); what is no VR at all is not
+        # explicit VR.
         if vr not in _LONG and not (vr.isalpha() and vr.isupper()):
             raise Refuse(Reason.BAD_DICOM, "vr")
         if at + 12 > end:
@@ -82,7 +110,9 @@ class Walker:
         return tag, vr, at + 12, self._u32.unpack_from(self._data, at + 8)[0]
 
     def elements(self, start: int, end: int) -> Iterator[Element]:
-        """The elements between `start` and `end`, up to the pixels, which come last and whose length is not followed."""
+        """The elements between `start` and `end`, up to the pixels, which come last and whose
+        length is not followed.
+        """
         at = start
         while at < end:
             tag, vr, value, length = self._head(at, end, self._syntax)
@@ -103,10 +133,14 @@ class Walker:
             yield Element(tag, vr, value, stop, length == UNDEFINED)
 
     def _skip_sequence(self, start: int, end: int, vr: bytes) -> tuple[int, int]:
-        """End of the value, and where the next element starts, of a sequence of undefined length. Iterative."""
+        """End of the value, and where the next element starts, of a sequence of undefined length.
+        Iterative.
+        """
         # PS3.5 §6.2.2 note: UN of undefined length holds a sequence in implicit VR.
         inner = Syntax(True, self._syntax.big_endian) if vr == b"UN" else self._syntax
-        open_ends: list[tuple[bool, Syntax]] = [(True, inner)]  # (in a sequence, else in an item; how it is written)
+        open_ends: list[tuple[bool, Syntax]] = [
+            (True, inner)
+        ]  # (in a sequence, else in an item; how it is written)
         at = start
         while open_ends:
             in_sequence, syntax = open_ends[-1]
@@ -164,9 +198,11 @@ class Walker:
         raise Refuse(Reason.BAD_DICOM, "item")
 
     def fragments(self, pixels: Element) -> int:
-        """Number of fragments of encapsulated pixels, the offset table included (PS3.5 §A.4); refuses a cut stream.
+        """Number of fragments of encapsulated pixels, the offset table included (PS3.5 §A.4);
+        refuses a cut stream.
 
-        A missing sequence delimiter at the very end is let pass: encoders forget it, and nothing is missing then.
+        A missing sequence delimiter at the very end is let pass: encoders forget it, and nothing is
+        missing then.
         """
         at, count = pixels.start, 0
         while at < pixels.end:

@@ -18,15 +18,31 @@ _SUCCESS, _NO_SUCH_INSTANCE = 0x0000, 0x0112
 
 
 class Exams:
-    """Performed procedure steps. What an N-CREATE says is kept in the store: the N-SET names only its own UID."""
+    """Performed procedure steps. What an N-CREATE says is kept in the store: the N-SET names only
+    its own UID.
+    """
 
     def __init__(
-        self, store: Store, series: SeriesPublisher, ring: KeyRing, publisher: PublisherLike, now: Callable[[], datetime]
+        self,
+        store: Store,
+        series: SeriesPublisher,
+        ring: KeyRing,
+        publisher: PublisherLike,
+        now: Callable[[], datetime],
     ) -> None:
-        self._store, self._series, self._ring, self._publisher, self._now = store, series, ring, publisher, now
+        self._store, self._series, self._ring, self._publisher, self._now = (
+            store,
+            series,
+            ring,
+            publisher,
+            now,
+        )
 
-    def take(self, sender: SenderLike, step_uid: str, data: bytes, transfer_syntax: str, *, first: bool) -> int:
-        """Publishes what a step says, waits for the broker, and gives the status (PS3.7 §10.1.5, §10.1.3).
+    def take(
+        self, sender: SenderLike, step_uid: str, data: bytes, transfer_syntax: str, *, first: bool
+    ) -> int:
+        """Publishes what a step says, waits for the broker, and gives the status (PS3.7 §10.1.5,
+        §10.1.3).
 
         Args:
             first: whether it is the N-CREATE.
@@ -89,5 +105,10 @@ class Exams:
             status=step.status,
             announced_instances=sum(step.series.values()) if step.series else None,
         )
-        key = topic_key(self._ring.pseudonym, accessions=exam.accessions, study_uids=exam.study_uids, patient=exam.patient)
+        key = topic_key(
+            self._ring.pseudonym,
+            accessions=exam.accessions,
+            study_uids=exam.study_uids,
+            patient=exam.patient,
+        )
         self._publisher.publish_sync(topics.SERIES.name, key, encode(message))

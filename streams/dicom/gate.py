@@ -1,4 +1,6 @@
-"""The header gate: any bytes become a checked header or a refusal, before anything in them is believed."""
+"""The header gate: any bytes become a checked header or a refusal, before anything in them is
+believed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ IMPLICIT, EXPLICIT_BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 #: Data sets in implicit VR: the default, GE's private one with big-endian pixels, and Papyrus 3.
 _IMPLICIT = frozenset({IMPLICIT, "1.2.840.113619.5.2", "1.2.840.10008.1.20"})
 #: The whole data set is a raw deflate stream (PS3.5 §A.5, §A.7, §A.11).
-_DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+_DEFLATED = frozenset(
+    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+)
 _NATIVE = frozenset({"1.2.840.10008.1.2.1", EXPLICIT_BIG}) | _IMPLICIT | _DEFLATED
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
@@ -25,18 +29,41 @@ REQUEST_ATTRIBUTES, ACCESSION = 0x00400275, 0x00080050
 #: What the header keeps besides what the gate itself checks: the tags that `headers.py` reads.
 FACTS = frozenset(
     {
-        0x00080005, 0x00080020, 0x00080021, 0x00080022, 0x00080023, 0x0008002A, 0x00080030, 0x00080031, 0x00080032,
-        0x00080033, ACCESSION, 0x00080060, 0x00080070, 0x00080201, 0x00081030, 0x0008103E, 0x00100010, 0x00100020,
-        0x00100021, 0x00100030, 0x00100040, 0x00101010, 0x00180015, 0x00185101, 0x00201209,
+        0x00080005,
+        0x00080020,
+        0x00080021,
+        0x00080022,
+        0x00080023,
+        0x0008002A,
+        0x00080030,
+        0x00080031,
+        0x00080032,
+        0x00080033,
+        ACCESSION,
+        0x00080060,
+        0x00080070,
+        0x00080201,
+        0x00081030,
+        0x0008103E,
+        0x00100010,
+        0x00100020,
+        0x00100021,
+        0x00100030,
+        0x00100040,
+        0x00101010,
+        0x00180015,
+        0x00185101,
+        0x00201209,
     }
-)  # fmt: skip
+)
 _NUMBERS = {SAMPLES: b"US", ROWS: b"US", COLUMNS: b"US", BITS: b"US", FRAMES: b"IS"}
 _UIDS = (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES)
 _KEPT = FACTS | set(_NUMBERS) | set(_UIDS)
 
 #: A value longer than this is not a fact (the longest VR that is read, LT, has 10,240 characters).
 MAX_VALUE = 64 * 1024
-#: A deflated data set may grow to this and no further; the first `_HEADER` bytes of it are held at once.
+#: A deflated data set may grow to this and no further; the first `_HEADER` bytes of it are held at
+#: once.
 MAX_INFLATED = 64 * 1024 * 1024
 _HEADER = 8 * 1024 * 1024
 _STEP = 1024 * 1024
@@ -46,7 +73,9 @@ MAX_PIXELS = 256 * 1024**3  # bytes, all frames: more than any whole-slide image
 
 @dataclass(frozen=True)
 class Header:
-    """What the gate let through. Values are bytes as sent, without padding; missing and empty are the same."""
+    """What the gate let through. Values are bytes as sent, without padding; missing and empty are
+    the same.
+    """
 
     transfer_syntax: str
     sop_class: str
@@ -60,7 +89,9 @@ class Header:
 
 
 def uid(raw: Bytes, where: str) -> str:
-    """`raw` as a UID (PS3.5 §9.1; leading zeros, which real scanners send, are let pass). Refuses `bad_uid`."""
+    """`raw` as a UID (PS3.5 §9.1; leading zeros, which real scanners send, are let pass). Refuses
+    `bad_uid`.
+    """
     text = bytes(raw[:66]).rstrip(b"\0 ")
     try:
         value = text.decode("ascii")
@@ -72,7 +103,9 @@ def uid(raw: Bytes, where: str) -> str:
 
 
 def syntax_of(transfer_syntax: str) -> Syntax:
-    """How the data set of a transfer syntax is written. Encapsulated and unknown ones are explicit VR little endian."""
+    """How the data set of a transfer syntax is written. Encapsulated and unknown ones are explicit
+    VR little endian.
+    """
     return Syntax(transfer_syntax in _IMPLICIT, transfer_syntax == EXPLICIT_BIG)
 
 
@@ -82,10 +115,12 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
     Args:
         data: the data set as it came, without file meta information.
         transfer_syntax: of the presentation context.
-        sop_class: what the C-STORE request says; the data set must say the same. So for `sop_instance`.
+        sop_class: what the C-STORE request says; the data set must say the same. So for
+            `sop_instance`.
 
     Raises:
-        Refuse: `bad_dicom`, `bad_uid`, `uid_mismatch` or `bomb`; no other exception, whatever the bytes.
+        Refuse: `bad_dicom`, `bad_uid`, `uid_mismatch` or `bomb`; no other exception, whatever the
+            bytes.
     """
     transfer_syntax = uid(transfer_syntax.encode("utf-8", "replace"), "transfer syntax")
     whole = len(data)
@@ -93,7 +128,8 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
         data, whole = _inflate(data)
     syntax = syntax_of(transfer_syntax)
     if not syntax.implicit and not bytes(data[4:6]).isalpha():
-        # Some writers leave implicit VR under a compressed syntax. pydicom and dcmtk read it, so it is worth keeping.
+        # Some writers leave implicit VR under a compressed syntax. pydicom and dcmtk read it, so it
+        # is worth keeping.
         syntax = Syntax(True, syntax.big_endian)
     walker = Walker(data, syntax)
     values, accessions, pixels = _collect(walker, data)
@@ -104,11 +140,21 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
     if pixels is not None:
         _check_pixels(walker, pixels, transfer_syntax, whole)
     return Header(
-        transfer_syntax, sop_class, sop_instance, uids[STUDY], uids[SERIES], pixels is not None, frames, values, accessions
+        transfer_syntax,
+        sop_class,
+        sop_instance,
+        uids[STUDY],
+        uids[SERIES],
+        pixels is not None,
+        frames,
+        values,
+        accessions,
     )
 
 
-def _collect(walker: Walker, data: Bytes) -> tuple[dict[int, bytes], tuple[bytes, ...], Element | None]:
+def _collect(
+    walker: Walker, data: Bytes
+) -> tuple[dict[int, bytes], tuple[bytes, ...], Element | None]:
     """Wanted values, accession numbers of the requests, and the pixels."""
     values: dict[int, bytes] = {}
     accessions: list[bytes] = []
@@ -117,7 +163,11 @@ def _collect(walker: Walker, data: Bytes) -> tuple[dict[int, bytes], tuple[bytes
             return values, tuple(accessions), element
         if element.tag == REQUEST_ATTRIBUTES:
             for start, end in walker.items(element):
-                accessions += [_value(data, inner) for inner in walker.elements(start, end) if inner.tag == ACCESSION]
+                accessions += [
+                    _value(data, inner)
+                    for inner in walker.elements(start, end)
+                    if inner.tag == ACCESSION
+                ]
         elif element.tag in _KEPT:
             wanted = _NUMBERS.get(element.tag)
             # UL in place of US is how a decoder's arithmetic was made to overflow (CVE-2026-5442).
@@ -151,7 +201,9 @@ def _number(values: dict[int, bytes], tag: int, syntax: Syntax) -> int | None:
 
 
 def _check_size(values: dict[int, bytes], syntax: Syntax) -> int:
-    """Refuses claims that no image makes; returns the number of frames. Python's integers do not overflow."""
+    """Refuses claims that no image makes; returns the number of frames. Python's integers do not
+    overflow.
+    """
     rows, columns = _number(values, ROWS, syntax), _number(values, COLUMNS, syntax)
     samples, bits = _number(values, SAMPLES, syntax), _number(values, BITS, syntax)
     frames = _number(values, FRAMES, syntax)
@@ -192,7 +244,9 @@ def _pieces(data: Bytes) -> Iterator[bytes]:
 
 
 def _inflate(data: Bytes) -> tuple[bytes, int]:
-    """The beginning of a deflated data set, enough for its header, and its whole length; never more than a few MiB held."""
+    """The beginning of a deflated data set, enough for its header, and its whole length; never more
+    than a few MiB held.
+    """
     kept, size = bytearray(), 0
     for piece in _pieces(data):
         size += len(piece)

@@ -1,4 +1,6 @@
-"""A checked header becomes the facts of its series: what SeriesReceived says, identity sealed, every field clamped."""
+"""A checked header becomes the facts of its series: what SeriesReceived says, identity sealed,
+every field clamped.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,48 @@ from streams.seal import KeyRing
 from streams.studykey import patient_pseudonym
 
 _IMAGE = "1.2.840.10008.5.1.4.1.1."
-#: SOP classes that are no images to read: waveforms, presentation states, parametric maps and their like, registrations,
-#: segmentations, SR with KO and dose, encapsulated documents, RT plans, structures and doses (PS3.4 §B.5).
-_UNREADABLE = tuple(_IMAGE + part for part in ("9.", "11.", "30", "66", "67", "68.", "88.", "104.", "481.", "90."))
+#: SOP classes that are no images to read: waveforms, presentation states, parametric maps and their
+#: like, registrations, segmentations, SR with KO and dose, encapsulated documents, RT plans,
+#: structures and doses (PS3.4 §B.5).
+_UNREADABLE = tuple(
+    _IMAGE + part for part in ("9.", "11.", "30", "66", "67", "68.", "88.", "104.", "481.", "90.")
+)
 _READABLE_RT = _IMAGE + "481.1"  # RT Image
 _UNREADABLE_MODALITIES = frozenset(
-    {"SR", "KO", "PR", "SEG", "REG", "FID", "RWV", "DOC", "AU", "ECG", "HD", "EPS", "RTPLAN", "RTSTRUCT", "RTDOSE", "RTRECORD",
-     "PLAN", "SMR", "M3D", "STAIN", "TEXTUREMAP"}
-)  # fmt: skip
-#: (0008,0070) of what Vigie itself writes: our own output returning never makes a study readable (DESIGN §5).
+    {
+        "SR",
+        "KO",
+        "PR",
+        "SEG",
+        "REG",
+        "FID",
+        "RWV",
+        "DOC",
+        "AU",
+        "ECG",
+        "HD",
+        "EPS",
+        "RTPLAN",
+        "RTSTRUCT",
+        "RTDOSE",
+        "RTRECORD",
+        "PLAN",
+        "SMR",
+        "M3D",
+        "STAIN",
+        "TEXTUREMAP",
+    }
+)
+#: (0008,0070) of what Vigie itself writes: our own output returning never makes a study readable
+#: (DESIGN §5).
 OUR_MANUFACTURER = "VIGIE"
 _CODE, _TEXT = 64, 256  # characters, as in `streams.events`
-_TIMES = ((0x00080022, 0x00080032), (0x00080023, 0x00080033), (0x00080021, 0x00080031), (0x00080020, 0x00080030))
+_TIMES = (
+    (0x00080022, 0x00080032),
+    (0x00080023, 0x00080033),
+    (0x00080021, 0x00080031),
+    (0x00080020, 0x00080030),
+)
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
@@ -56,7 +88,9 @@ class SenderLike(Protocol):
 
 
 class Facts(BaseModel):
-    """What is known of a series from some of its instances. `merge` is commutative: order of arrival does not matter."""
+    """What is known of a series from some of its instances. `merge` is commutative: order of
+    arrival does not matter.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -83,16 +117,29 @@ class Facts(BaseModel):
 
 
 def merge(one: Facts, other: Facts) -> Facts:
-    """The facts of a series from those of two parts of it. Times widen; of texts that differ the greater one stays."""
+    """The facts of a series from those of two parts of it. Times widen; of texts that differ the
+    greater one stays.
+    """
     ages = [age for age in (one.age_years, other.age_years) if age is not None]
     acquired = [time for time in (one.acquired_at, other.acquired_at) if time is not None]
     announced = [count for count in (one.announced, other.announced) if count is not None]
     # An image decides over a report that was put into its series.
-    classes = [facts.sop_class for facts in (one, other) if facts.readable] or [one.sop_class, other.sop_class]
+    classes = [facts.sop_class for facts in (one, other) if facts.readable] or [
+        one.sop_class,
+        other.sop_class,
+    ]
     who = max(one, other, key=lambda facts: (facts.patient or "", facts.identity or ""))
     texts = {
         name: max(getattr(one, name), getattr(other, name))
-        for name in ("sender", "site", "modality", "body_part", "description", "series_description", "view")
+        for name in (
+            "sender",
+            "site",
+            "modality",
+            "body_part",
+            "description",
+            "series_description",
+            "view",
+        )
     }
     return one.model_copy(
         update=texts
@@ -118,17 +165,23 @@ def merge_all(parts: list[Facts]) -> Facts:
 
 
 def facts(header: gate.Header, sender: SenderLike, ring: KeyRing, received_at: datetime) -> Facts:
-    """The facts that one instance gives of its series. Never raises: what cannot be read is left out."""
+    """The facts that one instance gives of its series. Never raises: what cannot be read is left
+    out.
+    """
     field = _Fields(header)
     who = Identity(
         patient_id=field.text(0x00100020, _CODE),
         issuer=field.text(0x00100021, _CODE) or sender.issuer,
-        name=field.text(0x00100010, _TEXT).split("=")[0] or field.text(0x00100010, _TEXT).strip("="),
+        name=field.text(0x00100010, _TEXT).split("=")[0]
+        or field.text(0x00100010, _TEXT).strip("="),
         birth_date=birth.strftime("%Y%m%d") if (birth := _date(field.code(0x00100030))) else "",
         sex=field.code(0x00100040)[:1],
     )
     acquired = _acquired(field, _zone(field.code(0x00080201), sender.timezone))
-    accessions = {field.text(gate.ACCESSION, _CODE), *(field.decode(raw)[:_CODE] for raw in header.accessions)}
+    accessions = {
+        field.text(gate.ACCESSION, _CODE),
+        *(field.decode(raw)[:_CODE] for raw in header.accessions),
+    }
     announced = field.code(0x00201209)
     return Facts(
         study_uid=header.study,
@@ -169,7 +222,13 @@ class _Fields:
 
     def code(self, tag: int) -> str:
         """First value, upper case, of a VR of the default repertoire (CS, DA, TM, AS, IS)."""
-        return self._values.get(tag, b"").split(b"\\")[0].decode("ascii", "ignore").strip(" \0").upper()
+        return (
+            self._values.get(tag, b"")
+            .split(b"\\")[0]
+            .decode("ascii", "ignore")
+            .strip(" \0")
+            .upper()
+        )
 
 
 def _readable(header: gate.Header, field: _Fields) -> bool:
@@ -213,13 +272,17 @@ def _moment(day: str, time: str, zone: tzinfo) -> datetime | None:
     micro = int((clock[4] or "").ljust(6, "0") or 0)
     try:
         # 60 is a leap second
-        return datetime(found.year, found.month, found.day, hour, minute, min(second, 59), micro, tzinfo=zone).astimezone(UTC)
+        return datetime(
+            found.year, found.month, found.day, hour, minute, min(second, 59), micro, tzinfo=zone
+        ).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
 def _acquired(field: _Fields, zone: tzinfo) -> datetime | None:
-    """When the image was acquired, best source first: Acquisition DateTime, then Acquisition, Content, Series, Study."""
+    """When the image was acquired, best source first: Acquisition DateTime, then Acquisition,
+    Content, Series, Study.
+    """
     stamp = field.code(0x0008002A)
     body, offset = (stamp[:-5], stamp[-5:]) if _OFFSET.fullmatch(stamp[-5:]) else (stamp, "")
     if moment := _moment(body[:8], body[8:], _zone(offset, "") if offset else zone):

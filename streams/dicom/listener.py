@@ -1,4 +1,6 @@
-"""The listening side of pynetdicom, kept quiet and bounded: no log line with values, no PDU or message without a limit."""
+"""The listening side of pynetdicom, kept quiet and bounded: no log line with values, no PDU or
+message without a limit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ MAX_PDU = 128 * 1024  # bytes
 
 
 def quiet() -> None:
-    """pynetdicom's own settings are of the process. Its log lines quote what senders send (promise 8)."""
+    """pynetdicom's own settings are of the process. Its log lines quote what senders send (promise
+    8).
+    """
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -24,12 +28,15 @@ def quiet() -> None:
 
 
 def handler(max_bytes: int, max_connections: int) -> type[RequestHandler]:
-    """A request handler whose connections answer at once (no Nagle) and read no more than is allowed."""
+    """A request handler whose connections answer at once (no Nagle) and read no more than is
+    allowed.
+    """
 
     class Handler(RequestHandler):
         def handle(self) -> None:
             if len(self.server.active_associations) >= max_connections:
-                self.request.close()  # up to the limit an association is rejected politely, from here on nobody is
+                # up to the limit an association is rejected politely, from here on nobody is
+                self.request.close()
                 return
             super().handle()
 

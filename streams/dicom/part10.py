@@ -29,12 +29,18 @@ class File:
 def _element(number: int, vr: bytes, value: bytes) -> bytes:
     if len(value) % 2:
         value += b"\0" if vr in (b"UI", b"OB") else b" "
-    long = b"\0\0" + len(value).to_bytes(4, "little") if vr == b"OB" else len(value).to_bytes(2, "little")
+    long = (
+        b"\0\0" + len(value).to_bytes(4, "little")
+        if vr == b"OB"
+        else len(value).to_bytes(2, "little")
+    )
     return b"\x02\x00" + number.to_bytes(2, "little") + vr + long + value
 
 
 def wrapper(transfer_syntax: str, sop_class: str, sop_instance: str) -> bytes:
-    """Preamble and meta information for a data set. The same for the same instance, whoever sent it and when."""
+    """Preamble and meta information for a data set. The same for the same instance, whoever sent it
+    and when.
+    """
     body = (
         _element(0x0001, b"OB", b"\0\1")
         + _element(0x0002, b"UI", sop_class.encode("ascii"))
@@ -47,7 +53,8 @@ def wrapper(transfer_syntax: str, sop_class: str, sop_instance: str) -> bytes:
 
 
 def unwrap(data: Bytes) -> File:
-    """Takes a file apart. A file without preamble or meta information is refused: nothing says how it is written.
+    """Takes a file apart. A file without preamble or meta information is refused: nothing says how
+    it is written.
 
     Raises:
         Refuse: `bad_dicom` or `bad_uid`, whatever the bytes.
@@ -62,7 +69,10 @@ def unwrap(data: Bytes) -> File:
     end = first.end + int.from_bytes(head[first.start : first.end], "little")
     if end > len(head):
         raise Refuse(Reason.BAD_DICOM, "meta length")
-    values = {element.tag: head[element.start : element.end] for element in walker.elements(first.end, end)}
+    values = {
+        element.tag: head[element.start : element.end]
+        for element in walker.elements(first.end, end)
+    }
     if any(tag >> 16 != 2 for tag in values):
         raise Refuse(Reason.BAD_DICOM, "meta length")
     uids = [gate.uid(values.get(tag, b""), f"{tag:08X}") for tag in (_TRANSFER, _CLASS, _INSTANCE)]
@@ -73,5 +83,8 @@ def header_of_file(data: Bytes) -> gate.Header:
     """The checked header of a whole file. Raises Refuse as `unwrap` and `gate.header`."""
     file = unwrap(data)
     return gate.header(
-        memoryview(data)[file.start :], file.transfer_syntax, sop_class=file.sop_class, sop_instance=file.sop_instance
+        memoryview(data)[file.start :],
+        file.transfer_syntax,
+        sop_class=file.sop_class,
+        sop_instance=file.sop_instance,
     )

@@ -1,4 +1,6 @@
-"""When a series is published: as soon as it can be whole, and again until the broker has confirmed it (promise 1)."""
+"""When a series is published: as soon as it can be whole, and again until the broker has confirmed
+it (promise 1).
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,14 @@ from streams.kafka import topics
 from streams.store import Store
 from streams.studykey import digest, topic_key
 
-#: Modalities whose series are made of many single-frame images: one image per association says nothing about the end.
+#: Modalities whose series are made of many single-frame images: one image per association says
+#: nothing about the end.
 SLICED = frozenset({"CT", "MR", "PT", "NM"})
 _LONGEST_HOLD = 10  # quiet times: a sender that never pauses is published at least so often
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 _TICK_S = 1.0
-#: Markers of another gateway that are older than this are taken over; a doubled event changes nothing.
+#: Markers of another gateway that are older than this are taken over; a doubled event changes
+#: nothing.
 _ORPHAN_S, _SWEEP_S = 120.0, 60.0
 _REMEMBERED = 4096  # series without a waiting instance whose facts are kept for a late image
 
@@ -47,8 +51,12 @@ class _Series:
     failures: int = 0
 
 
-def event_of(facts: Facts, reference: str, names: list[str], gateway: str, expected: int | None) -> SeriesReceived:
-    """The event that says: this gateway holds these instances of this series. The same set gives the same id."""
+def event_of(
+    facts: Facts, reference: str, names: list[str], gateway: str, expected: int | None
+) -> SeriesReceived:
+    """The event that says: this gateway holds these instances of this series. The same set gives
+    the same id.
+    """
     whole = digest(gateway.encode(), reference.encode(), *(name.encode() for name in names))
     return SeriesReceived(
         event_id=whole,
@@ -106,7 +114,9 @@ class SeriesPublisher:
         self._wake = threading.Condition()
         self._closing = False
         self._swept = 0.0
-        self._unreadable: float | None = None  # when the oldest marker was stored that cannot be read
+        self._unreadable: float | None = (
+            None  # when the oldest marker was stored that cannot be read
+        )
         self._thread = threading.Thread(target=self._run, name="series-publisher", daemon=True)
 
     def start(self) -> None:
@@ -115,7 +125,9 @@ class SeriesPublisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Tries once to publish what waits; what fails keeps its marker and is taken up at the next start."""
+        """Tries once to publish what waits; what fails keeps its marker and is taken up at the next
+        start.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -139,21 +151,26 @@ class SeriesPublisher:
             try:
                 facts = Facts.model_validate_json(marker.body)
             except ValidationError:
-                # Left where it is: the gauge of the oldest unpublished instance rises until a person looks.
+                # Left where it is: the gauge of the oldest unpublished instance rises until a
+                # person looks.
                 self._unreadable = min(self._unreadable or marker.since, marker.since)
                 continue
             self.added(facts, marker.name, reference=marker.reference, since=marker.since)
             self.finished(marker.reference)
         self._swept = self._clock()
 
-    def added(self, facts: Facts, name: str, *, reference: str | None = None, since: float | None = None) -> str:
+    def added(
+        self, facts: Facts, name: str, *, reference: str | None = None, since: float | None = None
+    ) -> str:
         """An instance is durable in the store with its marker. Returns the reference of its series."""
         reference = reference or self._store.folder(facts.study_uid, facts.series_uid)
         now = self._clock()
         with self._wake:
             series = self._series.get(reference)
             if series is None:
-                series = self._series[reference] = _Series(facts, expected=self._announced.pop(reference, None))
+                series = self._series[reference] = _Series(
+                    facts, expected=self._announced.pop(reference, None)
+                )
                 series.seen.update(self._store.instances(reference))
                 self._forget_old()
                 self._wake.notify()
@@ -164,9 +181,13 @@ class SeriesPublisher:
                 series.held_since = now
             series.waiting[name] = since if since is not None else time.time()
             if not series.failures:  # else the wait for the broker goes on
-                series.due = min(now + self._quiet_s, series.held_since + _LONGEST_HOLD * self._quiet_s)
+                series.due = min(
+                    now + self._quiet_s, series.held_since + _LONGEST_HOLD * self._quiet_s
+                )
             series.seen.add(name)
-            if (expected := series.expected or series.facts.announced) and len(series.seen) >= expected:
+            if (expected := series.expected or series.facts.announced) and len(
+                series.seen
+            ) >= expected:
                 self._due_now(series)
         return reference
 
@@ -191,13 +212,15 @@ class SeriesPublisher:
     def association_over(self, brought: dict[str, int]) -> None:
         """An association that brought so many instances of each series is over.
 
-        One slice alone may be a sender that opens an association per image: its series waits for the quiet time, or
-        500 slices would be 500 events. One film alone is whole.
+        One slice alone may be a sender that opens an association per image: its series waits for
+        the quiet time, or 500 slices would be 500 events. One film alone is whole.
         """
         with self._wake:
             for reference, count in brought.items():
                 series = self._series.get(reference)
-                if series and (count > 1 or series.facts.modality not in SLICED or series.facts.frames > 1):
+                if series and (
+                    count > 1 or series.facts.modality not in SLICED or series.facts.frames > 1
+                ):
                     self._due_now(series)
 
     def _due_now(self, series: _Series) -> None:
@@ -207,7 +230,9 @@ class SeriesPublisher:
 
     def _forget_old(self) -> None:
         if len(self._series) > _REMEMBERED:
-            for reference in [key for key, series in self._series.items() if not series.waiting][: _REMEMBERED // 4]:
+            for reference in [key for key, series in self._series.items() if not series.waiting][
+                : _REMEMBERED // 4
+            ]:
                 del self._series[reference]
 
     def _run(self) -> None:
@@ -226,7 +251,9 @@ class SeriesPublisher:
                 self.resume(older_than_s=_ORPHAN_S)
 
     def _pass(self, *, everything: bool) -> None:
-        """Publishes what is due, oldest first, until one fails: then the broker or the disk is down."""
+        """Publishes what is due, oldest first, until one fails: then the broker or the disk is
+        down.
+        """
         now = self._clock()
         with self._wake:
             due = sorted(
@@ -247,7 +274,10 @@ class SeriesPublisher:
             if held:
                 event = event_of(facts, reference, held, self._gateway, expected or facts.announced)
                 key = topic_key(
-                    self._pseudonym, accessions=facts.accessions, study_uids=(facts.study_uid,), patient=facts.patient
+                    self._pseudonym,
+                    accessions=facts.accessions,
+                    study_uids=(facts.study_uid,),
+                    patient=facts.patient,
                 )
                 self._publisher.publish_sync(topics.SERIES.name, key, encode(event))
             for name in names:

@@ -1,4 +1,6 @@
-"""MPPS data sets (PS3.4 Annex F): what a modality says it is doing, and how many images to expect of which series."""
+"""MPPS data sets (PS3.4 Annex F): what a modality says it is doing, and how many images to expect
+of which series.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,14 @@ from streams.errors import Reason, Refuse
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 _STATUS, _CHARSET, _PATIENT, _ISSUER, _NAME, _BIRTH, _SEX = (
-    0x00400252, 0x00080005, 0x00100020, 0x00100021, 0x00100010, 0x00100030, 0x00100040,
-)  # fmt: skip
+    0x00400252,
+    0x00080005,
+    0x00100020,
+    0x00100021,
+    0x00100010,
+    0x00100030,
+    0x00100040,
+)
 _SCHEDULED, _PERFORMED = 0x00400270, 0x00400340
 _IMAGES = frozenset({0x00081140, 0x00400220})  # referenced images, and other objects
 _STATES: dict[bytes, Literal["in_progress", "completed", "discontinued"]] = {
@@ -55,7 +63,9 @@ class Remembered(BaseModel):
 
 
 def read(data: Bytes, transfer_syntax: str) -> Step:
-    """What an MPPS data set says. Raises Refuse `bad_dicom`, `bad_uid`, `too_large` or `bomb`, whatever the bytes."""
+    """What an MPPS data set says. Raises Refuse `bad_dicom`, `bad_uid`, `too_large` or `bomb`,
+    whatever the bytes.
+    """
     if len(data) > MAX_BYTES:
         raise Refuse(Reason.TOO_LARGE, "MPPS")
     walker = Walker(data, gate.syntax_of(transfer_syntax))

@@ -8,16 +8,28 @@ from streams.errors import Reason, VigieError, facts
 from streams.hl7.mapping import OWN_APPLICATION
 from streams.hl7.message import CHARSETS, Header
 
-#: Table 0008: AR rejects for reasons other than the content (type, version, who asks, we are down); AE is the content's.
+#: Table 0008: AR rejects for reasons other than the content (type, version, who asks, we are down);
+#: AE is the content's.
 _REJECTS = frozenset(
-    {Reason.NOT_HL7, Reason.UNSUPPORTED_MESSAGE, Reason.UNSUPPORTED_VERSION, Reason.UNKNOWN_SENDER, Reason.NOT_AUTHORISED, Reason.TOO_LARGE}
+    {
+        Reason.NOT_HL7,
+        Reason.UNSUPPORTED_MESSAGE,
+        Reason.UNSUPPORTED_VERSION,
+        Reason.UNKNOWN_SENDER,
+        Reason.NOT_AUTHORISED,
+        Reason.TOO_LARGE,
+    }
 )
 _CODES = {
-    Reason.NOT_HL7: (100, "Segment sequence error"), Reason.MISSING_FIELD: (101, "Required field missing"),
-    Reason.BAD_FIELD: (102, "Data type error"), Reason.NO_STUDY_KEY: (101, "Required field missing"),
-    Reason.UNKNOWN_CHARSET: (103, "Table value not found"), Reason.UNDECODABLE_TEXT: (102, "Data type error"),
-    Reason.UNSUPPORTED_MESSAGE: (200, "Unsupported message type"), Reason.UNSUPPORTED_VERSION: (203, "Unsupported version id"),
-}  # fmt: skip
+    Reason.NOT_HL7: (100, "Segment sequence error"),
+    Reason.MISSING_FIELD: (101, "Required field missing"),
+    Reason.BAD_FIELD: (102, "Data type error"),
+    Reason.NO_STUDY_KEY: (101, "Required field missing"),
+    Reason.UNKNOWN_CHARSET: (103, "Table value not found"),
+    Reason.UNDECODABLE_TEXT: (102, "Data type error"),
+    Reason.UNSUPPORTED_MESSAGE: (200, "Unsupported message type"),
+    Reason.UNSUPPORTED_VERSION: (203, "Unsupported version id"),
+}
 _INTERNAL = (207, "Application internal error")
 #: What the person at the sender reads; English, as the standard's own texts are.
 _SAYS = {
@@ -54,8 +66,23 @@ def answer(header: Header, error: VigieError | None, *, control_id: str, now: da
     version = header.version or "2.5.1"
     kind = f"ACK^{header.event}^ACK" if header.event else "ACK"
     swapped = (OWN_APPLICATION, header.to_facility, header.application, header.facility)
-    msh = ["MSH", "^~\\&", *map(_escape, swapped), now.strftime("%Y%m%d%H%M%S+0000"), "", _escape_event(kind), control_id,
-           header.processing or "P", _escape(version), "", "", "", "", "", _escape(header.charset)]  # fmt: skip
+    msh = [
+        "MSH",
+        "^~\\&",
+        *map(_escape, swapped),
+        now.strftime("%Y%m%d%H%M%S+0000"),
+        "",
+        _escape_event(kind),
+        control_id,
+        header.processing or "P",
+        _escape(version),
+        "",
+        "",
+        "",
+        "",
+        "",
+        _escape(header.charset),
+    ]
     segments = ["|".join(msh).rstrip("|")]
     says = "" if error is None else _SAYS.get(error.reason, "It could not be processed.")
     segments.append("|".join(("MSA", code_of(error), _escape(header.control_id), says)).rstrip("|"))
@@ -75,7 +102,13 @@ def _err(error: VigieError, says: str, version: str) -> str:
 
 
 def _escape(text: str) -> str:
-    for plain, escaped in (("\\", "\\E\\"), ("|", "\\F\\"), ("^", "\\S\\"), ("&", "\\T\\"), ("~", "\\R\\")):
+    for plain, escaped in (
+        ("\\", "\\E\\"),
+        ("|", "\\F\\"),
+        ("^", "\\S\\"),
+        ("&", "\\T\\"),
+        ("~", "\\R\\"),
+    ):
         text = text.replace(plain, escaped)
     return text
 

@@ -1,4 +1,6 @@
-"""The MLLP door: a positive answer only when the broker has confirmed every event of the message (promise 1)."""
+"""The MLLP door: a positive answer only when the broker has confirmed every event of the message
+(promise 1).
+"""
 
 from __future__ import annotations
 
@@ -47,9 +49,15 @@ class MllpDoor:
     """
 
     def __init__(
-        self, settings: StreamsSettings, site: Site, ring: KeyRing, publisher: PublisherLike, *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC), new_id: Callable[[], str],
-    ) -> None:  # fmt: skip
+        self,
+        settings: StreamsSettings,
+        site: Site,
+        ring: KeyRing,
+        publisher: PublisherLike,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], str],
+    ) -> None:
         self._settings, self._site, self._ring, self._publisher = settings, site, ring, publisher
         self._now, self._new_id = now, new_id
         self._server: asyncio.Server | None = None
@@ -64,7 +72,11 @@ class MllpDoor:
     async def start(self) -> None:
         """Listens. Raises OSError when the port is taken or a TLS file cannot be read."""
         self._server = await asyncio.start_server(
-            self._connected, self._settings.bind, self._settings.mllp_port, ssl=tls(self._settings), limit=65536
+            self._connected,
+            self._settings.bind,
+            self._settings.mllp_port,
+            ssl=tls(self._settings),
+            limit=65536,
         )
 
     async def stop(self) -> None:
@@ -86,7 +98,9 @@ class MllpDoor:
         metrics.connections.labels("mllp").inc()
         try:
             await self._serve(reader, writer, task)
-        except TimeoutError:  # an OSError too, so first: half a message, or an answer that nobody takes
+        except (
+            TimeoutError
+        ):  # an OSError too, so first: half a message, or an answer that nobody takes
             metrics.refused.labels("mllp", Reason.NOT_HL7.value).inc()
         except (OSError, ssl.SSLError, asyncio.CancelledError):
             pass  # the sender went away, or we are closing: what had no answer will be sent again
@@ -96,9 +110,16 @@ class MllpDoor:
             metrics.connections.labels("mllp").dec()
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+    ) -> None:
         settings = self._settings
-        frames = Frames(reader, max_bytes=settings.mllp_max_bytes, idle_s=settings.mllp_idle_s, message_s=settings.mllp_message_s)
+        frames = Frames(
+            reader,
+            max_bytes=settings.mllp_max_bytes,
+            idle_s=settings.mllp_idle_s,
+            message_s=settings.mllp_message_s,
+        )
         while True:
             try:
                 raw = await frames.next()
@@ -120,8 +141,12 @@ class MllpDoor:
             if self._server is None or not self._server.is_serving():
                 return
 
-    async def _send(self, writer: asyncio.StreamWriter, header: Header, error: VigieError | None) -> None:
-        writer.write(frame(answers.answer(header, error, control_id=self._new_id(), now=self._now())))
+    async def _send(
+        self, writer: asyncio.StreamWriter, header: Header, error: VigieError | None
+    ) -> None:
+        writer.write(
+            frame(answers.answer(header, error, control_id=self._new_id(), now=self._now()))
+        )
         async with asyncio.timeout(self._settings.mllp_message_s):
             await writer.drain()
 
@@ -158,11 +183,20 @@ class MllpDoor:
         log.warning("refused", door="mllp", reason=error.reason.value, where=error.where)
 
     async def _park(self, raw: bytes, reason: Reason) -> None:
-        """Keeps a refused message for whoever has to mend the sender. The sender was told: losing it here loses nothing."""
+        """Keeps a refused message for whoever has to mend the sender. The sender was told: losing
+        it here loses nothing.
+        """
         event = Parked(
-            stage="gateway", topic=ORIGIN, partition=0, offset=0, key=digest(raw), reason=reason, attempts=1, parked_at=self._now(),
+            stage="gateway",
+            topic=ORIGIN,
+            partition=0,
+            offset=0,
+            key=digest(raw),
+            reason=reason,
+            attempts=1,
+            parked_at=self._now(),
             original=self._ring.seal(raw[:_PARK_BYTES]),
-        )  # fmt: skip
+        )
         try:
             await self._publisher.publish(PARKED.name, event.key, encode(event))
             metrics.parked.labels("gateway", reason.value).inc()
@@ -171,7 +205,9 @@ class MllpDoor:
 
 
 def tls(settings: StreamsSettings) -> ssl.SSLContext | None:
-    """Mutual TLS (IHE ATNA) when a certificate is set; None without. Raises OSError when a file cannot be read."""
+    """Mutual TLS (IHE ATNA) when a certificate is set; None without. Raises OSError when a file
+    cannot be read.
+    """
     if settings.mllp_tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.mllp_tls_ca)

@@ -1,4 +1,6 @@
-"""MLLP frames (HL7 Transport Specification: MLLP release 1): VT, the message, FS, CR; bounded in size and in time."""
+"""MLLP frames (HL7 Transport Specification: MLLP release 1): VT, the message, FS, CR; bounded in
+size and in time.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,20 @@ class Frames:
         message_s: a message must be whole so soon after its first byte.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, *, max_bytes: int, idle_s: float, message_s: float) -> None:
-        self._reader, self._max, self._idle_s, self._message_s = reader, max_bytes, idle_s, message_s
+    def __init__(
+        self, reader: asyncio.StreamReader, *, max_bytes: int, idle_s: float, message_s: float
+    ) -> None:
+        self._reader, self._max, self._idle_s, self._message_s = (
+            reader,
+            max_bytes,
+            idle_s,
+            message_s,
+        )
         self._buffer = bytearray()
 
     async def next(self) -> bytes | None:
-        """The next message without its frame; None when the connection ended or was silent for too long.
+        """The next message without its frame; None when the connection ended or was silent for too
+        long.
 
         Raises:
             Refuse: `not_hl7` when bytes stand outside a frame, or a message breaks off.

@@ -1,4 +1,6 @@
-"""A message becomes events, by rule and by the site's tables. Pure: time, keys and tables are arguments."""
+"""A message becomes events, by rule and by the site's tables. Pure: time, keys and tables are
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +12,125 @@ from typing import Any
 from pydantic import ValidationError
 
 from streams.errors import Reason, Refuse
-from streams.events import Event, Identity, OrderChanged, PatientChanged, PatientMerged, ReportReceived, Version
+from streams.events import (
+    Event,
+    Identity,
+    OrderChanged,
+    PatientChanged,
+    PatientMerged,
+    ReportReceived,
+    Version,
+)
 from streams.hl7.message import Message, Segment, when
 from streams.seal import KeyRing
 from streams.site import Sender, Site
 from streams.studykey import digest, patient_pseudonym, topic_key
 
-#: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing (DESIGN §5).
+#: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing (DESIGN
+#: §5).
 OWN_APPLICATION = "VIGIE"
 #: HL7 table 0119. A control that is in neither set leaves the state to ORC-5.
 _CANCELS = frozenset({"CA", "OC", "CR", "DC", "OD", "DR"})
 _REPLACED = frozenset({"RP", "RU", "RQ"})
-_NO_CHANGE = frozenset({"DE", "DF", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "SS", "SR", "MC"})
-_KNOWN = _CANCELS | _REPLACED | _NO_CHANGE | frozenset(
-    {"", "NW", "OK", "XO", "XR", "XX", "SC", "SN", "NA", "OE", "OF", "OH", "OR", "PA", "PR", "PY", "CH", "CN", "RE", "RF", "RL", "RO", "RR",
-     "HD", "HR", "AF", "FU", "LI", "PC", "OP", "CP"}
-)  # fmt: skip
+_NO_CHANGE = frozenset(
+    {"DE", "DF", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "SS", "SR", "MC"}
+)
+_KNOWN = (
+    _CANCELS
+    | _REPLACED
+    | _NO_CHANGE
+    | frozenset(
+        {
+            "",
+            "NW",
+            "OK",
+            "XO",
+            "XR",
+            "XX",
+            "SC",
+            "SN",
+            "NA",
+            "OE",
+            "OF",
+            "OH",
+            "OR",
+            "PA",
+            "PR",
+            "PY",
+            "CH",
+            "CN",
+            "RE",
+            "RF",
+            "RL",
+            "RO",
+            "RR",
+            "HD",
+            "HR",
+            "AF",
+            "FU",
+            "LI",
+            "PC",
+            "OP",
+            "CP",
+        }
+    )
+)
 #: HL7 table 0038.
-_STATUS = {"IP": "in_progress", "A": "in_progress", "CM": "performed", "CA": "cancelled", "DC": "cancelled", "RP": "replaced"}
+_STATUS = {
+    "IP": "in_progress",
+    "A": "in_progress",
+    "CM": "performed",
+    "CA": "cancelled",
+    "DC": "cancelled",
+    "RP": "replaced",
+}
 #: HL7 tables 0123 and 0085; what is not here says nothing of a report (I, S, O, N: not there yet).
-_REPORT = {"P": "preliminary", "R": "preliminary", "A": "preliminary", "F": "final", "C": "corrected", "K": "corrected", "X": "cancelled"}
+_REPORT = {
+    "P": "preliminary",
+    "R": "preliminary",
+    "A": "preliminary",
+    "F": "final",
+    "C": "corrected",
+    "K": "corrected",
+    "X": "cancelled",
+}
 _NO_REPORT = frozenset({"I", "S", "O", "N", "Y", "Z", "D", "U", "W", "V"})
 #: HL7 table 0074: sections whose orders and results are not imaging.
 _NOT_IMAGING = frozenset(
-    {"AU", "BG", "BLB", "CG", "CH", "CP", "EC", "EN", "GE", "HM", "IMM", "LAB", "MB", "MCB", "MYC", "NRS", "OSL", "OTH", "PAT", "PAR", "PF",
-     "PHR", "PHY", "PT1", "RC", "RT", "SP", "SR", "TX", "VR", "CUS0"}
-)  # fmt: skip
+    {
+        "AU",
+        "BG",
+        "BLB",
+        "CG",
+        "CH",
+        "CP",
+        "EC",
+        "EN",
+        "GE",
+        "HM",
+        "IMM",
+        "LAB",
+        "MB",
+        "MCB",
+        "MYC",
+        "NRS",
+        "OSL",
+        "OTH",
+        "PAT",
+        "PAR",
+        "PF",
+        "PHR",
+        "PHY",
+        "PT1",
+        "RC",
+        "RT",
+        "SP",
+        "SR",
+        "TX",
+        "VR",
+        "CUS0",
+    }
+)
 _ADT_NEWS = frozenset({"A01", "A02", "A04", "A05", "A06", "A07", "A08", "A28", "A31"})
 _DEFAULT_EVENT = {"ORM": "O01", "ORU": "R01", "OMI": "O23", "OMG": "O19"}
 _ORDERS = frozenset({("ORM", "O01"), ("OMI", "O23"), ("OMG", "O19")})
@@ -43,7 +138,9 @@ _ORDERS = frozenset({("ORM", "O01"), ("OMI", "O23"), ("OMG", "O19")})
 
 @dataclass(frozen=True)
 class Context:
-    """What a message means depends on: who sent it, the site's codes, the keys, and when it came (aware, UTC)."""
+    """What a message means depends on: who sent it, the site's codes, the keys, and when it came
+    (aware, UTC).
+    """
 
     site: Site
     sender: Sender
@@ -54,13 +151,18 @@ class Context:
 def kind(message_type: str, event: str) -> str:
     """``TYPE^EVENT`` of what is mapped, ``ADT``, or ``other``: a label from a closed list."""
     event = event or _DEFAULT_EVENT.get(message_type, "")
-    if (message_type, event) in _ORDERS or (message_type, event) in {("ORU", "R01"), ("ADT", "A08"), ("ADT", "A40")}:
+    if (message_type, event) in _ORDERS or (message_type, event) in {
+        ("ORU", "R01"),
+        ("ADT", "A08"),
+        ("ADT", "A40"),
+    }:
         return f"{message_type}^{event}"
     return "ADT" if message_type == "ADT" else "other"
 
 
 def events(message: Message, context: Context) -> list[tuple[str, Event]]:
-    """The events of a message with their topic keys; empty for what is understood and none of our business.
+    """The events of a message with their topic keys; empty for what is understood and none of our
+    business.
 
     Raises:
         Refuse: with the reason and the field (``PID-3``), never a value.
@@ -79,14 +181,21 @@ def events(message: Message, context: Context) -> list[tuple[str, Event]]:
         if header.type == "ADT" and event in _ADT_NEWS:
             return _Mapping(message, context).patient()
     except ValidationError as error:
-        # A value that no event can hold; pydantic's text quotes it, so only the name of the field goes on.
+        # A value that no event can hold; pydantic's text quotes it, so only the name of the field
+        # goes on.
         raise Refuse(Reason.BAD_FIELD, _SOURCES.get(str(error.errors()[0]["loc"][0]), "")) from None
     if header.type == "ADT":
         return []
     raise Refuse(Reason.UNSUPPORTED_MESSAGE, "MSH-9")
 
 
-_SOURCES = {"accessions": "OBR-18", "study_uids": "ZDS-1", "order": "ORC-3", "procedure": "OBR-4", "modality": "OBR-24"}
+_SOURCES = {
+    "accessions": "OBR-18",
+    "study_uids": "ZDS-1",
+    "order": "ORC-3",
+    "procedure": "OBR-4",
+    "modality": "OBR-24",
+}
 
 
 class _Mapping:
@@ -110,39 +219,69 @@ class _Mapping:
         codes = self._context.site.codes
         section = group.text("OBR", 24).upper()
         uids = group.uids() or last_uids
-        if control in _NO_CHANGE or (not uids and section in _NOT_IMAGING) or "OBR" not in group.names:
-            return None if control in _NO_CHANGE or "OBR" in group.names else self._bare(group, control, uids)
+        if (
+            control in _NO_CHANGE
+            or (not uids and section in _NOT_IMAGING)
+            or "OBR" not in group.names
+        ):
+            return (
+                None
+                if control in _NO_CHANGE or "OBR" in group.names
+                else self._bare(group, control, uids)
+            )
         procedure = codes.procedures.get(group.text("OBR", 4))
         modality = group.text("IPC", 5).upper() or section
         return self._study_event(
-            OrderChanged, group, uids, (group.text("ORC", 9), self._message_time()),
-            order=group.text("ORC", 3) or group.text("OBR", 3) or group.text("ORC", 2) or group.text("OBR", 2),
+            OrderChanged,
+            group,
+            uids,
+            (group.text("ORC", 9), self._message_time()),
+            order=group.text("ORC", 3)
+            or group.text("OBR", 3)
+            or group.text("ORC", 2)
+            or group.text("OBR", 2),
             status=self._status(group, control),
-            priority=codes.worst((*group.timing(6), *(s.text(9) for s in group.all("TQ1")), group.text("OBR", 5))),
+            priority=codes.worst(
+                (*group.timing(6), *(s.text(9) for s in group.all("TQ1")), group.text("OBR", 5))
+            ),
             location=self._location(),
-            modality=(procedure.modality if procedure else "") or codes.modality.get(modality, modality if len(modality) == 2 else ""),
+            modality=(procedure.modality if procedure else "")
+            or codes.modality.get(modality, modality if len(modality) == 2 else ""),
             body_part=procedure.body_part if procedure else "",
             subspecialty=procedure.subspecialty if procedure else "",
             procedure=group.text("OBR", 4)[:64],
-            description=(group.text("OBR", 4, 2) or group.text("OBR", 4, 5) or group.text("OBR", 44, 2))[:256],
+            description=(
+                group.text("OBR", 4, 2) or group.text("OBR", 4, 5) or group.text("OBR", 44, 2)
+            )[:256],
             ordered_at=self._clamped(group.text("ORC", 9)),
-            scheduled_at=self._first_time(group.text("OBR", 36), *(s.text(7) for s in group.all("TQ1")), *group.timing(4)),
-        )  # fmt: skip
+            scheduled_at=self._first_time(
+                group.text("OBR", 36), *(s.text(7) for s in group.all("TQ1")), *group.timing(4)
+            ),
+        )
 
     def _bare(self, group: _Group, control: str, uids: tuple[str, ...]) -> tuple[str, Event] | None:
-        """An ORC without OBR: legal where it only cancels or changes a state; pharmacy orders look so too and name no study."""
+        """An ORC without OBR: legal where it only cancels or changes a state; pharmacy orders look
+        so too and name no study.
+        """
         if not uids and not group.text("ORC", 3) and not group.text("ORC", 2):
             return None
         if control not in _CANCELS | _REPLACED and group.text("ORC", 5) not in _STATUS:
             return None
         return self._study_event(
-            OrderChanged, group, uids, (group.text("ORC", 9), self._message_time()), order=group.text("ORC", 3) or group.text("ORC", 2),
-            status=self._status(group, control), location=self._location(),
-        )  # fmt: skip
+            OrderChanged,
+            group,
+            uids,
+            (group.text("ORC", 9), self._message_time()),
+            order=group.text("ORC", 3) or group.text("ORC", 2),
+            status=self._status(group, control),
+            location=self._location(),
+        )
 
     def _status(self, group: _Group, control: str) -> str:
         said = _STATUS.get(group.text("ORC", 5).upper(), "scheduled")
-        status = "cancelled" if control in _CANCELS else "replaced" if control in _REPLACED else said
+        status = (
+            "cancelled" if control in _CANCELS else "replaced" if control in _REPLACED else said
+        )
         if status in ("cancelled", "replaced"):
             self._need_right_to_close("ORC-1")
         return status
@@ -158,10 +297,17 @@ class _Mapping:
         for position, group in enumerate(groups):
             if group.text("OBR", 24).upper() in _NOT_IMAGING or _measured(group):
                 continue
-            code = (group.text("OBR", 25) or next((s.text(11) for s in group.all("OBX") if s.text(11)), "")).upper()
+            code = (
+                group.text("OBR", 25)
+                or next((s.text(11) for s in group.all("OBX") if s.text(11)), "")
+            ).upper()
             if not code:
                 raise Refuse(Reason.MISSING_FIELD, "OBR-25")
-            status = _REPORT.get(code) or self._context.site.codes.report.get(code) or ("none" if code in _NO_REPORT else "")
+            status = (
+                _REPORT.get(code)
+                or self._context.site.codes.report.get(code)
+                or ("none" if code in _NO_REPORT else "")
+            )
             if not status:
                 raise Refuse(Reason.BAD_FIELD, "OBR-25")
             if status == "none":
@@ -170,7 +316,11 @@ class _Mapping:
             # An ORC before its OBR may hold the order's numbers.
             around = orders[position] if len(orders) == len(groups) else group
             times = (group.text("OBR", 22), self._message_time())
-            found.append(self._study_event(ReportReceived, around, group.uids() or last, times, status=status))
+            found.append(
+                self._study_event(
+                    ReportReceived, around, group.uids() or last, times, status=status
+                )
+            )
         return found
 
     def merges(self) -> list[tuple[str, Event]]:
@@ -200,15 +350,29 @@ class _Mapping:
         return [(base["patient"], PatientChanged(**base, location=self._location()))]
 
     def _study_event(
-        self, make: Callable[..., Event], group: _Group, uids: tuple[str, ...], times: tuple[str, str], **facts: Any
+        self,
+        make: Callable[..., Event],
+        group: _Group,
+        uids: tuple[str, ...],
+        times: tuple[str, str],
+        **facts: Any,
     ) -> tuple[str, Event]:
-        accession = next((value for name in self._context.sender.accession if (value := group.named(name))), "")
+        accession = next(
+            (value for name in self._context.sender.accession if (value := group.named(name))), ""
+        )
         if not accession and not uids:
             raise Refuse(Reason.NO_STUDY_KEY, self._context.sender.accession[0])
         base = self._base(self._identity(self._message.first("PID")), times)
         accessions = (accession,) if accession else ()
-        event = make(**base, accessions=accessions, study_uids=uids, site=self._context.sender.site, **facts)
-        key = topic_key(self._context.ring.pseudonym, accessions=accessions, study_uids=uids, patient=base["patient"])
+        event = make(
+            **base, accessions=accessions, study_uids=uids, site=self._context.sender.site, **facts
+        )
+        key = topic_key(
+            self._context.ring.pseudonym,
+            accessions=accessions,
+            study_uids=uids,
+            patient=base["patient"],
+        )
         return key, event
 
     def _base(self, who: Identity, times: tuple[str, ...]) -> dict[str, Any]:
@@ -221,7 +385,9 @@ class _Mapping:
             "received_at": self._context.received_at,
             "version": Version(
                 time=self._first_time(*times, clamp=True) or self._context.received_at,
-                sequence=int(sequence) if sequence.isascii() and sequence.isdigit() and len(sequence) < 10 else 0,
+                sequence=int(sequence)
+                if sequence.isascii() and sequence.isdigit() and len(sequence) < 10
+                else 0,
                 digest=digest(raw),
             ),
             "patient": patient_pseudonym(ring.pseudonym, who.issuer, who.patient_id),
@@ -249,12 +415,16 @@ class _Mapping:
         if segment is None:
             return "", ""
         found = segment.repetitions(field)
-        chosen = next((r for r in found if segment.part(r, 5) in ("MR", "PI")), found[0] if found else "")
+        chosen = next(
+            (r for r in found if segment.part(r, 5) in ("MR", "PI")), found[0] if found else ""
+        )
         return segment.part(chosen, 1), segment.part(chosen, 4) or self._context.sender.issuer
 
     def _location(self) -> str:
         codes = self._context.site.codes.location
-        return codes.get(self._text("PV1", 3).upper()) or codes.get(self._text("PV1", 2).upper(), "")
+        return codes.get(self._text("PV1", 3).upper()) or codes.get(
+            self._text("PV1", 2).upper(), ""
+        )
 
     def _need(self, name: str) -> None:
         if self._message.first(name) is None:
@@ -309,7 +479,9 @@ class _Group:
 
     def uids(self) -> tuple[str, ...]:
         """Study Instance UIDs: IPC-3 (2.5), ZDS-1 (IHE RAD TF-2 §4.4)."""
-        found = {segment.text(3) for segment in self.all("IPC")} | {segment.text(1) for segment in self.all("ZDS")}
+        found = {segment.text(3) for segment in self.all("IPC")} | {
+            segment.text(1) for segment in self.all("ZDS")
+        }
         return tuple(sorted(found - {""}))
 
 

@@ -11,20 +11,40 @@ import hl7
 
 from streams.errors import Reason, Refuse
 
-#: HL7 table 0211 → Python's codecs. Japanese text of ISO IR87 and IR159 comes with ISO 2022 escapes.
+#: HL7 table 0211 → Python's codecs. Japanese text of ISO IR87 and IR159 comes with ISO 2022
+#: escapes.
 CHARSETS = {
-    "ASCII": "ascii", "ISO IR6": "ascii", "UNICODE": "utf-8", "UNICODE UTF-8": "utf-8", "UTF-8": "utf-8", "8859/1": "iso8859-1",
+    "ASCII": "ascii",
+    "ISO IR6": "ascii",
+    "UNICODE": "utf-8",
+    "UNICODE UTF-8": "utf-8",
+    "UTF-8": "utf-8",
+    "8859/1": "iso8859-1",
     "8859/2": "iso8859-2",
-    "8859/3": "iso8859-3", "8859/4": "iso8859-4", "8859/5": "iso8859-5", "8859/6": "iso8859-6", "8859/7": "iso8859-7",
-    "8859/8": "iso8859-8", "8859/9": "iso8859-9", "8859/15": "iso8859-15", "ISO IR14": "shift_jis", "ISO IR87": "iso2022_jp_2",
-    "ISO IR159": "iso2022_jp_2", "GB 18030-2000": "gb18030", "KS X 1001": "euc_kr", "CNS 11643-1992": "big5", "BIG-5": "big5",
-}  # fmt: skip
+    "8859/3": "iso8859-3",
+    "8859/4": "iso8859-4",
+    "8859/5": "iso8859-5",
+    "8859/6": "iso8859-6",
+    "8859/7": "iso8859-7",
+    "8859/8": "iso8859-8",
+    "8859/9": "iso8859-9",
+    "8859/15": "iso8859-15",
+    "ISO IR14": "shift_jis",
+    "ISO IR87": "iso2022_jp_2",
+    "ISO IR159": "iso2022_jp_2",
+    "GB 18030-2000": "gb18030",
+    "KS X 1001": "euc_kr",
+    "CNS 11643-1992": "big5",
+    "BIG-5": "big5",
+}
 #: Segments that are read; the rest (4 MiB of OBX, a scanned letter) is not even parsed.
 _READ = ("MSH", "EVN", "PID", "MRG", "PV1", "ORC", "OBR", "TQ1", "IPC", "ZDS", "OBX")
 _OBX_FIELDS = 12  # of an OBX only its status is read, never its value
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ESCAPE = re.compile(r"\\([^\\]{0,64})\\")
-_TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(\.\d{1,6})?)?([+-])?(\d\d)?(\d\d)?")
+_TIME = re.compile(
+    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(\.\d{1,6})?)?([+-])?(\d\d)?(\d\d)?"
+)
 _MAX_GROUPS = 500
 
 
@@ -61,8 +81,12 @@ class Segment:
         value = self._fields[field] if field < len(self._fields) else ""
         return value.split(self._separators[2]) if value else []
 
-    def text(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 0) -> str:
-        """One value, unescaped, without control characters and outer blanks; HL7's null (two quotes) is ``""``."""
+    def text(
+        self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 0
+    ) -> str:
+        """One value, unescaped, without control characters and outer blanks; HL7's null (two
+        quotes) is ``""``.
+        """
         found = self.repetitions(field)
         if repetition >= len(found):
             return ""
@@ -84,7 +108,9 @@ class Segment:
         escape = self._separators[3:4]
         if escape != "\\" or "\\" not in text:
             return text
-        named: dict[str, str] = dict(zip("FSRET", (*self._separators[:3], "\\", self._separators[4:5]), strict=True))
+        named: dict[str, str] = dict(
+            zip("FSRET", (*self._separators[:3], "\\", self._separators[4:5]), strict=True)
+        )
 
         def value(match: re.Match[str]) -> str:
             code = match[1]
@@ -111,14 +137,19 @@ class Message:
         return next((segment for segment in self.segments if segment.name == name), None)
 
     def groups(self, *starts: str) -> list[list[Segment]]:
-        """Runs of segments, each beginning with the first of `starts` or, where that one is missing, with a later one.
+        """Runs of segments, each beginning with the first of `starts` or, where that one is
+        missing, with a later one.
 
         Raises:
             Refuse: `bad_field` when there are more groups than one message can sensibly have.
         """
         groups: list[list[Segment]] = []
         for segment in self.segments:
-            if segment.name in starts and (not groups or segment.name in {s.name for s in groups[-1]} or segment.name == starts[0]):
+            if segment.name in starts and (
+                not groups
+                or segment.name in {s.name for s in groups[-1]}
+                or segment.name == starts[0]
+            ):
                 groups.append([])
             if groups:
                 groups[-1].append(segment)
@@ -143,7 +174,8 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
         fallback: codec of a message that declares no character set and is not UTF-8.
 
     Raises:
-        Refuse: `not_hl7`, `unknown_charset`, `undecodable_text`, `unsupported_version`, `missing_field`.
+        Refuse: `not_hl7`, `unknown_charset`, `undecodable_text`, `unsupported_version`,
+            `missing_field`.
     """
     raw = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
     header = peek(raw)
@@ -152,7 +184,12 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     text = _decode(raw, header, fallback)
     lines = [line for line in re.split(r"[\r\n]+", text) if line[:3] in _READ and len(line) > 3]
     separators = _separators(lines[0])
-    lines = [separators[0].join(line.split(separators[0], _OBX_FIELDS)[:_OBX_FIELDS]) if line[:3] == "OBX" else line for line in lines]
+    lines = [
+        separators[0].join(line.split(separators[0], _OBX_FIELDS)[:_OBX_FIELDS])
+        if line[:3] == "OBX"
+        else line
+        for line in lines
+    ]
     try:
         parsed = hl7.parse("\r".join(lines))
         segments = [Segment(str(segment), separators) for segment in parsed]
@@ -173,14 +210,18 @@ def _decode(raw: bytes, header: Header, fallback: str) -> str:
     if any(name and name not in CHARSETS for name in (charset, *header.more_charsets)):
         raise Refuse(Reason.UNKNOWN_CHARSET, "MSH-18")
     # The second repetition is what escape sequences switch to (Japan: ISO IR6, then ISO IR87).
-    codec = next((CHARSETS[name] for name in header.more_charsets if CHARSETS.get(name) == "iso2022_jp_2"), CHARSETS.get(charset, "utf-8"))
+    codec = next(
+        (CHARSETS[name] for name in header.more_charsets if CHARSETS.get(name) == "iso2022_jp_2"),
+        CHARSETS.get(charset, "utf-8"),
+    )
     try:
         return raw.decode(codec)
     except UnicodeDecodeError:
         if codec not in ("ascii", "utf-8") or (charset and codec == "utf-8"):
             raise Refuse(Reason.UNDECODABLE_TEXT, "MSH-18") from None
     try:
-        # Declared as nothing or ASCII, and neither: seen in the wild; the sender's table says what it means by it.
+        # Declared as nothing or ASCII, and neither: seen in the wild; the sender's table says what
+        # it means by it.
         return raw.decode("utf-8" if charset else fallback)
     except UnicodeDecodeError:
         raise Refuse(Reason.UNDECODABLE_TEXT, "MSH-18") from None
@@ -189,7 +230,11 @@ def _decode(raw: bytes, header: Header, fallback: str) -> str:
 def _separators_ok(five: str) -> bool:
     used = five.split(five[0])[1][:4] if five.count(five[0]) > 1 else five[1:]
     marks = five[0] + used
-    return len(used) >= 2 and len(set(marks)) == len(marks) and all(c.isprintable() and not c.isalnum() and c != " " for c in marks)
+    return (
+        len(used) >= 2
+        and len(set(marks)) == len(marks)
+        and all(c.isprintable() and not c.isalnum() and c != " " for c in marks)
+    )
 
 
 def _separators(line: str) -> str:
@@ -201,14 +246,23 @@ def _separators(line: str) -> str:
 def _header(msh: Segment) -> Header:
     types = [msh.text(9, 1), msh.text(9, 2)]
     return Header(
-        application=msh.text(3), facility=msh.text(4), to_application=msh.text(5), to_facility=msh.text(6),
-        type=types[0].upper(), event=types[1].upper(), control_id=msh.text(10), processing=msh.text(11).upper(), version=msh.text(12),
-        charset=msh.text(18).upper(), more_charsets=tuple(msh.part(value, 1).upper() for value in msh.repetitions(18)[1:4]),
-    )  # fmt: skip
+        application=msh.text(3),
+        facility=msh.text(4),
+        to_application=msh.text(5),
+        to_facility=msh.text(6),
+        type=types[0].upper(),
+        event=types[1].upper(),
+        control_id=msh.text(10),
+        processing=msh.text(11).upper(),
+        version=msh.text(12),
+        charset=msh.text(18).upper(),
+        more_charsets=tuple(msh.part(value, 1).upper() for value in msh.repetitions(18)[1:4]),
+    )
 
 
 def when(text: str, zone: str) -> datetime | None:
-    """A time stamp (HL7 v2.5.1 §2.A.77, ``YYYY[MM[DD[HHMM[SS[.S…]]]]][±ZZZZ]``) in UTC; None when it is none.
+    """A time stamp (HL7 v2.5.1 §2.A.77, ``YYYY[MM[DD[HHMM[SS[.S…]]]]][±ZZZZ]``) in UTC; None when
+    it is none.
 
     Args:
         zone: IANA name of the sender's zone, for stamps without offset.
@@ -216,12 +270,20 @@ def when(text: str, zone: str) -> datetime | None:
     match = _TIME.fullmatch(text.strip())
     if not match:
         return None
-    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = match.groups()
+    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = (
+        match.groups()
+    )
     try:
         stamp = datetime(
-            int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), min(int(second or 0), 59),
-            round(float(fraction or 0) * 1e6) % 1_000_000, tzinfo=ZoneInfo(zone),
-        )  # fmt: skip
+            int(year),
+            int(month or 1),
+            int(day or 1),
+            int(hour or 0),
+            int(minute or 0),
+            min(int(second or 0), 59),
+            round(float(fraction or 0) * 1e6) % 1_000_000,
+            tzinfo=ZoneInfo(zone),
+        )
         if sign and zone_hours:
             offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes or 0))
             stamp = stamp.replace(tzinfo=timezone(offset if sign == "+" else -offset))

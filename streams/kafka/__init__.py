@@ -1,1 +1,3 @@
-"""How events travel: topics, the producer that a yes waits for, and the one place where an outcome is settled."""
+"""How events travel: topics, the producer that a yes waits for, and the one place where an outcome
+is settled.
+"""

@@ -1,6 +1,7 @@
 """The one place where an outcome becomes ack, retry in place, park or stop.
 
-Faust acknowledges an event whose agent raised, so no exception may leave an agent: each hands its work to `settle`.
+Faust acknowledges an event whose agent raised, so no exception may leave an agent: each hands its
+work to `settle`.
 """
 
 from __future__ import annotations
@@ -57,11 +58,13 @@ class Settler:
     park_limit: int = 100  # in a row: more means that we are wrong, not the events
     _parked_in_a_row: int = field(default=0, init=False)
 
-    async def settle(self, work: Callable[[], Awaitable[None]], origin: Origin, *, may_park: bool = True) -> Fate:
+    async def settle(
+        self, work: Callable[[], Awaitable[None]], origin: Origin, *, may_park: bool = True
+    ) -> Fate:
         """Runs `work` until it is done, parked or hopeless; never raises an Exception.
 
-        A batch may not be parked as a whole: with ``may_park=False`` the answer *park* means that the caller tries its
-        events one by one.
+        A batch may not be parked as a whole: with ``may_park=False`` the answer *park* means that
+        the caller tries its events one by one.
         """
         park = self._park if may_park else _leave
         attempt = 0
@@ -86,7 +89,9 @@ class Settler:
                 log.error("stopping", stage=self.stage, reason=error.reason.value)
                 return self._count(Fate.STOP)
             except Exception as error:  # noqa: BLE001 — the one: an unknown failure parks its event
-                log.error("unexpected", stage=self.stage, error=type(error).__name__, **_where(error))
+                log.error(
+                    "unexpected", stage=self.stage, error=type(error).__name__, **_where(error)
+                )
                 return await park(origin, Reason.UNEXPECTED, attempt)
             self._parked_in_a_row = 0
             return self._count(Fate.ACK)
@@ -104,17 +109,30 @@ class Settler:
             log.error("too_many_parked", stage=self.stage, in_a_row=self._parked_in_a_row)
             return self._count(Fate.STOP)
         event = Parked(
-            stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset,
-            key=base64.b64encode(origin.key).decode(), reason=reason, attempts=attempts, parked_at=self.now(),
+            stage=self.stage,
+            topic=origin.topic,
+            partition=origin.partition,
+            offset=origin.offset,
+            key=base64.b64encode(origin.key).decode(),
+            reason=reason,
+            attempts=attempts,
+            parked_at=self.now(),
             original=self.ring.seal(origin.value),
-        )  # fmt: skip
+        )
         try:
             await self.publish(PARKED.name, event.key, encode(event))
         except VigieError as error:
             log.error("parking_failed", stage=self.stage, reason=error.reason.value)
             return self._count(Fate.STOP)
         metrics.parked.labels(self.stage, reason.value).inc()
-        log.warning("parked", stage=self.stage, topic=origin.topic, partition=origin.partition, offset=origin.offset, reason=reason.value)
+        log.warning(
+            "parked",
+            stage=self.stage,
+            topic=origin.topic,
+            partition=origin.partition,
+            offset=origin.offset,
+            reason=reason.value,
+        )
         return self._count(Fate.PARK)
 
 
@@ -123,8 +141,14 @@ async def _leave(_origin: Origin, _reason: Reason, _attempts: int) -> Fate:
 
 
 def _where(error: BaseException) -> dict[str, object]:
-    """File and line where `error` rose: what a maintainer needs; its text is left out, as it may quote a name."""
+    """File and line where `error` rose: what a maintainer needs; its text is left out, as it may
+    quote a name.
+    """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return {} if trace is None else {"file": trace.tb_frame.f_code.co_filename.rsplit("/", 2)[-1], "line": trace.tb_lineno}
+    return (
+        {}
+        if trace is None
+        else {"file": trace.tb_frame.f_code.co_filename.rsplit("/", 2)[-1], "line": trace.tb_lineno}
+    )

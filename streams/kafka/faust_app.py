@@ -33,7 +33,8 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         store="memory://",
         datadir=str(folder),
         processing_guarantee="at_least_once",
-        # After kill -9 nobody reads its partitions before the session ends: 60 s by default (6 s: the least a broker allows).
+        # After kill -9 nobody reads its partitions before the session ends: 60 s by default (6 s:
+        # the least a broker allows).
         broker_session_timeout=6,
         broker_heartbeat_interval=2,
         broker_rebalance_timeout=10,
@@ -45,38 +46,50 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         worker_redirect_stdouts=False,
         autodiscover=False,
     )
-    app.transport = (_PromptTransport if settings.kafka_mock else _Transport)(app.conf.broker, app, app.loop)
+    app.transport = (_PromptTransport if settings.kafka_mock else _Transport)(
+        app.conf.broker, app, app.loop
+    )
     return app
 
 
-_LAST_COMMIT_S = 2.0  # of the 10 s that a rebalance may take; a broker that does not answer must not hold it up
+_LAST_COMMIT_S = (
+    2.0  # of the 10 s that a rebalance may take; a broker that does not answer must not hold it up
+)
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
     """A rebalance drops what was fetched and not yet worked on; all of it must be read again.
 
-    Faust then seeks to the committed offsets, and aiokafka (0.14) leaves a partition without one where it stands: its first
-    messages would be skipped until the next restart.
+    Faust then seeks to the committed offsets, and aiokafka (0.14) leaves a partition without one
+    where it stands: its first messages would be skipped until the next restart.
     """
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         committed: Mapping[TP, int] = await super().seek_to_committed()
-        if fresh := [partition for partition, offset in committed.items() if offset is None or offset <= 0]:
-            with suppress(IllegalStateError):  # taken away meanwhile: the next assignment seeks again
-                # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the partitions fails.
+        if fresh := [
+            partition for partition, offset in committed.items() if offset is None or offset <= 0
+        ]:
+            with suppress(
+                IllegalStateError
+            ):  # taken away meanwhile: the next assignment seeks again
+                # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
+                # partitions fails.
                 await self.seek_wait(await self.earliest_offsets(*fresh))
         return committed
 
 
 class _Consumer(driver.Consumer):
-    """Commits when a rebalance begins. Faust would forget what was acknowledged since its last commit, and read it again."""
+    """Commits when a rebalance begins. Faust would forget what was acknowledged since its last
+    commit, and read it again.
+    """
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         if revoked:
-            self.app.flow_control.suspend()  # nothing new comes in meanwhile; Faust does the same a moment later
+            # nothing new comes in meanwhile; Faust does the same a moment later
+            self.app.flow_control.suspend()
             self.app.flow_control.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_COMMIT_S):
@@ -90,7 +103,9 @@ class _Transport(driver.Transport):
 
 
 class _PromptThread(_Thread):
-    """The mock broker answers an empty fetch only when its wait is over, and Faust fixes that wait at 1.5 s."""
+    """The mock broker answers an empty fetch only when its wait is over, and Faust fixes that wait
+    at 1.5 s.
+    """
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -111,7 +126,11 @@ def _credentials(settings: StreamsSettings) -> faust.auth.Credentials | None:
     protocol = AuthProtocol(settings.kafka_security)
     if protocol is AuthProtocol.PLAINTEXT:
         return None
-    context = ssl.create_default_context(cafile=settings.kafka_ca) if "SSL" in settings.kafka_security else None
+    context = (
+        ssl.create_default_context(cafile=settings.kafka_ca)
+        if "SSL" in settings.kafka_security
+        else None
+    )
     if context is not None and not settings.kafka_username:
         return faust.SSLCredentials(context)
     return faust.SASLCredentials(

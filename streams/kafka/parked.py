@@ -32,7 +32,10 @@ class Entry:
 
     def public(self) -> dict[str, object]:
         """What may be shown: everything but the sealed original (promise 8)."""
-        return {"id": self.id, **self.parked.model_dump(mode="json", exclude={"original", "type", "schema_version"})}
+        return {
+            "id": self.id,
+            **self.parked.model_dump(mode="json", exclude={"original", "type", "schema_version"}),
+        }
 
 
 def entries(settings: StreamsSettings) -> Iterator[Entry]:
@@ -46,7 +49,9 @@ def entries(settings: StreamsSettings) -> Iterator[Entry]:
     try:
         found = consumer.list_topics(PARKED.name, timeout=_WAIT_S).topics.get(PARKED.name)
         for partition in sorted(found.partitions) if found else ():
-            low, high = consumer.get_watermark_offsets(TopicPartition(PARKED.name, partition), timeout=_WAIT_S)
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(PARKED.name, partition), timeout=_WAIT_S
+            )
             consumer.assign([TopicPartition(PARKED.name, partition, low)])
             yield from _read(consumer, partition, low, high)
     except KafkaException:
@@ -90,7 +95,9 @@ def replay(entry: Entry, site: Site, ring: KeyRing, publisher: Publisher) -> Non
     publisher.publish_sync(parked.topic, key, original)
 
 
-def _replay_message(original: bytes, parked: Parked, site: Site, ring: KeyRing, publisher: Publisher) -> None:
+def _replay_message(
+    original: bytes, parked: Parked, site: Site, ring: KeyRing, publisher: Publisher
+) -> None:
     header = parse(original).header
     sender = site.sender_for_hl7(header.application, header.facility)
     context = mapping.Context(site, sender, ring, parked.parked_at)

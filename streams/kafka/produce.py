@@ -1,4 +1,6 @@
-"""Publishing: an event counts as sent only when the broker has confirmed it with acks=all (promise 1)."""
+"""Publishing: an event counts as sent only when the broker has confirmed it with acks=all (promise
+1).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ def client_config(settings: StreamsSettings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka,
         "security.protocol": settings.kafka_security,
-        "reconnect.backoff.max.ms": 1000,  # a broker that comes back is used within a second, not ten
+        # a broker that comes back is used within a second, not ten
+        "reconnect.backoff.max.ms": 1000,
     }
     if settings.kafka_username:
         config |= {
@@ -66,7 +69,9 @@ class Publisher:
             raise Unavailable(Reason.BROKER_DOWN) from None
 
     async def publish(self, topic: str, key: str, value: bytes) -> None:
-        """Returns once the broker has confirmed. Raises Unavailable when it did not in ``confirm_s``."""
+        """Returns once the broker has confirmed. Raises Unavailable when it did not in
+        ``confirm_s``.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 

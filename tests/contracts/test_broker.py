@@ -1,4 +1,6 @@
-"""One suite for both brokers: what Vigie relies on holds on the mock as on Apache Kafka; what only the real one can show, there."""
+"""One suite for both brokers: what Vigie relies on holds on the mock as on Apache Kafka; what only
+the real one can show, there.
+"""
 
 from __future__ import annotations
 
@@ -41,20 +43,44 @@ def settings(address: str, confirm_s: float = 10.0) -> StreamsSettings:
 
 
 def producer(address: str) -> Producer:
-    return Producer({"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "linger.ms": 2, "log_level": 0})
+    return Producer(
+        {
+            "bootstrap.servers": address,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "log_level": 0,
+        }
+    )
 
 
 def send(one: Producer, values: list[tuple[str, bytes]]) -> list[tuple[KafkaError | None, Message]]:
     answers: list[tuple[KafkaError | None, Message]] = []
     for key, value in values:
-        one.produce(ORDERS.name, key=key, value=value, on_delivery=lambda error, message: answers.append((error, message)))
+        one.produce(
+            ORDERS.name,
+            key=key,
+            value=value,
+            on_delivery=lambda error, message: answers.append((error, message)),
+        )
     one.flush(20)
     return answers
 
 
-def read(address: str, tag: str, count: int, timeout_s: float = 20.0) -> list[tuple[str, bytes, int, int]]:
-    """Key, value, partition and offset of the `count` messages of `orders` whose key begins with `tag`, in the order they came."""
-    consumer = Consumer({"bootstrap.servers": address, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest", "log_level": 0})
+def read(
+    address: str, tag: str, count: int, timeout_s: float = 20.0
+) -> list[tuple[str, bytes, int, int]]:
+    """Key, value, partition and offset of the `count` messages of `orders` whose key begins with
+    `tag`, in the order they came.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": uuid.uuid4().hex,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
     consumer.assign([TopicPartition(ORDERS.name, number, 0) for number in range(ORDERS.partitions)])
     found: list[tuple[str, bytes, int, int]] = []
     deadline = time.monotonic() + timeout_s
@@ -83,7 +109,9 @@ def test_each_key_stays_in_one_partition_in_order(address: str) -> None:
     for key in {key for key, _ in sent}:
         mine = [row for row in found if row[0] == key]
         assert len({partition for _, _, partition, _ in mine}) == 1
-        assert [value for _, value, _, _ in mine] == [value for other, value in sent if other == key]
+        assert [value for _, value, _, _ in mine] == [
+            value for other, value in sent if other == key
+        ]
         assert [offset for *_, offset in mine] == sorted(offset for *_, offset in mine)
 
 
@@ -115,8 +143,12 @@ async def test_the_publisher_returns_once_the_broker_has_the_event(address: str)
     assert {value for _, value, _, _ in read(address, tag, 2)} == {b"async", b"sync"}
 
 
-async def test_what_no_group_has_committed_is_read_again_after_a_rebalance(address: str, tmp_path: Path) -> None:
-    """Each rebalance of Faust ends with `perform_seek`; the first event of a partition has no committed offset to go back to."""
+async def test_what_no_group_has_committed_is_read_again_after_a_rebalance(
+    address: str, tmp_path: Path
+) -> None:
+    """Each rebalance of Faust ends with `perform_seek`; the first event of a partition has no
+    committed offset to go back to.
+    """
     tag = uuid.uuid4().hex
     app = make_app(f"again-{tag}", StreamsSettings(kafka=address, state=tmp_path))
     seen: list[bytes] = []
@@ -157,14 +189,18 @@ def test_no_broker_is_no_answer() -> None:
 
 def test_what_was_confirmed_outlives_kill_9(real_kafka: Kafka) -> None:
     tag = uuid.uuid4().hex
-    answers = send(producer(real_kafka.address), [(f"{tag}-{number}", b"x") for number in range(500)])
+    answers = send(
+        producer(real_kafka.address), [(f"{tag}-{number}", b"x") for number in range(500)]
+    )
     assert sum(error is None for error, _ in answers) == 500
     real_kafka.kill()
     real_kafka.start()
     assert len({key for key, *_ in read(real_kafka.address, tag, 500)}) == 500
 
 
-async def test_what_was_acknowledged_is_not_read_again_when_another_joins(real_kafka: Kafka, tmp_path: Path) -> None:
+async def test_what_was_acknowledged_is_not_read_again_when_another_joins(
+    real_kafka: Kafka, tmp_path: Path
+) -> None:
     """The mock refuses commits once a rebalance has begun."""
     tag = uuid.uuid4().hex
     seen: list[bytes] = []
@@ -207,7 +243,9 @@ async def test_what_was_acknowledged_is_not_read_again_when_another_joins(real_k
     assert [key for key in before if seen.count(key) > 1] == []
 
 
-def test_a_publisher_confirms_nothing_while_the_broker_is_down_and_recovers(real_kafka: Kafka) -> None:
+def test_a_publisher_confirms_nothing_while_the_broker_is_down_and_recovers(
+    real_kafka: Kafka,
+) -> None:
     tag = uuid.uuid4().hex
     publisher = Publisher(settings(real_kafka.address, confirm_s=2))
     publisher.publish_sync(ORDERS.name, f"{tag}-before", b"x")

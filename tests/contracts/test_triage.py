@@ -1,4 +1,6 @@
-"""Two real `vigie triage` on a real Kafka: one joins, one is killed; every event has its finding, and few have two."""
+"""Two real `vigie triage` on a real Kafka: one joins, one is killed; every event has its finding,
+and few have two.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +44,17 @@ class Worker:
         self.log = folder / f"{name}.log"
         (folder / name).mkdir()
         own = {"name": name, "state": folder / name, "ready_file": self.ready, "metrics_port": 0}
-        environment = {f"VIGIE_{key.upper()}": str(value) for key, value in (settings | own).items()}
+        environment = {
+            f"VIGIE_{key.upper()}": str(value) for key, value in (settings | own).items()
+        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "infra.cli", "triage"], env=os.environ | environment, stdout=log, stderr=log,
+                [sys.executable, "-m", "infra.cli", "triage"],
+                env=os.environ | environment,
+                stdout=log,
+                stderr=log,
                 preexec_fn=die_with_parent,
-            )  # fmt: skip
+            )
 
     def loaded(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()[-3000:]
@@ -83,8 +90,12 @@ class Findings:
     def __init__(self, address: str) -> None:
         self.times: Counter[str] = Counter()
         self.reasons: dict[str, Reason | None] = {}
-        self._consumer = Consumer({"bootstrap.servers": address, "group.id": "test", "log_level": 0})
-        self._consumer.assign([TopicPartition(FINDINGS.name, number, 0) for number in range(FINDINGS.partitions)])
+        self._consumer = Consumer(
+            {"bootstrap.servers": address, "group.id": "test", "log_level": 0}
+        )
+        self._consumer.assign(
+            [TopicPartition(FINDINGS.name, number, 0) for number in range(FINDINGS.partitions)]
+        )
 
     def read(self) -> int:
         for message in self._consumer.consume(500, 0.1):
@@ -106,18 +117,39 @@ def broker(tmp_path: Path) -> Iterator[Kafka]:
 
 
 def event(number: int, store: Store, images: list[bytes]) -> SeriesReceived:
-    """Most are MR, which no package reads: a finding without pixels. Each 50th is a little CT stack."""
+    """Most are MR, which no package reads: a finding without pixels. Each 50th is a little CT
+    stack.
+    """
     study, pixels = f"1.2.{number}", number % PIXELS_EACH == 0
-    names = [store.put(study, f"{study}.1", f"{study}.1.{at}", image, b"") for at, image in enumerate(images)] if pixels else []
+    names = (
+        [
+            store.put(study, f"{study}.1", f"{study}.1.{at}", image, b"")
+            for at, image in enumerate(images)
+        ]
+        if pixels
+        else []
+    )
     return SeriesReceived(
-        event_id=f"{number:08x}", sender="ct", received_at=NOW, version=Version(time=NOW, digest="cd" * 8), study_uid=study,
-        series_uid=f"{study}.1", gateway="g", reference=store.folder(study, f"{study}.1"), instances=tuple(sorted(names)),
-        sop_class="1.2.840.10008.5.1.4.1.1.2", modality="CT" if pixels else "MR", body_part="HEAD", description="CT head",
-    )  # fmt: skip
+        event_id=f"{number:08x}",
+        sender="ct",
+        received_at=NOW,
+        version=Version(time=NOW, digest="cd" * 8),
+        study_uid=study,
+        series_uid=f"{study}.1",
+        gateway="g",
+        reference=store.folder(study, f"{study}.1"),
+        instances=tuple(sorted(names)),
+        sop_class="1.2.840.10008.5.1.4.1.1.2",
+        modality="CT" if pixels else "MR",
+        body_part="HEAD",
+        description="CT head",
+    )
 
 
 def publish(address: str, events: list[SeriesReceived]) -> None:
-    producer = Producer({"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "log_level": 0})
+    producer = Producer(
+        {"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "log_level": 0}
+    )
     for one in events:
         producer.produce(SERIES.name, encode(one), one.study_uid.encode())
     assert producer.flush(30) == 0
@@ -140,7 +172,10 @@ class Source:
 
     def send(self, count: int) -> int:
         """So many more; returns how many there are now."""
-        events = [event(number, self._store, self._images) for number in range(len(self.sent), len(self.sent) + count)]
+        events = [
+            event(number, self._store, self._images)
+            for number in range(len(self.sent), len(self.sent) + count)
+        ]
         publish(self._address, events)
         self.sent |= {one.study_uid: one for one in events}
         return len(self.sent)
@@ -151,18 +186,26 @@ def test_a_second_worker_repeats_a_pool_at_most_and_a_killed_one_loses_nothing(
     broker: Kafka, tmp_path: Path, ring: KeyRing
 ) -> None:
     write_ring(ring, tmp_path / "keys.json")
-    source = Source(broker.address, Store(tmp_path / "store", min_free=0.0), slices(make_ct, tmp_path))
+    source = Source(
+        broker.address, Store(tmp_path / "store", min_free=0.0), slices(make_ct, tmp_path)
+    )
     settings: dict[str, object] = {
-        "kafka": broker.address, "keys": tmp_path / "keys.json", "store": tmp_path / "store", "store_min_free": 0,
-        "read_ahead": POOL, "decoders": 1,
-    }  # fmt: skip
+        "kafka": broker.address,
+        "keys": tmp_path / "keys.json",
+        "store": tmp_path / "store",
+        "store_min_free": 0,
+        "read_ahead": POOL,
+        "decoders": 1,
+    }
     findings = Findings(broker.address)
     with workers() as running:
         running.append(Worker(tmp_path, "one", settings))
         until(running[0].serves, "the first worker does not serve")
         running.append(Worker(tmp_path, "two", settings))
         until(running[1].loaded, "the second worker loads no package")
-        while not running[1].serves():  # it joins in the midst of the work: more always waits than a pool holds
+        while not running[
+            1
+        ].serves():  # it joins in the midst of the work: more always waits than a pool holds
             source.send(max(0, findings.read() + BACKLOG - len(source.sent)))
         until(lambda: findings.read() >= len(source.sent), "events are lost when a worker joins")
         repeats = sum(findings.times.values()) - len(source.sent)
@@ -173,8 +216,13 @@ def test_a_second_worker_repeats_a_pool_at_most_and_a_killed_one_loses_nothing(
         until(lambda: findings.read() >= before + BACKLOG // 4, "nothing comes any more")
         running[0].process.kill()
         running.pop(0).process.wait()
-        until(lambda: findings.read() >= len(source.sent), "events are lost when a worker is killed")
+        until(
+            lambda: findings.read() >= len(source.sent), "events are lost when a worker is killed"
+        )
     assert set(findings.times) == set(source.sent)
     unread = {Reason.OUTSIDE_MODALITY, Reason.OUTSIDE_BODY_PART, Reason.OUTSIDE_VIEW}
-    assert all((findings.reasons[name] in unread) == (one.modality == "MR") for name, one in source.sent.items())
+    assert all(
+        (findings.reasons[name] in unread) == (one.modality == "MR")
+        for name, one in source.sent.items()
+    )
     findings.close()

@@ -1,4 +1,6 @@
-"""What is written about the house is true as far as a machine can tell: links, settings, metrics, commands."""
+"""What is written about the house is true as far as a machine can tell: links, settings, metrics,
+commands.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,16 @@ from worklist.settings import WorklistSettings
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "infra" / "decisions").glob("[0-9]*.md"))
-PAPERS = [ROOT / "CHANGELOG.md", ROOT / "infra" / "docker" / "README.md", *DECISIONS, *sorted((ROOT / "infra" / "runbooks").glob("*.md"))]
+PAPERS = [
+    ROOT / "CHANGELOG.md",
+    ROOT / "infra" / "docker" / "README.md",
+    *DECISIONS,
+    *sorted((ROOT / "infra" / "runbooks").glob("*.md")),
+]
 
-each_paper = pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+each_paper = pytest.mark.parametrize(
+    "path", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 
 
 @each_paper
@@ -28,7 +37,10 @@ def test_links_lead_somewhere(path: Path) -> None:
 @each_paper
 def test_settings_and_metrics_exist(path: Path) -> None:
     text = path.read_text()
-    settings = {f"VIGIE_{name.upper()}" for name in WorklistSettings.model_fields | TriageSettings.model_fields}
+    settings = {
+        f"VIGIE_{name.upper()}"
+        for name in WorklistSettings.model_fields | TriageSettings.model_fields
+    }
     assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings
     metrics = set(re.findall(r"`(vigie_[a-z_]+)", text))
     assert metrics <= declared().keys()
@@ -42,7 +54,10 @@ def test_commands_exist(path: Path) -> None:
 
 @each_paper
 def test_files_of_ours_that_are_named_exist(path: Path) -> None:
-    for name in re.findall(r"`((?:streams|triage|worklist|infra|tests)/[a-z0-9_./-]+\.(?:py|yml|lock|toml|json))`", path.read_text()):
+    for name in re.findall(
+        r"`((?:streams|triage|worklist|infra|tests)/[a-z0-9_./-]+\.(?:py|yml|lock|toml|json))`",
+        path.read_text(),
+    ):
         assert (ROOT / name).exists(), name
 
 

@@ -14,9 +14,17 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "infra" / "prometheus"
 #: What every process of ours shows without declaring it, and what Prometheus makes itself.
-GIVEN = {"up", "process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total", "ALERTS"}
+GIVEN = {
+    "up",
+    "process_start_time_seconds",
+    "process_resident_memory_bytes",
+    "process_cpu_seconds_total",
+    "ALERTS",
+}
 _SUFFIXES = {"Counter": ("",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
-_NAME = re.compile(r"(?<![\w:.$\"])(?:[a-z]+:)?(?:vigie|process)_[a-z0-9_]+(?::[a-z0-9_]+)?|\bup\b(?=\{)")
+_NAME = re.compile(
+    r"(?<![\w:.$\"])(?:[a-z]+:)?(?:vigie|process)_[a-z0-9_]+(?::[a-z0-9_]+)?|\bup\b(?=\{)"
+)
 
 
 @cache
@@ -26,13 +34,20 @@ def declared() -> dict[str, set[str]]:
     for package in ("streams", "triage", "worklist", "infra"):
         for path in (ROOT / package).rglob("*.py"):
             for call in ast.walk(ast.parse(path.read_text())):
-                if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _SUFFIXES and call.args):
+                if not (
+                    isinstance(call, ast.Call)
+                    and isinstance(call.func, ast.Name)
+                    and call.func.id in _SUFFIXES
+                    and call.args
+                ):
                     continue
                 name = call.args[0]
                 if isinstance(name, ast.Constant) and isinstance(name.value, str):
                     labels = set(ast.literal_eval(call.args[2])) if len(call.args) > 2 else set()
                     for suffix in _SUFFIXES[call.func.id]:
-                        found[name.value + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
+                        found[name.value + suffix] = labels | (
+                            {"le"} if suffix == "_bucket" else set()
+                        )
     return found
 
 

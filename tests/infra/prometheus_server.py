@@ -30,14 +30,22 @@ def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(PROMETHEUS / "rules" / "*.yml")],
-        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [target]}]}
+            for job, target in targets.items()
+        ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     program = shutil.which("prometheus")
     assert program is not None
-    command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
+    command = [
+        program,
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address={address}",
+    ]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -50,7 +58,9 @@ def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
 def ask(address: str, expression: str) -> list[object]:
     """The answer to one query; nothing while Prometheus starts."""
     try:
-        answer = httpx.get(f"http://{address}/api/v1/query", params={"query": expression}, timeout=10)
+        answer = httpx.get(
+            f"http://{address}/api/v1/query", params={"query": expression}, timeout=10
+        )
     except httpx.TransportError:
         return []
     if answer.status_code == 503:

@@ -1,4 +1,6 @@
-"""The benches run, say what they measured in the form of DESIGN §8, and refuse a name that they do not know."""
+"""The benches run, say what they measured in the form of DESIGN §8, and refuse a name that they do
+not know.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,13 @@ def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
     assert (result.ours, result.reference, result.ratio, result.runs) == (50, 100, 0.5, 3)
 
 
-@pytest.mark.parametrize("name", ["worklist", pytest.param("image-to-rank", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["worklist", pytest.param("image-to-rank", marks=pytest.mark.slow)]
+)
 def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")])
+    done = CliRunner().invoke(
+        app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")]
+    )
     assert done.exit_code == 0, done.output
     (result,) = json.loads((tmp_path / "bench.json").read_text())
     assert set(result) == FIELDS
@@ -51,7 +57,9 @@ def test_the_model_bench_says_how_each_package_is_served_and_how_far_from_float3
     with model(quick=True) as pairs:
         assert len(pairs) == 2 * len(find_packages(TriageSettings().models))
         for eager, limit in zip(pairs[::2], pairs[1::2], strict=True):
-            assert re.search(r"served \(cpu, \w+, (compiled|eager .*)\) .*; logits within [0-9.e-]+$", eager.what)
+            assert re.search(
+                r"served \(cpu, \w+, (compiled|eager .*)\) .*; logits within [0-9.e-]+$", eager.what
+            )
             assert re.search(r"matrix product .*, [0-9.]+ GFLOP each image$", limit.what)
             assert min(limit.ours(), limit.reference()) > 0
 

@@ -32,8 +32,14 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_each_mistake_has_a_line_that_names_its_file(site: Path) -> None:
     policy = site / "policy.toml"
-    policy.write_text(policy.read_text().replace("[classes.unknown]", "[classes.other]").replace('mode = "vigie"', 'mode = "best"'))
-    (site / "readers.toml").write_text('[[reader]]\nname = "dr.example"\nrole = "king"\nsha256 = "00"\n')
+    policy.write_text(
+        policy.read_text()
+        .replace("[classes.unknown]", "[classes.other]")
+        .replace('mode = "vigie"', 'mode = "best"')
+    )
+    (site / "readers.toml").write_text(
+        '[[reader]]\nname = "dr.example"\nrole = "king"\nsha256 = "00"\n'
+    )
     found = check_site(site, {})
     assert any(line.startswith("policy.toml: mode:") for line in found)
     assert any(line.startswith("readers.toml:") for line in found)
@@ -68,7 +74,9 @@ def test_a_missing_policy_is_named(site: Path) -> None:
         ("policy.toml", "head-ct", "live: head-ct: no such package"),
     ],
 )
-def test_what_a_site_says_of_its_packages_is_checked(site: Path, file: str, content: str, word: str) -> None:
+def test_what_a_site_says_of_its_packages_is_checked(
+    site: Path, file: str, content: str, word: str
+) -> None:
     if file == "policy.toml":
         content = (site / file).read_text().replace("live = []", f'live = ["{content}"]')
     (site / file).write_text(content)
@@ -78,23 +86,33 @@ def test_what_a_site_says_of_its_packages_is_checked(site: Path, file: str, cont
 
 
 def test_thresholds_of_packages_that_are_here_are_sound(site: Path) -> None:
-    (site / "models.toml").write_text("[head-ct-ich]\nthreshold = 0.2\n[chest-opacity]\nthreshold = 0.9\n")
+    (site / "models.toml").write_text(
+        "[head-ct-ich]\nthreshold = 0.2\n[chest-opacity]\nthreshold = 0.9\n"
+    )
     assert check_site(site, {}) == []
     (site / "models.toml").unlink()  # a site need not say anything
     assert check_site(site, {}) == []
 
 
-@pytest.mark.parametrize("content", ["[head-ct]\nthreshold = 0.2\n", "[head-ct-ich]\nthreshold = 2.0\n"])
-def test_triage_does_not_start_with_a_wrong_threshold_and_says_so_in_a_line(site: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["[head-ct]\nthreshold = 0.2\n", "[head-ct-ich]\nthreshold = 2.0\n"]
+)
+def test_triage_does_not_start_with_a_wrong_threshold_and_says_so_in_a_line(
+    site: Path, content: str
+) -> None:
     (site / "models.toml").write_text(content)
     done = vigie("triage", VIGIE_SITE=str(site), VIGIE_KAFKA="127.0.0.1:1")
     assert done.returncode == 1
     assert done.stderr.startswith("models.toml: head-ct")
     assert done.stderr.count("\n") == 1
-    assert vigie("triage", VIGIE_SITE=str(site / "nowhere"), VIGIE_KAFKA="127.0.0.1:1").returncode == 1
+    assert (
+        vigie("triage", VIGIE_SITE=str(site / "nowhere"), VIGIE_KAFKA="127.0.0.1:1").returncode == 1
+    )
 
 
-def test_settings_are_checked_and_misspelt_ones_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_checked_and_misspelt_ones_named(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VIGIE_STORE_MIN_FREE", "7")
     found = check_site(site, {"VIGIE_KAFKA_MOCKS": "1", "VIGIE_CORPORA": "x", "OTHER": ""})
     assert sum(line.startswith("VIGIE_STORE_MIN_FREE:") for line in found) == 1
@@ -105,9 +123,13 @@ def test_settings_are_checked_and_misspelt_ones_named(site: Path, monkeypatch: p
 def vigie(*words: str, path: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join(part for part in (path, str(ROOT)) if part)
     return subprocess.run(
-        [sys.executable, "-m", "infra.cli", *words], cwd="/", text=True, capture_output=True, check=False,
+        [sys.executable, "-m", "infra.cli", *words],
+        cwd="/",
+        text=True,
+        capture_output=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": paths, **environment},
-    )  # fmt: skip
+    )
 
 
 def test_the_program_says_what_is_wrong_and_exits_1(site: Path) -> None:
@@ -119,7 +141,9 @@ def test_the_program_says_what_is_wrong_and_exits_1(site: Path) -> None:
     assert done.stdout == ""
 
 
-def test_it_refuses_to_start_when_another_module_answers_to_one_of_our_names(tmp_path: Path) -> None:
+def test_it_refuses_to_start_when_another_module_answers_to_one_of_our_names(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "triage").mkdir()
     (tmp_path / "triage" / "__init__.py").touch()
     done = vigie("--version", path=str(tmp_path))

@@ -1,4 +1,6 @@
-"""docker-compose.yml: pinned, healthy, without root, nothing published that need not be; and it speaks of settings that exist."""
+"""docker-compose.yml: pinned, healthy, without root, nothing published that need not be; and it
+speaks of settings that exist.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONCE = {name for name, service in SERVICES.items() if service["restart"] == "no"}
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("vigie")}
 SETTINGS: dict[str, type[BaseSettings]] = {
-    "gateway": StreamsSettings, "triage": TriageSettings,
-    "topics": StreamsSettings, "worklist": WorklistSettings, "web": WorklistSettings, "migrate": WorklistSettings,
-}  # fmt: skip
+    "gateway": StreamsSettings,
+    "triage": TriageSettings,
+    "topics": StreamsSettings,
+    "worklist": WorklistSettings,
+    "web": WorklistSettings,
+    "migrate": WorklistSettings,
+}
 DOCKERFILE = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -34,7 +40,16 @@ every_one_of_ours = pytest.mark.parametrize("name", sorted(OURS))
 
 
 def test_all_parts_are_there() -> None:
-    assert {"kafka", "postgres", "gateway", "triage", "worklist", "web", "prometheus", "grafana"} <= SERVICES.keys()
+    assert {
+        "kafka",
+        "postgres",
+        "gateway",
+        "triage",
+        "worklist",
+        "web",
+        "prometheus",
+        "grafana",
+    } <= SERVICES.keys()
     assert {"topics", "migrate"} == ONCE
     assert set(SETTINGS) == OURS
 
@@ -57,7 +72,9 @@ def test_services_that_stay_say_whether_they_are_well(name: str) -> None:
 @every_service
 def test_services_wait_for_what_they_need(name: str) -> None:
     for other, how in SERVICES[name].get("depends_on", {}).items():
-        assert how["condition"] == ("service_completed_successfully" if other in ONCE else "service_healthy")
+        assert how["condition"] == (
+            "service_completed_successfully" if other in ONCE else "service_healthy"
+        )
 
 
 @every_service
@@ -102,7 +119,10 @@ def test_each_setting_exists_and_is_taken(name: str, monkeypatch: pytest.MonkeyP
     environment = SERVICES[name]["environment"]
     for key in environment:
         assert key.startswith("VIGIE_")
-        assert key.removeprefix("VIGIE_").lower() in WorklistSettings.model_fields | TriageSettings.model_fields
+        assert (
+            key.removeprefix("VIGIE_").lower()
+            in WorklistSettings.model_fields | TriageSettings.model_fields
+        )
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     taken = SETTINGS[name]()
@@ -126,7 +146,10 @@ def test_each_command_exists(name: str) -> None:
 def test_each_has_the_secrets_and_folders_that_its_settings_name(name: str) -> None:
     service = SERVICES[name]
     environment = service["environment"]
-    mounts = {mount.split(":")[1] if not mount.startswith("${") else mount.rsplit(":", 2)[1] for mount in service["volumes"]}
+    mounts = {
+        mount.split(":")[1] if not mount.startswith("${") else mount.rsplit(":", 2)[1]
+        for mount in service["volumes"]
+    }
     assert environment["VIGIE_SITE"] in mounts
     if name in {"gateway", "triage"}:
         assert environment["VIGIE_STORE"] in mounts
@@ -153,12 +176,16 @@ def test_what_is_mounted_from_the_repository_is_there() -> None:
 
 
 def test_prometheus_asks_the_ports_that_the_services_have() -> None:
-    jobs = yaml.safe_load((ROOT / "infra" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((ROOT / "infra" / "prometheus" / "prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
     for job in jobs:
         for found in job.get("dns_sd_configs", ()):
             (service,) = found["names"]
             environment = SERVICES[service]["environment"]
-            assert str(found["port"]) == environment.get("VIGIE_METRICS_PORT", environment.get("VIGIE_WEB_PORT"))
+            assert str(found["port"]) == environment.get(
+                "VIGIE_METRICS_PORT", environment.get("VIGIE_WEB_PORT")
+            )
 
 
 def test_the_image_is_built_from_pins_and_runs_without_root() -> None:
@@ -174,7 +201,9 @@ def test_the_image_is_built_from_pins_and_runs_without_root() -> None:
     assert "pip install" not in last
     entry = json.loads(re.findall(r"^ENTRYPOINT (.*)$", last, re.MULTILINE)[0])
     assert entry[0] in last.split("ENTRYPOINT")[0]
-    locks = {service["build"]["args"]["LOCK"] for service in SERVICES.values() if "build" in service}
+    locks = {
+        service["build"]["args"]["LOCK"] for service in SERVICES.values() if "build" in service
+    }
     assert all((ROOT / "infra" / "requirements" / f"{lock}.lock").is_file() for lock in locks)
 
 

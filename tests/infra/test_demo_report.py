@@ -14,20 +14,48 @@ from triage.packages.load import find_packages
 from triage.settings import shipped_models
 from worklist.order.policy import load
 
-STATES = [("bleed", "flagged"), ("bleed", "flagged"), ("", "flagged"), ("bleed", "not_flagged"), ("bleed", "not_analysed"), ("", "pending")]
+STATES = [
+    ("bleed", "flagged"),
+    ("bleed", "flagged"),
+    ("", "flagged"),
+    ("bleed", "not_flagged"),
+    ("bleed", "not_analysed"),
+    ("", "pending"),
+]
 
 
 def counted() -> dict[str, int]:
     cases = [
-        Case(n, f"A{n}", f"1.{n}", Patient("P", "F", "G", "19600101", "F"), "head_ct", finding, "R", "E", "1.2", n, "050Y", 60.0)
+        Case(
+            n,
+            f"A{n}",
+            f"1.{n}",
+            Patient("P", "F", "G", "19600101", "F"),
+            "head_ct",
+            finding,
+            "R",
+            "E",
+            "1.2",
+            n,
+            "050Y",
+            60.0,
+        )
         for n, (finding, _) in enumerate(STATES)
     ]
-    rows: list[dict[str, Any]] = [{"accessions": [f"A{n}"], "ai": ai, "state": "readable"} for n, (_, ai) in enumerate(STATES)]
+    rows: list[dict[str, Any]] = [
+        {"accessions": [f"A{n}"], "ai": ai, "state": "readable"} for n, (_, ai) in enumerate(STATES)
+    ]
     return count_studies(cases, {n: Seen(1.0) for n in range(len(STATES))}, rows, 0)
 
 
 def test_flags_are_counted_against_the_truth() -> None:
-    assert flags(counted()) == {"flagged": 3, "truly_positive": 2, "positive_screened": 3, "ppv": 0.6667, "sensitivity": 0.6667}
+    assert flags(counted()) == {
+        "flagged": 3,
+        "truly_positive": 2,
+        "positive_screened": 3,
+        "ppv": 0.6667,
+        "sensitivity": 0.6667,
+    }
     assert flags_in_words(counted()) == (
         "of 3 flagged studies 2 are truly positive (PPV 67%); "
         "of 3 truly positive studies that were screened 2 are flagged (sensitivity 67%)"

@@ -29,7 +29,11 @@ def test_postgresql_answers_only_on_loopback_and_ends(tmp_path: Path) -> None:
 
 def test_the_mock_has_our_topics_before_anybody_asks() -> None:
     broker = MockKafka()
-    found = Producer({"bootstrap.servers": broker.address, "log_level": 0}).list_topics(timeout=10).topics
+    found = (
+        Producer({"bootstrap.servers": broker.address, "log_level": 0})
+        .list_topics(timeout=10)
+        .topics
+    )
     assert {topic.name for topic in ALL} <= set(found)
     broker.stop()
 
@@ -39,9 +43,13 @@ def environment(tmp_path: Path, kafka: str, database: str) -> dict[str, str]:
 
     write_ring(new_ring(), tmp_path / "keys.json")
     return {
-        "VIGIE_KAFKA": kafka, "VIGIE_KAFKA_MOCK": "1", "VIGIE_KEYS": str(tmp_path / "keys.json"), "VIGIE_STATE": str(tmp_path),
-        "VIGIE_DATABASE": database, "VIGIE_METRICS_PORT": "0",
-    }  # fmt: skip
+        "VIGIE_KAFKA": kafka,
+        "VIGIE_KAFKA_MOCK": "1",
+        "VIGIE_KEYS": str(tmp_path / "keys.json"),
+        "VIGIE_STATE": str(tmp_path),
+        "VIGIE_DATABASE": database,
+        "VIGIE_METRICS_PORT": "0",
+    }
 
 
 def test_what_is_killed_is_started_again_within_two_seconds(tmp_path: Path) -> None:

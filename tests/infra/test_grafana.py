@@ -1,4 +1,6 @@
-"""The dashboard: written by its builder, naming only what exists, and answered by a real Prometheus panel by panel."""
+"""The dashboard: written by its builder, naming only what exists, and answered by a real Prometheus
+panel by panel.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from tests.infra.prometheus_server import panel_queries, prometheus, unanswered
 
 QUERIES = [
     pytest.param(expression, id=f"{panel.title}-{legend}")
-    for row in build.ROWS for panel in row.panels for expression, legend in panel.queries
-]  # fmt: skip
+    for row in build.ROWS
+    for panel in row.panels
+    for expression, legend in panel.queries
+]
 
 
 def test_the_file_is_what_the_builder_writes() -> None:
@@ -39,7 +43,11 @@ def test_panels_do_not_overlap_and_say_what_they_show() -> None:
     numbers = set()
     for panel in build.dashboard()["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24
         assert panel["type"] == "row" or panel["description"]
@@ -50,8 +58,12 @@ def test_panels_do_not_overlap_and_say_what_they_show() -> None:
 
 def test_the_provisioned_source_is_the_one_that_panels_ask() -> None:
     provisioning = ROOT / "infra" / "grafana" / "provisioning"
-    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
-    asked = {panel["datasource"]["uid"] for panel in build.dashboard()["panels"] if "datasource" in panel}
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
+    asked = {
+        panel["datasource"]["uid"] for panel in build.dashboard()["panels"] if "datasource" in panel
+    }
     assert asked == {source["uid"]}
 
 
@@ -61,8 +73,18 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _exposition() -> bytes:
-    """What a process would show after some work: each declared metric with one series, at the time of asking."""
-    values = {"door": "mllp", "topic": "orders", "stage": "worklist", "state": "readable", "lane": "list", "act": "next", "le": "+Inf"}
+    """What a process would show after some work: each declared metric with one series, at the time
+    of asking.
+    """
+    values = {
+        "door": "mllp",
+        "topic": "orders",
+        "stage": "worklist",
+        "state": "readable",
+        "lane": "list",
+        "act": "next",
+        "le": "+Inf",
+    }
     lines = []
     for name, labels in sorted(declared().items()):
         series = ",".join(f'{label}="{values.get(label, "x")}"' for label in sorted(labels))
@@ -82,7 +104,9 @@ def stand_in() -> Iterator[str]:
         return [_exposition()]
 
     server = make_server("127.0.0.1", 0, page, handler_class=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+    )
     thread.start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -94,5 +118,7 @@ def stand_in() -> Iterator[str]:
 @pytest.mark.slow
 def test_a_real_prometheus_answers_every_panel(stand_in: str, tmp_path: Path) -> None:
     assert len(panel_queries()) > 30
-    with prometheus(tmp_path, dict.fromkeys(("gateway", "triage", "worklist", "web"), stand_in)) as address:
+    with prometheus(
+        tmp_path, dict.fromkeys(("gateway", "triage", "worklist", "web"), stand_in)
+    ) as address:
         assert not unanswered(address, panel_queries(), within_s=40)

@@ -1,4 +1,6 @@
-"""The rules are what Prometheus reads, each alert fires when it should, and names only what the code measures."""
+"""The rules are what Prometheus reads, each alert fires when it should, and names only what the
+code measures.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.infra.metric_names import GIVEN, PROMETHEUS, ROOT, declared, named, recorded, rules, selected
+from tests.infra.metric_names import (
+    GIVEN,
+    PROMETHEUS,
+    ROOT,
+    declared,
+    named,
+    recorded,
+    rules,
+    selected,
+)
 
 ALERTS = [rule for rule in rules() if "alert" in rule]
 SCRAPED = {"job", "instance"}
@@ -18,7 +29,9 @@ SCRAPED = {"job", "instance"}
 def promtool(*words: str) -> str:
     program = shutil.which("promtool")
     assert program is not None
-    done = subprocess.run([program, *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [program, *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -35,7 +48,9 @@ def test_alerts_fire_when_they_should_and_only_then(file: str) -> None:
 
 
 def test_each_alert_is_tested_with_numbers_and_with_none() -> None:
-    tests = [yaml.safe_load(path.read_text())["tests"] for path in sorted(PROMETHEUS.glob("*_test.yml"))]
+    tests = [
+        yaml.safe_load(path.read_text())["tests"] for path in sorted(PROMETHEUS.glob("*_test.yml"))
+    ]
     silent, numbers = "", ""
     for case in (case for file in tests for case in file):
         if case["input_series"]:
@@ -48,7 +63,9 @@ def test_each_alert_is_tested_with_numbers_and_with_none() -> None:
             assert alert["alert"] in numbers, f"{alert['alert']} has no case with data"
 
 
-@pytest.mark.parametrize("rule", list(rules()), ids=lambda rule: rule.get("alert") or rule["record"])
+@pytest.mark.parametrize(
+    "rule", list(rules()), ids=lambda rule: rule.get("alert") or rule["record"]
+)
 def test_rules_name_only_metrics_and_labels_that_exist(rule: dict[str, str]) -> None:
     known = declared()
     names = named(rule["expr"])
@@ -60,7 +77,9 @@ def test_rules_name_only_metrics_and_labels_that_exist(rule: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_each_alert_says_what_how_bad_for_whom_and_what_to_do(alert: dict[str, dict[str, str]]) -> None:
+def test_each_alert_says_what_how_bad_for_whom_and_what_to_do(
+    alert: dict[str, dict[str, str]],
+) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert alert["labels"]["team"] in {"clinical", "ops"}
     assert alert["annotations"]["summary"]
@@ -72,10 +91,15 @@ def test_each_alert_says_what_how_bad_for_whom_and_what_to_do(alert: dict[str, d
 def test_the_runbooks_index_names_each_page_and_each_alert() -> None:
     folder = ROOT / "infra" / "runbooks"
     index = (folder / "README.md").read_text()
-    assert all(f"({page.name})" in index for page in folder.glob("*.md") if page.name != "README.md")
+    assert all(
+        f"({page.name})" in index for page in folder.glob("*.md") if page.name != "README.md"
+    )
     assert all(str(alert["alert"]) in index for alert in ALERTS)
 
 
 def test_each_process_is_scraped() -> None:
-    jobs = {job["job_name"] for job in yaml.safe_load(Path(PROMETHEUS, "prometheus.yml").read_text())["scrape_configs"]}
+    jobs = {
+        job["job_name"]
+        for job in yaml.safe_load(Path(PROMETHEUS, "prometheus.yml").read_text())["scrape_configs"]
+    }
     assert {"gateway", "triage", "worklist", "web"} <= jobs

@@ -1,4 +1,5 @@
-"""What travels: round trips, golden schemas that only grow, and no identity outside a seal (promise 8).
+"""What travels: round trips, golden schemas that only grow, and no identity outside a seal (promise
+8).
 
 After a compatible change, renew the golden schemas: ``python tests/streams/test_events.py``.
 """
@@ -37,7 +38,7 @@ from streams.events import (
     decode,
     encode,
     schemas,
-)  # fmt: skip
+)
 from streams.kafka.consume import Origin, Settler
 from streams.seal import KeyRing
 from streams.studykey import patient_pseudonym, topic_key
@@ -51,26 +52,85 @@ codes = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 hexes = st.text("0123456789abcdef", min_size=32, max_size=32)
 uids = st.text("0123456789.", min_size=1, max_size=64)
 base: dict[str, Any] = {
-    "event_id": hexes, "sender": codes, "received_at": times, "patient": st.none() | hexes,
-    "version": st.builds(Version, time=times, sequence=st.integers(-5, 2**40), digest=hexes), "identity": st.none() | st.text(max_size=40),
-}  # fmt: skip
-study = base | {"accessions": st.lists(codes, max_size=3).map(tuple), "study_uids": st.lists(uids, max_size=2).map(tuple), "site": codes}
-findings = st.builds(Finding, code=codes, name=codes, flagged=st.booleans(), probability=st.floats(0, 1), threshold=st.floats(0, 1))
+    "event_id": hexes,
+    "sender": codes,
+    "received_at": times,
+    "patient": st.none() | hexes,
+    "version": st.builds(Version, time=times, sequence=st.integers(-5, 2**40), digest=hexes),
+    "identity": st.none() | st.text(max_size=40),
+}
+study = base | {
+    "accessions": st.lists(codes, max_size=3).map(tuple),
+    "study_uids": st.lists(uids, max_size=2).map(tuple),
+    "site": codes,
+}
+findings = st.builds(
+    Finding,
+    code=codes,
+    name=codes,
+    flagged=st.booleans(),
+    probability=st.floats(0, 1),
+    threshold=st.floats(0, 1),
+)
 events = st.one_of(
-    st.builds(OrderChanged, **study, priority=codes, scheduled_at=st.none() | times, status=st.sampled_from(["scheduled", "cancelled"])),
+    st.builds(
+        OrderChanged,
+        **study,
+        priority=codes,
+        scheduled_at=st.none() | times,
+        status=st.sampled_from(["scheduled", "cancelled"]),
+    ),
     st.builds(PatientChanged, **base, location=codes),
     st.builds(PatientMerged, **base, retired=hexes),
-    st.builds(ReportReceived, **study, status=st.sampled_from(["preliminary", "final", "corrected", "cancelled"])),
-    st.builds(SeriesReceived, **study, study_uid=uids, series_uid=uids, gateway=codes, reference=st.just("ab/cd"), sop_class=uids,
-              instances=st.lists(hexes, max_size=4).map(tuple), age_years=st.none() | st.floats(0, 150), acquired_at=st.none() | times),
-    st.builds(ExamProgressed, **study, status=st.sampled_from(["in_progress", "completed"]),
-              announced_instances=st.none() | st.integers(0, 9)),
-    st.builds(FindingsMade, **study, study_uid=uids, series_uid=uids, package=codes, package_version=codes, input_digest=hexes,
-              outcome=st.sampled_from(["flagged", "not_flagged", "not_analysed"]), reason=st.none() | st.sampled_from(Reason),
-              findings=st.lists(findings, max_size=3).map(tuple), screened_at=times),
-    st.builds(Parked, stage=codes, topic=codes, partition=st.integers(0, 9), offset=st.integers(0, 2**40), key=codes,
-              reason=st.sampled_from(Reason), attempts=st.integers(1, 9), parked_at=times, original=codes),
-)  # fmt: skip
+    st.builds(
+        ReportReceived,
+        **study,
+        status=st.sampled_from(["preliminary", "final", "corrected", "cancelled"]),
+    ),
+    st.builds(
+        SeriesReceived,
+        **study,
+        study_uid=uids,
+        series_uid=uids,
+        gateway=codes,
+        reference=st.just("ab/cd"),
+        sop_class=uids,
+        instances=st.lists(hexes, max_size=4).map(tuple),
+        age_years=st.none() | st.floats(0, 150),
+        acquired_at=st.none() | times,
+    ),
+    st.builds(
+        ExamProgressed,
+        **study,
+        status=st.sampled_from(["in_progress", "completed"]),
+        announced_instances=st.none() | st.integers(0, 9),
+    ),
+    st.builds(
+        FindingsMade,
+        **study,
+        study_uid=uids,
+        series_uid=uids,
+        package=codes,
+        package_version=codes,
+        input_digest=hexes,
+        outcome=st.sampled_from(["flagged", "not_flagged", "not_analysed"]),
+        reason=st.none() | st.sampled_from(Reason),
+        findings=st.lists(findings, max_size=3).map(tuple),
+        screened_at=times,
+    ),
+    st.builds(
+        Parked,
+        stage=codes,
+        topic=codes,
+        partition=st.integers(0, 9),
+        offset=st.integers(0, 2**40),
+        key=codes,
+        reason=st.sampled_from(Reason),
+        attempts=st.integers(1, 9),
+        parked_at=times,
+        original=codes,
+    ),
+)
 
 
 @settings(max_examples=150)
@@ -79,7 +139,9 @@ def test_what_travels_comes_back_and_fits_its_schema(event: Event | Parked) -> N
     value = encode(event)
     assert decode(value) == event
     assert encode(decode(value)) == value
-    jsonschema.validate(orjson.loads(value), json.loads((GOLDEN / f"{event.type}.json").read_text()))
+    jsonschema.validate(
+        orjson.loads(value), json.loads((GOLDEN / f"{event.type}.json").read_text())
+    )
 
 
 @given(event=events)
@@ -89,18 +151,28 @@ def test_a_field_of_a_later_minor_release_is_ignored(event: Event | Parked) -> N
 
 
 @given(event=events, data=st.data())
-def test_an_event_of_an_earlier_release_lacks_only_what_has_a_default(event: Event | Parked, data: st.DataObject) -> None:
+def test_an_event_of_an_earlier_release_lacks_only_what_has_a_default(
+    event: Event | Parked, data: st.DataObject
+) -> None:
     kind = type(event)
-    optional = sorted(name for name, field in kind.model_fields.items() if not field.is_required() and name != "type")
+    optional = sorted(
+        name
+        for name, field in kind.model_fields.items()
+        if not field.is_required() and name != "type"
+    )
     gone = data.draw(st.sampled_from(optional))
     body = orjson.loads(encode(event))
     del body[gone]
-    assert decode(orjson.dumps(body)) == event.model_copy(update={gone: kind.model_fields[gone].default})
+    assert decode(orjson.dumps(body)) == event.model_copy(
+        update={gone: kind.model_fields[gone].default}
+    )
 
 
 @given(
     value=st.binary(max_size=80)
-    | st.recursive(st.none() | st.integers() | st.text(max_size=5), st.lists).map(lambda v: json.dumps(v).encode())
+    | st.recursive(st.none() | st.integers() | st.text(max_size=5), st.lists).map(
+        lambda v: json.dumps(v).encode()
+    )
 )
 def test_what_is_no_event_is_parked_and_not_quoted(value: bytes) -> None:
     with pytest.raises(Park) as error:
@@ -121,12 +193,18 @@ def test_a_later_major_schema_is_told_apart() -> None:
 def bare(schema: Any) -> Any:
     """Without what only people read."""
     if isinstance(schema, dict):
-        return {k: bare(v) for k, v in schema.items() if k == "properties" or k not in ("description", "title")}
+        return {
+            k: bare(v)
+            for k, v in schema.items()
+            if k == "properties" or k not in ("description", "title")
+        }
     return [bare(v) for v in schema] if isinstance(schema, list) else schema
 
 
 def incompatible(old: Schema, new: Schema, at: str = "") -> list[str]:
-    """What a reader or writer of `old` would trip over in `new`: only fields with a default may come, and closed lists may grow."""
+    """What a reader or writer of `old` would trip over in `new`: only fields with a default may
+    come, and closed lists may grow.
+    """
     found: list[str] = []
     for name in sorted(set(old) | set(new)):
         a, b, here = old.get(name), new.get(name), f"{at}/{name}"
@@ -158,11 +236,17 @@ def test_the_schema_is_compatible_with_the_golden_one(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(schemas()))
 def test_the_golden_schema_is_renewed_with_every_field(name: str) -> None:
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
-    assert bare(golden) == bare(schemas()[name]), "compatible? then renew the golden schemas: python tests/streams/test_events.py"
+    assert bare(golden) == bare(schemas()[name]), (
+        "compatible? then renew the golden schemas: python tests/streams/test_events.py"
+    )
 
 
 def test_every_event_type_has_a_golden_schema_and_none_was_dropped() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.json")} == set(schemas()) == {kind.__name__ for kind in KINDS}
+    assert (
+        {path.stem for path in GOLDEN.glob("*.json")}
+        == set(schemas())
+        == {kind.__name__ for kind in KINDS}
+    )
 
 
 def _required(s: Schema) -> None:
@@ -205,7 +289,9 @@ def test_the_compatibility_check_lets_a_field_with_a_default_and_a_new_reason_pa
 
 # --- promise 8
 
-WHO = Identity(patient_id="PID4711", issuer="CHU", name="MARTIN^Anne", birth_date="19610412", sex="F")
+WHO = Identity(
+    patient_id="PID4711", issuer="CHU", name="MARTIN^Anne", birth_date="19610412", sex="F"
+)
 SECRETS = ("MARTIN", "Anne", "PID4711", "19610412")
 
 
@@ -214,9 +300,14 @@ async def test_promise_8_no_identity_in_bytes_repr_key_log_metric_or_dead_letter
     now = datetime(2026, 3, 14, tzinfo=UTC)
     patient = patient_pseudonym(ring.pseudonym, WHO.issuer, WHO.patient_id)
     event = OrderChanged(
-        event_id="ab" * 16, sender="ris", received_at=now, version=Version(time=now, digest="cd" * 16), patient=patient,
-        identity=ring.seal_identity(WHO), accessions=("A1",),
-    )  # fmt: skip
+        event_id="ab" * 16,
+        sender="ris",
+        received_at=now,
+        version=Version(time=now, digest="cd" * 16),
+        patient=patient,
+        identity=ring.seal_identity(WHO),
+        accessions=("A1",),
+    )
     said: list[Any] = [encode(event), repr(event), str(event), repr(WHO), str(WHO), f"{[WHO]}"]
     said.append(topic_key(ring.pseudonym, accessions=(), study_uids=(), patient=patient))
 
@@ -227,7 +318,9 @@ async def test_promise_8_no_identity_in_bytes_repr_key_log_metric_or_dead_letter
         OrderChanged.model_validate({"sender": WHO.name, "identity": WHO})
 
     with structlog.testing.capture_logs() as logs:
-        await Settler("test", ring, keep, lambda: now).settle(fail, Origin("orders", 0, 0, b"k", WHO.model_dump_json().encode()))
+        await Settler("test", ring, keep, lambda: now).settle(
+            fail, Origin("orders", 0, 0, b"k", WHO.model_dump_json().encode())
+        )
     said += [logs, generate_latest(REGISTRY)]
     for what in said:
         assert not [secret for secret in SECRETS if secret in str(what)], str(what)[:80]
@@ -235,7 +328,14 @@ async def test_promise_8_no_identity_in_bytes_repr_key_log_metric_or_dead_letter
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_promise_8_no_event_has_a_field_for_an_open_identity(kind: type[Event]) -> None:
-    assert not set(kind.model_fields) & {"patient_id", "name", "birth_date", "sex", "patient_name", "issuer"}
+    assert not set(kind.model_fields) & {
+        "patient_id",
+        "name",
+        "birth_date",
+        "sex",
+        "patient_name",
+        "issuer",
+    }
 
 
 def renew() -> None:

@@ -36,7 +36,14 @@ def test_what_is_sealed_opens_unchanged_and_no_two_seals_are_alike(plain: bytes)
     assert first != second
 
 
-@given(identity=st.builds(Identity, patient_id=st.text(max_size=20), name=st.text(max_size=40), birth_date=st.text(max_size=8)))
+@given(
+    identity=st.builds(
+        Identity,
+        patient_id=st.text(max_size=20),
+        name=st.text(max_size=40),
+        birth_date=st.text(max_size=8),
+    )
+)
 def test_promise_8_an_identity_comes_back_and_does_not_show_through(identity: Identity) -> None:
     sealed = RING.seal_identity(identity)
     assert RING.open_identity(sealed) == identity
@@ -62,7 +69,9 @@ def test_another_ring_or_another_name_of_the_key_opens_nothing() -> None:
     sealed = RING.seal_identity(WHO)
     assert reason(KeyRing("k1", {"k1": b"x" * 32}, b"p" * 32), sealed) is Reason.BAD_SEAL
     both = replace(RING, keys={"k1": RING.keys["k1"], "k2": RING.keys["k1"]})
-    assert reason(both, sealed.replace("k1.", "k2.", 1)) is Reason.BAD_SEAL  # the name is authenticated too
+    assert (
+        reason(both, sealed.replace("k1.", "k2.", 1)) is Reason.BAD_SEAL
+    )  # the name is authenticated too
     assert reason(RING, RING.seal(b"[]")) is Reason.BAD_SEAL  # sealed, and no identity
 
 
@@ -85,9 +94,19 @@ def test_a_ring_survives_its_file_which_its_owner_alone_reads(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "change",
-    [{"current": "k9"}, {"keys": {"k1": "AAAA"}}, {"pseudonym": ""}, {"pseudonym": "AAAA"}, {"keys": {}}, {"keys": 3}, {"current": None}],
+    [
+        {"current": "k9"},
+        {"keys": {"k1": "AAAA"}},
+        {"pseudonym": ""},
+        {"pseudonym": "AAAA"},
+        {"keys": {}},
+        {"keys": 3},
+        {"current": None},
+    ],
 )
-def test_a_file_that_holds_no_ring_is_refused_without_its_keys(tmp_path: Path, change: dict[str, object]) -> None:
+def test_a_file_that_holds_no_ring_is_refused_without_its_keys(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     path = tmp_path / "keys.json"
     write_ring(RING, path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))

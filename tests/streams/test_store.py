@@ -19,7 +19,9 @@ from streams import metrics
 from streams.errors import Park, Reason, Refuse
 from streams.store import Store
 
-FIXTURES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+FIXTURES = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+)
 
 
 @pytest.fixture
@@ -28,7 +30,10 @@ def store(tmp_path: Path) -> Store:
 
 
 @FIXTURES
-@given(uids=st.tuples(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80)), data=st.binary(max_size=200))
+@given(
+    uids=st.tuples(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80)),
+    data=st.binary(max_size=200),
+)
 def test_promise_1_whatever_the_uids_what_was_put_is_inside_the_store_and_readable(
     store: Store, uids: tuple[str, str, str], data: bytes
 ) -> None:
@@ -68,7 +73,9 @@ def test_many_threads_putting_the_same_instances_agree(store: Store) -> None:
         thread.join()
     reference = store.folder("1", "2")
     assert len(store.instances(reference)) == 20
-    assert not [name for name in os.listdir(store.path(reference, "0" * 32).parent) if name.startswith(".")]
+    assert not [
+        name for name in os.listdir(store.path(reference, "0" * 32).parent) if name.startswith(".")
+    ]
 
 
 def test_a_confirmed_instance_has_no_marker_and_one_sent_again_has(store: Store) -> None:
@@ -81,7 +88,10 @@ def test_a_confirmed_instance_has_no_marker_and_one_sent_again_has(store: Store)
     assert [marker.body for marker in store.unpublished()] == [b"again"]
 
 
-@pytest.mark.parametrize("reference", ["../../x", "/etc", "a" * 32, "a" * 32 + "/..", "a" * 32 + "/" + "b" * 31 + "\n", ""])
+@pytest.mark.parametrize(
+    "reference",
+    ["../../x", "/etc", "a" * 32, "a" * 32 + "/..", "a" * 32 + "/" + "b" * 31 + "\n", ""],
+)
 def test_a_reference_that_is_not_ours_is_parked(store: Store, reference: str) -> None:
     with pytest.raises(Park) as parked:
         store.path(reference, "0" * 32)
@@ -121,7 +131,9 @@ def test_old_series_go_and_unpublished_ones_stay(store: Store) -> None:
 
 
 def test_promise_1_removal_beside_a_sender_loses_nothing_answered(store: Store) -> None:
-    """Upkeep for which 20 milliseconds are old runs as fast as it can while the same instances come again and again."""
+    """Upkeep for which 20 milliseconds are old runs as fast as it can while the same instances come
+    again and again.
+    """
     stop = threading.Event()
 
     def upkeep() -> None:
@@ -158,7 +170,9 @@ for number in range(100000):
 
 @pytest.mark.parametrize("answers", [1, 17, 60])
 def test_promise_1_kill_9_in_mid_store_loses_nothing_answered(tmp_path: Path, answers: int) -> None:
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None
     answered = [int(child.stdout.readline()) for _ in range(answers)]
     child.send_signal(signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""Keyed pseudonyms: the same for the same thing, apart for different ones, and no way back without the key (promise 8)."""
+"""Keyed pseudonyms: the same for the same thing, apart for different ones, and no way back without
+the key (promise 8).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_a_pseudonym_is_canonical(issuer: str, patient: str) -> None:
 
 
 @given(a=st.tuples(names, names), b=st.tuples(names, names))
-def test_different_patients_have_different_pseudonyms(a: tuple[str, str], b: tuple[str, str]) -> None:
+def test_different_patients_have_different_pseudonyms(
+    a: tuple[str, str], b: tuple[str, str]
+) -> None:
     assert (patient_pseudonym(SECRET, *a) == patient_pseudonym(SECRET, *b)) == (a == b)
 
 
@@ -36,12 +40,21 @@ def test_who_gives_no_id_has_no_pseudonym() -> None:
     assert patient_pseudonym(SECRET, "CHU", "  ") is None
 
 
-@given(accessions=st.lists(names, min_size=1, max_size=4), uids=st.lists(st.text("0123456789.", min_size=1, max_size=9), max_size=3))
-def test_the_key_of_a_study_does_not_depend_on_the_order_of_its_names(accessions: list[str], uids: list[str]) -> None:
+@given(
+    accessions=st.lists(names, min_size=1, max_size=4),
+    uids=st.lists(st.text("0123456789.", min_size=1, max_size=9), max_size=3),
+)
+def test_the_key_of_a_study_does_not_depend_on_the_order_of_its_names(
+    accessions: list[str], uids: list[str]
+) -> None:
     key = topic_key(SECRET, accessions=tuple(accessions), study_uids=tuple(uids), patient="ab" * 16)
-    assert key == topic_key(SECRET, accessions=tuple(reversed(accessions)), study_uids=(), patient=None)
+    assert key == topic_key(
+        SECRET, accessions=tuple(reversed(accessions)), study_uids=(), patient=None
+    )
     by_uid = topic_key(SECRET, accessions=(), study_uids=tuple(uids), patient="ab" * 16)
-    assert by_uid == topic_key(SECRET, accessions=(), study_uids=tuple(reversed(uids)), patient="ab" * 16)
+    assert by_uid == topic_key(
+        SECRET, accessions=(), study_uids=tuple(reversed(uids)), patient="ab" * 16
+    )
 
 
 def test_promise_8_a_topic_key_is_never_a_name_or_a_number_of_the_study() -> None:

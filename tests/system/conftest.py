@@ -34,13 +34,18 @@ class Demo:
     def rows(self, **query: str) -> list[dict[str, Any]]:
         ready = self.ready
         answer = httpx.get(
-            f"{ready['http']}/api/v1/worklist", params=query, headers={"authorization": f"Bearer {ready['token']}"}, timeout=10
+            f"{ready['http']}/api/v1/worklist",
+            params=query,
+            headers={"authorization": f"Bearer {ready['token']}"},
+            timeout=10,
         )
         answer.raise_for_status()
         items: list[dict[str, Any]] = answer.json()["items"]
         return items
 
-    def until(self, wanted: Callable[[list[dict[str, Any]]], bool], seconds: float = 30, **query: str) -> list[dict[str, Any]]:
+    def until(
+        self, wanted: Callable[[list[dict[str, Any]]], bool], seconds: float = 30, **query: str
+    ) -> list[dict[str, Any]]:
         """The rows, once they are as wanted."""
         end = time.monotonic() + seconds
         while True:
@@ -57,7 +62,10 @@ def demo(folder: Path, *options: str) -> Iterator[Demo]:
     file = folder / "ready.json"
     with (folder / "demo.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", "demo", "--ready", str(file), *options], stdout=log, stderr=log, cwd=folder
+            [sys.executable, "-m", "infra.cli", "demo", "--ready", str(file), *options],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
         )
         try:
             end = time.monotonic() + _READY_S
@@ -75,9 +83,22 @@ def day(folder: Path, *options: str) -> dict[str, Any]:
     """The report of a day that was played to its end. Fails when the demo did."""
     report = folder / "report.json"
     done = subprocess.run(
-        [sys.executable, "-m", "infra.cli", "demo", "--headless", "--report", str(report), *options],
-        capture_output=True, text=True, cwd=folder, timeout=420, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "infra.cli",
+            "demo",
+            "--headless",
+            "--report",
+            str(report),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=420,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     loaded: dict[str, Any] = json.loads(report.read_text())
     return loaded

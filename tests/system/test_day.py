@@ -31,10 +31,23 @@ def test_promise_1_a_day_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
 
 
 def test_promise_1_killing_any_process_loses_nothing(tmp_path: Path) -> None:
-    """Each kind of process is killed once in the middle of the traffic. (The embedded broker is killed on real Kafka only.)"""
+    """Each kind of process is killed once in the middle of the traffic. (The embedded broker is
+    killed on real Kafka only.)
+    """
     killed: list[str] = []
 
-    with demo(tmp_path, "--headless", "--for", "40", "--speed", "60", "--seed", "2", "--report", str(tmp_path / "r.json")) as running:
+    with demo(
+        tmp_path,
+        "--headless",
+        "--for",
+        "40",
+        "--speed",
+        "60",
+        "--seed",
+        "2",
+        "--report",
+        str(tmp_path / "r.json"),
+    ) as running:
 
         def kill() -> None:
             for role in ("gateway", "worklist", "triage", "web"):
@@ -58,7 +71,8 @@ def test_promise_1_on_real_kafka_a_broker_that_is_killed_loses_nothing(tmp_path:
     folder = tmp_path / "kafka"
     folder.mkdir()
     options = ("--headless", "--for", "30", "--speed", "60", "--seed", "4")
-    # The broker is restarted from this thread: the kernel ends a child with the thread that started it.
+    # The broker is restarted from this thread: the kernel ends a child with the thread that started
+    # it.
     with Kafka(folder) as broker, demo(tmp_path, *options, "--kafka", broker.address) as running:
         time.sleep(8)
         broker.kill()

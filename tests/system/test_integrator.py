@@ -28,7 +28,10 @@ def send_hl7(running: Demo, message: bytes, folder: Path) -> str:
     file = folder / "message.hl7"
     file.write_bytes(b"\x0b" + message + b"\x1c\r")
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "mllp_send"), "-f", str(file), "-p", port, host], capture_output=True, timeout=30, check=True
+        [str(Path(sys.executable).parent / "mllp_send"), "-f", str(file), "-p", port, host],
+        capture_output=True,
+        timeout=30,
+        check=True,
     )
     return re.findall(rb"MSA\|([A-Z]{2})", done.stdout)[0].decode()
 
@@ -40,11 +43,22 @@ def send_dicom(running: Demo, files: list[bytes], folder: Path) -> None:
     for number, content in enumerate(files):
         (target / f"{number}.dcm").write_bytes(content)
     host, port = running.ready["dicom"]["address"].split(":")
-    subprocess.run(["storescu", "-aec", "VIGIE", "+sd", "-R", host, port, str(target)], capture_output=True, timeout=60, check=True)
+    subprocess.run(
+        ["storescu", "-aec", "VIGIE", "+sd", "-R", host, port, str(target)],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
 
 
 def of(number: str, **more: object) -> Dataset:
-    return image(study=f"1.2.{number}", series=f"1.2.{number}.1", AccessionNumber=f"X{number}", PatientID=f"PX{number}", **more)
+    return image(
+        study=f"1.2.{number}",
+        series=f"1.2.{number}.1",
+        AccessionNumber=f"X{number}",
+        PatientID=f"PX{number}",
+        **more,
+    )
 
 
 def order_of(number: str, control: str = "NW") -> bytes:
@@ -63,7 +77,9 @@ def test_an_order_and_its_images_are_one_row(empty_demo: Demo, tmp_path: Path) -
     (row,) = empty_demo.until(lambda rows: len(rows) == 1, accession="X41")
     assert (row["state"], row["lane"], row["ai"]) == ("expected", 3, "pending")
     send_dicom(empty_demo, [file_of(of("41"))], tmp_path)
-    (row,) = empty_demo.until(lambda rows: [row["state"] for row in rows] == ["readable"], accession="X41")
+    (row,) = empty_demo.until(
+        lambda rows: [row["state"] for row in rows] == ["readable"], accession="X41"
+    )
     assert (row["study_uid"], row["patient_name"], row["lane"]) == ("1.2.41", "Doe^Jane", 1)
     assert [item["study"] for item in empty_demo.rows(study_uid="1.2.41")] == [row["study"]]
     empty_demo.until(lambda rows: rows[0]["ai"] == "not_analysed", accession="X41")
@@ -110,15 +126,26 @@ def head_ct(number: str, bleed: str | None) -> list[bytes]:
     return [
         file_of(
             image(
-                index, study=f"1.2.{number}", series=f"1.2.{number}.1", AccessionNumber=f"X{number}", PatientID=f"PX{number}",
-                ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], BodyPartExamined="HEAD", StudyDescription="CT head",
-                ImageOrientationPatient=["1", "0", "0", "0", "1", "0"], ImagePositionPatient=["-115", "-115", str(18 * index)],
-                Rows=plane.shape[0], Columns=plane.shape[1], RescaleIntercept="-1024", RescaleSlope="1", InstanceNumber=index,
+                index,
+                study=f"1.2.{number}",
+                series=f"1.2.{number}.1",
+                AccessionNumber=f"X{number}",
+                PatientID=f"PX{number}",
+                ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+                BodyPartExamined="HEAD",
+                StudyDescription="CT head",
+                ImageOrientationPatient=["1", "0", "0", "0", "1", "0"],
+                ImagePositionPatient=["-115", "-115", str(18 * index)],
+                Rows=plane.shape[0],
+                Columns=plane.shape[1],
+                RescaleIntercept="-1024",
+                RescaleSlope="1",
+                InstanceNumber=index,
                 PixelData=(plane.astype(np.int32) + 1024).astype(np.uint16).tobytes(),
             )
         )
         for index, plane in enumerate(volume, 1)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.needs("storescu", "chromium")
@@ -128,9 +155,18 @@ def test_a_flagged_study_rises_and_the_page_shows_it(empty_demo: Demo, tmp_path:
     for number, bleed in (("51", None), ("52", "intraparenchymal")):
         folder = tmp_path / number
         folder.mkdir()
-        assert send_hl7(empty_demo, order_of(number).replace(b"^^S|", b"^^R|").replace(b"PV1|1|E", b"PV1|1|O"), folder) == "AA"
+        assert (
+            send_hl7(
+                empty_demo,
+                order_of(number).replace(b"^^S|", b"^^R|").replace(b"PV1|1|E", b"PV1|1|O"),
+                folder,
+            )
+            == "AA"
+        )
         send_dicom(empty_demo, head_ct(number, bleed), folder)
-    (flagged,) = empty_demo.until(lambda rows: [row["ai"] for row in rows] == ["flagged"], accession="X52")
+    (flagged,) = empty_demo.until(
+        lambda rows: [row["ai"] for row in rows] == ["flagged"], accession="X52"
+    )
     empty_demo.until(lambda rows: [row["ai"] for row in rows] == ["not_flagged"], accession="X51")
     names = [row["accession"] for row in empty_demo.rows()]
     assert names.index("X52") < names.index("X51")  # received later, read sooner
@@ -152,12 +188,19 @@ def test_a_pacs_forwards_a_study(empty_demo: Demo, tmp_path: Path) -> None:
     host, port = empty_demo.ready["dicom"]["address"].split(":")
     http = free_port()
     config = {
-        "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "HttpPort": http, "DicomPort": free_port(),
-        "AuthenticationEnabled": False, "Plugins": [], "DicomModalities": {"vigie": ["VIGIE", host, int(port)]},
-    }  # fmt: skip
+        "StorageDirectory": str(tmp_path / "db"),
+        "IndexDirectory": str(tmp_path / "db"),
+        "HttpPort": http,
+        "DicomPort": free_port(),
+        "AuthenticationEnabled": False,
+        "Plugins": [],
+        "DicomModalities": {"vigie": ["VIGIE", host, int(port)]},
+    }
     (tmp_path / "orthanc.json").write_text(json.dumps(config))
     with (tmp_path / "orthanc.log").open("wb") as log:
-        orthanc = subprocess.Popen(["Orthanc", str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
+        orthanc = subprocess.Popen(
+            ["Orthanc", str(tmp_path / "orthanc.json")], stdout=log, stderr=log
+        )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{http}", timeout=30) as client:
             end = time.monotonic() + 30
@@ -169,10 +212,16 @@ def test_a_pacs_forwards_a_study(empty_demo: Demo, tmp_path: Path) -> None:
                     assert time.monotonic() < end, (tmp_path / "orthanc.log").read_text()
                     time.sleep(0.2)
             stored = client.post("/instances", content=file_of(of("61"))).raise_for_status().json()
-            sent = client.post("/modalities/vigie/store", json=[stored["ID"]]).raise_for_status().json()
+            sent = (
+                client.post("/modalities/vigie/store", json=[stored["ID"]])
+                .raise_for_status()
+                .json()
+            )
         assert sent["FailedInstancesCount"] == 0
     finally:
         orthanc.terminate()
         orthanc.wait(20)
-    (row,) = empty_demo.until(lambda rows: [row["state"] for row in rows] == ["readable"], accession="X61")
+    (row,) = empty_demo.until(
+        lambda rows: [row["state"] for row in rows] == ["readable"], accession="X61"
+    )
     assert row["study_uid"] == "1.2.61"

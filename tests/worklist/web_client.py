@@ -20,17 +20,29 @@ from worklist.web.app import create_app
 from worklist.web.commands import Server
 
 ROOT = Path(__file__).parents[2]
-TOKENS = {role: f"{role}-token-0123456789" for role in ("reader", "lead", "ops", "admin", "service")}
+TOKENS = {
+    role: f"{role}-token-0123456789" for role in ("reader", "lead", "ops", "admin", "service")
+}
 
 
-def web_settings(url: str, folder: Path, ring: KeyRing, *, open_demo: bool = False) -> WorklistSettings:
+def web_settings(
+    url: str, folder: Path, ring: KeyRing, *, open_demo: bool = False
+) -> WorklistSettings:
     keys = folder / "keys.json"
     write_ring(ring, keys)
-    tokens = " ".join(f"{role}1:{role}:{token}" for role, token in TOKENS.items()) + f" reader2:reader:{TOKENS['reader']}-2"
+    tokens = (
+        " ".join(f"{role}1:{role}:{token}" for role, token in TOKENS.items())
+        + f" reader2:reader:{TOKENS['reader']}-2"
+    )
     return WorklistSettings(
-        site=ROOT / "infra" / "site", keys=keys, database=SecretStr(url), tokens=SecretStr(tokens), open_demo=open_demo, web_port=0,
+        site=ROOT / "infra" / "site",
+        keys=keys,
+        database=SecretStr(url),
+        tokens=SecretStr(tokens),
+        open_demo=open_demo,
+        web_port=0,
         insecure=True,
-    )  # fmt: skip
+    )
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -43,7 +55,12 @@ def as_role(role: str) -> dict[str, str]:
 
 def sign_in(client: httpx.Client, role: str = "reader") -> str:
     """Logs a browser in; returns its CSRF token."""
-    answer = client.post("/login", data={"token": TOKENS[role]}, headers={"sec-fetch-site": "same-origin"}, follow_redirects=False)
+    answer = client.post(
+        "/login",
+        data={"token": TOKENS[role]},
+        headers={"sec-fetch-site": "same-origin"},
+        follow_redirects=False,
+    )
     assert answer.status_code == 303
     return str(client.get("/").text.split('name="csrf" content="')[1].split('"')[0])
 
@@ -62,11 +79,17 @@ def serving(settings: WorklistSettings) -> Iterator[tuple[FastAPI, httpx.Client]
     app = create_app(settings)
     ready = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2), app, ready.set)
+    server = Server(
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2),
+        app,
+        ready.set,
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     assert ready.wait(15)
-    with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=15) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=15
+    ) as client:
         yield app, client
     app.state.feed.close()
     server.should_exit = True

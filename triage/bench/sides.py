@@ -1,4 +1,6 @@
-"""Screening and decoding beside the bare network and the bare codec: the two sides that ``vigie bench`` compares."""
+"""Screening and decoding beside the bare network and the bare codec: the two sides that ``vigie
+bench`` compares.
+"""
 
 from __future__ import annotations
 
@@ -56,21 +58,36 @@ class Pair:
 
 @contextmanager
 def screening(*, quick: bool) -> Iterator[list[Pair]]:
-    """For each package of the site: the agent's way from decoded frames to verdicts, without Kafka, beside its bare network.
+    """For each package of the site: the agent's way from decoded frames to verdicts, without Kafka,
+    beside its bare network.
 
     Raises LookupError when there is no package.
     """
     settings = TriageSettings()
     residents, _ = load_residents(settings)
     if not residents:
-        raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
-    folders = {package.name: folder for folder in find_packages(settings.models) if (package := load_package(folder))}
+        raise LookupError(
+            f"no model package is in {settings.models}: VIGIE_MODELS names another folder"
+        )
+    folders = {
+        package.name: folder
+        for folder in find_packages(settings.models)
+        if (package := load_package(folder))
+    }
     with make_threads(settings.decoders) as threads:
         yield [_screen(one, folders[one.name], settings, threads, quick) for one in residents]
 
 
-def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads: ThreadPoolExecutor, quick: bool) -> Pair:
-    series = 4 if quick else 48 if resident.axial else 320  # some seconds: the first ones wait for an empty house
+def _screen(
+    resident: Resident,
+    folder: Path,
+    settings: TriageSettings,
+    threads: ThreadPoolExecutor,
+    quick: bool,
+) -> Pair:
+    series = (
+        4 if quick else 48 if resident.axial else 320
+    )  # some seconds: the first ones wait for an empty house
     studies = _frames(resident.axial, 2)
     images = np.concatenate([resident.prepare(study) for study in studies])
     sizes: list[int] = []
@@ -94,15 +111,35 @@ def _screen(resident: Resident, folder: Path, settings: TriageSettings, threads:
             bare(images[np.arange(size) % len(images)])
         return sum(sizes) / (time.perf_counter() - started)
 
-    return Pair(f"{resident.name}: decoded frames to verdicts beside the bare network, same batches", "images/s", ours, reference)
+    return Pair(
+        f"{resident.name}: decoded frames to verdicts beside the bare network, same batches",
+        "images/s",
+        ours,
+        reference,
+    )
 
 
-async def _agent(resident: Resident, studies: Sequence[list[Frame]], threads: ThreadPoolExecutor, series: int) -> None:
-    """`series` series through the analyst, let in as `Flow` does: prepared ahead of the network, but not by more than a batch."""
+async def _agent(
+    resident: Resident, studies: Sequence[list[Frame]], threads: ThreadPoolExecutor, series: int
+) -> None:
+    """`series` series through the analyst, let in as `Flow` does: prepared ahead of the network,
+    but not by more than a batch.
+    """
     turn = itertools.cycle(studies)
     forward = Forward({resident.name: resident.network}, urgent=-1, at_once=resident.at_once)
-    analyst = Analyst([resident], lambda _request: next(turn), forward, _nowhere, threads, lambda: datetime.now(UTC))
-    slots, taken, request = asyncio.Semaphore(_AHEAD), asyncio.Event(), Request((), resident.most, resident.axial)
+    analyst = Analyst(
+        [resident],
+        lambda _request: next(turn),
+        forward,
+        _nowhere,
+        threads,
+        lambda: datetime.now(UTC),
+    )
+    slots, taken, request = (
+        asyncio.Semaphore(_AHEAD),
+        asyncio.Event(),
+        Request((), resident.most, resident.axial),
+    )
     forward.taken = taken.set
     running = asyncio.create_task(forward.run())
     try:
@@ -127,19 +164,25 @@ def _frames(axial: bool, studies: int) -> list[list[Frame]]:
     if axial:
         heads = [head_ct(rng, None, _SLICES, _CT).astype(np.float32) for _ in range(studies)]
         return [[Frame(pixels, "hu", 5.0 * at) for at, pixels in enumerate(head)] for head in heads]
-    return [[Frame((chest_film(rng, False, _FILM) / 4095).astype(np.float32), "display")] for _ in range(studies)]
+    return [
+        [Frame((chest_film(rng, False, _FILM) / 4095).astype(np.float32), "display")]
+        for _ in range(studies)
+    ]
 
 
 def _bare(folder: Path, settings: TriageSettings) -> Scores:
-    """The network that we serve, called by somebody who only wants the scores: no queue, no threads, no metrics."""
+    """The network that we serve, called by somebody who only wants the scores: no queue, no
+    threads, no metrics.
+    """
     package, device = load_package(folder), pick_device(settings.device)
     return runner(package, package.input.shape, device, settings.compiled, bf16=has_bf16(device))[0]
 
 
 @contextmanager
 def model(*, quick: bool) -> Iterator[list[Pair]]:
-    """For each package of the site: its network as it is served, beside itself in eager float32 (how far apart they are is said),
-    and beside a bare matrix product in the same precision: the processor's limit.
+    """For each package of the site: its network as it is served, beside itself in eager float32
+    (how far apart they are is said), and beside a bare matrix product in the same precision: the
+    processor's limit.
 
     Raises LookupError when there is no package.
     """
@@ -147,12 +190,16 @@ def model(*, quick: bool) -> Iterator[list[Pair]]:
     torch.set_num_threads(settings.torch_threads)
     packages = [load_package(folder) for folder in find_packages(settings.models)]
     if not packages:
-        raise LookupError(f"no model package is in {settings.models}: VIGIE_MODELS names another folder")
+        raise LookupError(
+            f"no model package is in {settings.models}: VIGIE_MODELS names another folder"
+        )
     yield [pair for package in packages for pair in _model(package, settings, 1 if quick else 2)]
 
 
 def _model(package: Package, settings: TriageSettings, rounds: int) -> list[Pair]:
-    served = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
+    served = Screener(
+        package, package.input.shape, device=settings.device, compiled=settings.compiled
+    )
     exact = Eager(package.load_network(), pick_device(settings.device), bf16=False)
     seen = phantom_images(package)
     drift = float(np.abs(served.scores(seen) - exact(seen)).max())
@@ -168,18 +215,24 @@ def _model(package: Package, settings: TriageSettings, rounds: int) -> list[Pair
     what = f"{package.name}: served ({served.mode}) beside"
     return [
         Pair(
-            f"{what} eager float32, batches of {len(batch)}; logits within {drift:.2g}", "images/s",
-            lambda: rate(served.scores), lambda: rate(exact),
+            f"{what} eager float32, batches of {len(batch)}; logits within {drift:.2g}",
+            "images/s",
+            lambda: rate(served.scores),
+            lambda: rate(exact),
         ),
         Pair(
-            f"{what} a bare matrix product of that precision, {work / 1e9:.3g} GFLOP each image", "GFLOP/s",
-            lambda: rate(served.scores) * work / 1e9, lambda: _product(pick_device(settings.device)) / 1e9,
+            f"{what} a bare matrix product of that precision, {work / 1e9:.3g} GFLOP each image",
+            "GFLOP/s",
+            lambda: rate(served.scores) * work / 1e9,
+            lambda: _product(pick_device(settings.device)) / 1e9,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _operations(network: Scores, image: NDArray[np.float32]) -> int:
-    """Floating-point operations of the convolutions and products for one image; two for a multiplication with its addition."""
+    """Floating-point operations of the convolutions and products for one image; two for a
+    multiplication with its addition.
+    """
     with FlopCounterMode(display=False) as counter:
         network(image)
     return int(counter.get_total_flops())
@@ -188,7 +241,13 @@ def _operations(network: Scores, image: NDArray[np.float32]) -> int:
 @torch.inference_mode()
 def _product(device: torch.device) -> float:
     """Floating-point operations a second."""
-    a, b = torch.randn(2, _MATRIX, _MATRIX, device=device, dtype=torch.bfloat16 if has_bf16(device) else torch.float32)
+    a, b = torch.randn(
+        2,
+        _MATRIX,
+        _MATRIX,
+        device=device,
+        dtype=torch.bfloat16 if has_bf16(device) else torch.float32,
+    )
     started = time.perf_counter()
     for _ in range(_PRODUCTS):
         a = a @ b
@@ -200,7 +259,9 @@ def _product(device: torch.device) -> float:
 
 @contextmanager
 def decode(*, quick: bool) -> Iterator[list[Pair]]:
-    """One jailed process, files to resized frames in their unit: JPEG 2000 beside the bare codec, uncompressed beside a read."""
+    """One jailed process, files to resized frames in their unit: JPEG 2000 beside the bare codec,
+    uncompressed beside a read.
+    """
     with tempfile.TemporaryDirectory(prefix="vigie-bench-") as name:
         folder, slices = Path(name), 4 if quick else 24
         head = head_ct(np.random.default_rng(1), None, slices, _CT)
@@ -214,28 +275,40 @@ def decode(*, quick: bool) -> Iterator[list[Pair]]:
         try:
             yield [
                 Pair(
-                    "JPEG 2000 lossless, 512² CT: jail, unit and resize, beside the bare codec; one process each", "frames/s",
-                    lambda: _jailed(jail, [file for file, _ in j2k]), lambda: _codec([stream for _, stream in j2k]),
+                    "JPEG 2000 lossless, 512² CT: jail, unit and resize, beside the bare codec; one process each",
+                    "frames/s",
+                    lambda: _jailed(jail, [file for file, _ in j2k]),
+                    lambda: _codec([stream for _, stream in j2k]),
                 ),
                 Pair(
-                    "uncompressed, 512² CT: jail, unit and resize, beside reading the files", "frames/s",
-                    lambda: _jailed(jail, [file for file, _ in raw]), lambda: _read([file for file, _ in raw]),
+                    "uncompressed, 512² CT: jail, unit and resize, beside reading the files",
+                    "frames/s",
+                    lambda: _jailed(jail, [file for file, _ in raw]),
+                    lambda: _read([file for file, _ in raw]),
                 ),
                 Pair(
-                    "uncompressed, 2048² film: jail, reduced, window and resize, beside reading the files", "frames/s",
-                    lambda: _films(jail, films), lambda: _read(films),
+                    "uncompressed, 2048² film: jail, reduced, window and resize, beside reading the files",
+                    "frames/s",
+                    lambda: _films(jail, films),
+                    lambda: _read(films),
                 ),
-            ]  # fmt: skip
+            ]
         finally:
             jail.close()
 
 
-def _write(folder: Path, pixels: NDArray[np.int16], at: int, series: str, *, compressed: bool) -> tuple[Path, bytes]:
+def _write(
+    folder: Path, pixels: NDArray[np.int16], at: int, series: str, *, compressed: bool
+) -> tuple[Path, bytes]:
     """One slice as a file; with it its pixel data alone."""
     one = Dataset()
     one.file_meta = FileMetaDataset()
     one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one.SOPClassUID, one.SOPInstanceUID, one.SeriesInstanceUID = CTImageStorage, generate_uid(), series
+    one.SOPClassUID, one.SOPInstanceUID, one.SeriesInstanceUID = (
+        CTImageStorage,
+        generate_uid(),
+        series,
+    )
     one.Modality, one.RescaleSlope, one.RescaleIntercept = "CT", 1, -1024
     one.Rows, one.Columns = pixels.shape
     one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"

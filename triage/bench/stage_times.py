@@ -1,4 +1,6 @@
-"""One chest film's way through the first shop in its parts, each alone: what ``vigie bench image-to-rank`` adds up."""
+"""One chest film's way through the first shop in its parts, each alone: what ``vigie bench
+image-to-rank`` adds up.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def film(seed: int, side: int = _SIDE) -> bytes:
 
 
 @contextmanager
-def parts(series: SeriesReceived, files: Sequence[Path], repeats: int) -> Iterator[Callable[[], Parts]]:
+def parts(
+    series: SeriesReceived, files: Sequence[Path], repeats: int
+) -> Iterator[Callable[[], Parts]]:
     """Gives what measures the steps: the median of `repeats` films, one after the other.
 
     Raises LookupError when no package of the site is meant for `series`.
@@ -68,7 +72,9 @@ def parts(series: SeriesReceived, files: Sequence[Path], repeats: int) -> Iterat
     residents, _ = load_residents(TriageSettings())
     fit = [resident for resident in residents if resident.eligible(series) is None]
     if not fit:
-        raise LookupError("no model package is meant for chest films: VIGIE_MODELS names another folder")
+        raise LookupError(
+            "no model package is meant for chest films: VIGIE_MODELS names another folder"
+        )
     jail = Jail(1)
     try:
         yield lambda: _measure(fit[0], jail, files, repeats)
@@ -79,7 +85,9 @@ def parts(series: SeriesReceived, files: Sequence[Path], repeats: int) -> Iterat
 def _measure(resident: Resident, jail: Jail, files: Sequence[Path], repeats: int) -> Parts:
     times: list[tuple[float, float, float]] = []
     for number in range(repeats + 1):
-        request = Request((str(files[number % len(files)]),), resident.most, resident.axial, resident.side)
+        request = Request(
+            (str(files[number % len(files)]),), resident.most, resident.axial, resident.side
+        )
         begun = time.perf_counter()
         frames = jail.decode(request)
         decoded = time.perf_counter()
@@ -87,5 +95,7 @@ def _measure(resident: Resident, jail: Jail, files: Sequence[Path], repeats: int
         prepared = time.perf_counter()
         resident.network(images)
         times.append((decoded - begun, prepared - decoded, time.perf_counter() - prepared))
-    decode, prepare, forward = (statistics.median(column) for column in zip(*times[1:], strict=True))  # the first warms
+    decode, prepare, forward = (
+        statistics.median(column) for column in zip(*times[1:], strict=True)
+    )  # the first warms
     return Parts(decode, prepare, forward)

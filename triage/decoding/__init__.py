@@ -1,1 +1,3 @@
-"""From stored files to frames, in limited child processes that hold no torch. Read pool, then child."""
+"""From stored files to frames, in limited child processes that hold no torch. Read pool, then
+child.
+"""

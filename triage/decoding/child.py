@@ -1,7 +1,9 @@
-"""The prisoner: a child process that reads stored files and decodes what it is asked for, under limits, and nothing else.
+"""The prisoner: a child process that reads stored files and decodes what it is asked for, under
+limits, and nothing else.
 
-Started by `decode` as ``python -m triage.decoding.child SOCKET MEMORY``: requests and answers are length-framed JSON on a socket
-pair, pixels go back through one shared anonymous file. It imports no torch, opens no network, and gets no secrets.
+Started by `decode` as ``python -m triage.decoding.child SOCKET MEMORY``: requests and answers are
+length-framed JSON on a socket pair, pixels go back through one shared anonymous file. It imports no
+torch, opens no network, and gets no secrets.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from triage.errors import NotAnalysed
 
 @dataclass(frozen=True)
 class Request:
-    """What to decode: the files of one series, at most `most` frames of them, axial slices only if `axial`.
+    """What to decode: the files of one series, at most `most` frames of them, axial slices only if
+    `axial`.
 
-    `side`: larger frames are reduced, but not below so many pixels on the short side (`pixels.step`); 0: as they are stored.
+    `side`: larger frames are reduced, but not below so many pixels on the short side
+        (`pixels.step`); 0: as they are stored.
     """
 
     paths: tuple[str, ...]
@@ -43,10 +47,12 @@ class Request:
 
 
 def decode_series(request: Request, limits: Limits) -> list[Frame]:
-    """The frames that a model reads, in order along the stack. A file that is broken is left out if others are not.
+    """The frames that a model reads, in order along the stack. A file that is broken is left out if
+    others are not.
 
     Raises:
-        NotAnalysed: the first file's reason when none can be used; `decode_limit` when the answer would be too large.
+        NotAnalysed: the first file's reason when none can be used; `decode_limit` when the answer
+            would be too large.
     """
     headers: list[Header] = []
     failed: list[Reason] = []
@@ -65,14 +71,20 @@ def decode_series(request: Request, limits: Limits) -> list[Frame]:
     return _decode_places(headers, places, failed, request.side)
 
 
-def _decode_places(headers: list[Header], places: list[Place], failed: list[Reason], side: int) -> list[Frame]:
+def _decode_places(
+    headers: list[Header], places: list[Place], failed: list[Reason], side: int
+) -> list[Frame]:
     done: dict[Place, Frame] = {}
     for file, header in enumerate(headers):
-        mine = sorted((place for place in places if place.file == file), key=lambda place: place.frame)
+        mine = sorted(
+            (place for place in places if place.file == file), key=lambda place: place.frame
+        )
         if not mine:
             continue
         try:
-            for place, array in zip(mine, stored(header, [place.frame for place in mine]), strict=False):
+            for place, array in zip(
+                mine, stored(header, [place.frame for place in mine]), strict=False
+            ):
                 done[place] = to_frame(array, header, place.frame, side)
         except NotAnalysed as error:
             failed.append(error.reason)
@@ -95,7 +107,9 @@ def main(argv: list[str]) -> None:
     send(channel, {"ready": True})
     while (message := receive(channel)) is not None:
         _spend(limits.cpu_s)
-        send(channel, answer(Request(**message | {"paths": tuple(message["paths"])}), limits, memory))
+        send(
+            channel, answer(Request(**message | {"paths": tuple(message["paths"])}), limits, memory)
+        )
 
 
 def _spend(seconds: float) -> None:
@@ -106,7 +120,9 @@ def _spend(seconds: float) -> None:
 
 
 def answer(request: Request, limits: Limits, memory: int) -> dict[str, Any]:
-    """Decodes, writes the pixels to the file `memory` one after the other, and says how they lie there."""
+    """Decodes, writes the pixels to the file `memory` one after the other, and says how they lie
+    there.
+    """
     try:
         frames = decode_series(request, limits)
         size = sum(frame.pixels.nbytes for frame in frames)
@@ -114,10 +130,19 @@ def answer(request: Request, limits: Limits, memory: int) -> dict[str, Any]:
         at, told = 0, []
         with mmap.mmap(memory, size) as shared:
             for frame in frames:
-                shared[at : at + frame.pixels.nbytes] = np.ascontiguousarray(frame.pixels, dtype=np.float32).data.cast("B")
+                shared[at : at + frame.pixels.nbytes] = np.ascontiguousarray(
+                    frame.pixels, dtype=np.float32
+                ).data.cast("B")
                 at += frame.pixels.nbytes
                 rows, columns = frame.pixels.shape
-                told.append({"rows": rows, "columns": columns, "unit": frame.unit, "position_mm": frame.position_mm})
+                told.append(
+                    {
+                        "rows": rows,
+                        "columns": columns,
+                        "unit": frame.unit,
+                        "position_mm": frame.position_mm,
+                    }
+                )
     except NotAnalysed as error:
         return {"reason": error.reason.value}
     except MemoryError:

@@ -14,7 +14,8 @@ class Frame:
     """One image.
 
     Attributes:
-        pixels: float32 [rows, columns]; Hounsfield units for "hu", 0 (black) to 1 (white) for "display".
+        pixels: float32 [rows, columns]; Hounsfield units for "hu", 0 (black) to 1 (white) for
+            "display".
         unit: which of the two.
         position_mm: along the normal of the stack; None where the header does not say.
     """

@@ -1,4 +1,6 @@
-"""What an image's header says, read with suspicion: size, frames, photometric, place; refused before any pixel is decoded."""
+"""What an image's header says, read with suspicion: size, frames, photometric, place; refused
+before any pixel is decoded.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,36 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from streams.errors import Reason
 from triage.errors import NotAnalysed
 
-PHOTOMETRICS = frozenset({"MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
-#: What pydicom and the decoders raise on bytes that are not what they claim to be. MemoryError is told apart.
+PHOTOMETRICS = frozenset(
+    {
+        "MONOCHROME1",
+        "MONOCHROME2",
+        "RGB",
+        "PALETTE COLOR",
+        "YBR_FULL",
+        "YBR_FULL_422",
+        "YBR_ICT",
+        "YBR_RCT",
+    }
+)
+#: What pydicom and the decoders raise on bytes that are not what they claim to be. MemoryError is
+#: told apart.
 BROKEN = (
-    ValueError, RuntimeError, AttributeError, TypeError, LookupError, EOFError, OSError, ArithmeticError, AssertionError,
-    NotImplementedError, struct.error, zlib.error, InvalidDicomError, BytesLengthException,
-)  # fmt: skip
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OSError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    InvalidDicomError,
+    BytesLengthException,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +88,9 @@ class Header:
     inflated: bool = False
 
     def group(self, frame: int, name: str) -> Dataset:
-        """The item that states `name` for `frame`: of its own functional group, the shared one, else the top level."""
+        """The item that states `name` for `frame`: of its own functional group, the shared one,
+        else the top level.
+        """
         for holder in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
             items = self.dataset.get(holder) or []
             place = frame if holder.startswith("Per") else 0
@@ -72,7 +100,9 @@ class Header:
         return self.dataset
 
     def numbers(self, source: Dataset, name: str, count: int) -> NDArray[np.float64] | None:
-        """The first `count` values of `name` as finite float64 [count], or None when they are missing or no numbers."""
+        """The first `count` values of `name` as finite float64 [count], or None when they are
+        missing or no numbers.
+        """
         try:
             value = source.get(name)
             if value is None or value == "":
@@ -80,15 +110,17 @@ class Header:
             many = np.atleast_1d(np.asarray(value, dtype=np.float64))
         except (ValueError, TypeError, BytesLengthException):
             return None
-        return many[:count] if len(many) >= count and bool(np.isfinite(many[:count]).all()) else None
+        return (
+            many[:count] if len(many) >= count and bool(np.isfinite(many[:count]).all()) else None
+        )
 
 
 def read_header(path: Path, limits: Limits) -> Header:
     """The header of `path`.
 
     Raises:
-        NotAnalysed: `undecodable_pixels` (no DICOM file), `no_pixels`, `bad_geometry`, `decode_limit`,
-            `unsupported_photometric`, `store_missing`.
+        NotAnalysed: `undecodable_pixels` (no DICOM file), `no_pixels`, `bad_geometry`,
+            `decode_limit`, `unsupported_photometric`, `store_missing`.
     """
     dataset, inflated = _open(path, limits)
     try:
@@ -135,16 +167,24 @@ def _inflate(path: Path, cap: int) -> Dataset:
 
 
 def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> Header:
-    # pydicom returns an empty data set, with a warning only, for a file that was cut: nothing is believed to be there.
+    # pydicom returns an empty data set, with a warning only, for a file that was cut: nothing is
+    # believed to be there.
     if "Rows" not in dataset or "Columns" not in dataset or "BitsAllocated" not in dataset:
         raise NotAnalysed(Reason.NO_PIXELS)
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         raise NotAnalysed(Reason.NO_DECODER)
     rows, columns, bits, samples = (
         _whole(dataset, name, default)
-        for name, default in (("Rows", 0), ("Columns", 0), ("BitsAllocated", 0), ("SamplesPerPixel", 1))
+        for name, default in (
+            ("Rows", 0),
+            ("Columns", 0),
+            ("BitsAllocated", 0),
+            ("SamplesPerPixel", 1),
+        )
     )
-    frames = 1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames", 1)
+    frames = (
+        1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames", 1)
+    )
     if rows == 0 or columns == 0 or frames == 0:
         raise NotAnalysed(Reason.NO_PIXELS)
     if not (1 <= rows <= 65535 and 1 <= columns <= 65535 and frames > 0):

@@ -1,6 +1,8 @@
-"""Stored pixels become frames: HU for CT, display values for the rest, as the header's transformations say.
+"""Stored pixels become frames: HU for CT, display values for the rest, as the header's
+transformations say.
 
-Order of PS3.3 C.11: stored value (bits stored, sign) → modality LUT or rescale → VOI LUT or window → MONOCHROME1 inverted.
+Order of PS3.3 C.11: stored value (bits stored, sign) → modality LUT or rescale → VOI LUT or window
+→ MONOCHROME1 inverted.
 """
 
 from __future__ import annotations
@@ -30,38 +32,53 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 def read_frames(path: Path, limits: Limits | None = None) -> list[Frame]:
     """All frames of one file, in order along the stack where it has one.
 
-    For the workshop, which trusts its files; the agent goes through `decode`, which jails the same code.
+    For the workshop, which trusts its files; the agent goes through `decode`, which jails the same
+    code.
 
     Raises:
         NotAnalysed: as `read_header` and `stored`.
     """
     header = read_header(path, limits or Limits())
     wanted = sort_frames([header])
-    arrays = dict(zip(sorted(p.frame for p in wanted), stored(header, sorted(p.frame for p in wanted)), strict=True))
+    arrays = dict(
+        zip(
+            sorted(p.frame for p in wanted),
+            stored(header, sorted(p.frame for p in wanted)),
+            strict=True,
+        )
+    )
     return [to_frame(arrays[place.frame], header, place.frame) for place in wanted]
 
 
 def stored(header: Header, frames: Sequence[int]) -> Iterator[NDArray[np.generic]]:
-    """The decoded stored values of `frames`, ascending: [rows, columns], or [rows, columns, 3] as RGB; perhaps read-only.
+    """The decoded stored values of `frames`, ascending: [rows, columns], or [rows, columns, 3] as
+    RGB; perhaps read-only.
 
     Raises:
-        NotAnalysed: `no_decoder` for a transfer syntax that nothing here reads, `no_pixels`, `undecodable_pixels`,
-            `decode_limit` when memory ran out.
+        NotAnalysed: `no_decoder` for a transfer syntax that nothing here reads, `no_pixels`,
+            `undecodable_pixels`, `decode_limit` when memory ran out.
     """
     syntax = UID(str(header.dataset.file_meta.TransferSyntaxUID))
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise NotAnalysed(Reason.NO_DECODER)
     if syntax == JPEGExtended12Bit and int(header.dataset.get("BitsStored") or 0) > 8:
-        raise NotAnalysed(Reason.NO_DECODER)  # the only wheel that reads 12-bit JPEG is under the GPL
+        raise NotAnalysed(
+            Reason.NO_DECODER
+        )  # the only wheel that reads 12-bit JPEG is under the GPL
     if header.inflated and "PixelData" not in header.dataset:
         raise NotAnalysed(Reason.NO_PIXELS)
     # Of native pixels pydicom makes three copies by default; the file's own bytes are enough.
-    plain: dict[str, Any] = {} if syntax.is_encapsulated else {"view_only": True, "correct_unused_bits": False}
+    plain: dict[str, Any] = (
+        {} if syntax.is_encapsulated else {"view_only": True, "correct_unused_bits": False}
+    )
     try:
-        for array in iter_pixels(header.dataset if header.inflated else header.path, indices=list(frames), **plain):
+        for array in iter_pixels(
+            header.dataset if header.inflated else header.path, indices=list(frames), **plain
+        ):
             if array.shape[:2] != (header.rows, header.columns):
                 raise NotAnalysed(Reason.BAD_GEOMETRY)
-            # Only these leave the bits above BitsStored as they were sent; codecs give the value itself.
+            # Only these leave the bits above BitsStored as they were sent; codecs give the value
+            # itself.
             yield _own_bits(array, header) if plain or syntax == RLELossless else array
     except NotImplementedError:
         raise NotAnalysed(Reason.NO_DECODER) from None
@@ -88,7 +105,9 @@ def _own_bits(array: NDArray[np.generic], header: Header) -> NDArray[np.generic]
 
 
 def is_hounsfield(header: Header) -> bool:
-    """Whether the rescaled values are Hounsfield units: CT, not a capture of a screen, a rescale given, more than 8 bits."""
+    """Whether the rescaled values are Hounsfield units: CT, not a capture of a screen, a rescale
+    given, more than 8 bits.
+    """
     dataset = header.dataset
     transform = header.group(0, "PixelValueTransformationSequence")
     return (
@@ -103,7 +122,8 @@ def is_hounsfield(header: Header) -> bool:
 
 
 def to_frame(array: NDArray[np.generic], header: Header, frame: int, side: int = 0) -> Frame:
-    """Stored values as a `Frame`: float32 [rows, columns], in HU, or "display" from 0 (black) to 1 (white).
+    """Stored values as a `Frame`: float32 [rows, columns], in HU, or "display" from 0 (black) to 1
+    (white).
 
     Args:
         side: as `step`; 0 leaves every pixel as it is.
@@ -114,7 +134,9 @@ def to_frame(array: NDArray[np.generic], header: Header, frame: int, side: int =
     try:
         hounsfield, by = is_hounsfield(header), step(array, header, side)
         if array.ndim == 3 or header.photometric == "PALETTE COLOR":
-            return Frame(_grey(block_mean(array, by), header), "display", position_mm(header, frame))
+            return Frame(
+                _grey(block_mean(array, by), header), "display", position_mm(header, frame)
+            )
         padding = _padding(array, header)
         if by > 1:
             array, padding = _reduced(array, padding, by)
@@ -123,7 +145,9 @@ def to_frame(array: NDArray[np.generic], header: Header, frame: int, side: int =
             # Scanners write -2000 and less outside their field of view: air, as the padding is.
             if padding is not None:
                 values[padding] = AIR_HU
-            return Frame(np.maximum(values, np.float32(AIR_HU), out=values), "hu", position_mm(header, frame))
+            return Frame(
+                np.maximum(values, np.float32(AIR_HU), out=values), "hu", position_mm(header, frame)
+            )
         shown = _windowed(values, padding, header, frame)
         if header.photometric == "MONOCHROME1":
             np.subtract(np.float32(1), shown, out=shown)
@@ -135,10 +159,12 @@ def to_frame(array: NDArray[np.generic], header: Header, frame: int, side: int =
 
 
 def step(array: NDArray[np.generic], header: Header, side: int) -> int:
-    """Side of the square of pixels that becomes one, so that the short side keeps at least `side` pixels; 1: none does.
+    """Side of the square of pixels that becomes one, so that the short side keeps at least `side`
+    pixels; 1: none does.
 
-    A mean is taken of stored values, so only of those that are linear in what they show: no palette, no modality LUT, no
-    floats. A stack in HU is left alone up to twice `side`: its noise is part of what a model learned.
+    A mean is taken of stored values, so only of those that are linear in what they show: no
+    palette, no modality LUT, no floats. A stack in HU is left alone up to twice `side`: its noise
+    is part of what a model learned.
     """
     short = min(array.shape[:2])
     if side <= 0 or array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
@@ -149,7 +175,9 @@ def step(array: NDArray[np.generic], header: Header, side: int) -> int:
 
 
 def block_mean(array: NDArray[np.generic], by: int) -> NDArray[np.generic]:
-    """The mean of each square of `by` pixels, float32; what is left over at the far edges goes. `array` itself when `by` is 1."""
+    """The mean of each square of `by` pixels, float32; what is left over at the far edges goes.
+    `array` itself when `by` is 1.
+    """
     return array if by == 1 else _block_sum(array, by) / np.float32(by * by)
 
 
@@ -193,7 +221,8 @@ def _padding(array: NDArray[np.generic], header: Header) -> NDArray[np.bool_] | 
         return None
     last = header.numbers(header.dataset, "PixelPaddingRangeLimit", 1)
     ends = [int(first[0]), int(first[0] if last is None else last[0])]
-    # A padding value of 63536 in a signed image is -2000: the VR and the pixels disagree in many files.
+    # A padding value of 63536 in a signed image is -2000: the VR and the pixels disagree in many
+    # files.
     span = 1 << header.bits
     signed = array.dtype.kind == "i"
     ends = sorted((end + span // 2) % span - span // 2 if signed else end % span for end in ends)
@@ -217,32 +246,48 @@ def _rescaled(array: NDArray[np.generic], header: Header, frame: int) -> NDArray
     return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _windowed(values: NDArray[np.float32], padding: NDArray[np.bool_] | None, header: Header, frame: int) -> NDArray[np.float32]:
-    """`values` through the first window, else the VOI LUT, else their whole range: float32 in [0, 1]."""
+def _windowed(
+    values: NDArray[np.float32], padding: NDArray[np.bool_] | None, header: Header, frame: int
+) -> NDArray[np.float32]:
+    """`values` through the first window, else the VOI LUT, else their whole range: float32 in [0,
+    1].
+    """
     voi = header.group(frame, "FrameVOILUTSequence")
     centre, width = header.numbers(voi, "WindowCenter", 1), header.numbers(voi, "WindowWidth", 1)
     if centre is not None and width is not None and width[0] >= 1:
-        return _window(values, float(centre[0]), float(width[0]), str(voi.get("VOILUTFunction") or "LINEAR"))
+        return _window(
+            values, float(centre[0]), float(width[0]), str(voi.get("VOILUTFunction") or "LINEAR")
+        )
     if header.dataset.get("VOILUTSequence"):
-        looked = np.asarray(apply_voi(np.rint(values).astype(np.int32), header.dataset), dtype=np.float32)
+        looked = np.asarray(
+            apply_voi(np.rint(values).astype(np.int32), header.dataset), dtype=np.float32
+        )
         bits = int(header.dataset.VOILUTSequence[0].LUTDescriptor[2])
         return _unit(looked, 0, 2.0**bits - 1, 0)
     low, high = _range(values, padding, header)
     return _unit(values, low, max(high - low, 1e-6), 0)
 
 
-def _window(values: NDArray[np.float32], centre: float, width: float, function: str) -> NDArray[np.float32]:
+def _window(
+    values: NDArray[np.float32], centre: float, width: float, function: str
+) -> NDArray[np.float32]:
     """PS3.3 C.11.2.1.2 and C.11.2.1.3, output from 0 to 1."""
     if function == "SIGMOID":
-        shown: NDArray[np.float32] = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60)))
+        shown: NDArray[np.float32] = 1 / (
+            1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60))
+        )
         return shown.astype(np.float32)
     if function == "LINEAR_EXACT":
         return _unit(values, centre, width, 0.5)
     return _unit(values, centre - 0.5, max(width - 1, 1e-6), 0.5)
 
 
-def _unit(values: NDArray[np.float32], zero: float, span: float, plus: float) -> NDArray[np.float32]:
-    """``(values - zero) / span + plus``, clipped to 0–1, in place: a film is 16 MB, and fresh memory costs more than the sum."""
+def _unit(
+    values: NDArray[np.float32], zero: float, span: float, plus: float
+) -> NDArray[np.float32]:
+    """``(values - zero) / span + plus``, clipped to 0–1, in place: a film is 16 MB, and fresh
+    memory costs more than the sum.
+    """
     values -= np.float32(zero)
     values /= np.float32(span)
     if plus:
@@ -250,7 +295,9 @@ def _unit(values: NDArray[np.float32], zero: float, span: float, plus: float) ->
     return np.clip(values, 0, 1, out=values)
 
 
-def _range(values: NDArray[np.float32], padding: NDArray[np.bool_] | None, header: Header) -> tuple[float, float]:
+def _range(
+    values: NDArray[np.float32], padding: NDArray[np.bool_] | None, header: Header
+) -> tuple[float, float]:
     bits = int(header.dataset.get("BitsStored") or header.bits)
     if bits <= 8 and not header.dataset.get("PixelRepresentation"):
         return 0.0, 2.0**bits - 1

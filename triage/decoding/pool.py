@@ -1,4 +1,6 @@
-"""The jail: decoders run in children with limits; one that dies, loops or eats memory is replaced, and the worker lives."""
+"""The jail: decoders run in children with limits; one that dies, loops or eats memory is replaced,
+and the worker lives.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +30,37 @@ _START_S = 60.0  # a child imports numpy and pydicom first, on a machine that ma
 
 
 class Child:
-    """One prisoner and the two things that join us: a socket pair and shared memory. Used by one thread at a time."""
+    """One prisoner and the two things that join us: a socket pair and shared memory. Used by one
+    thread at a time.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._memory = os.memfd_create("vigie-pixels", os.MFD_CLOEXEC)
         self._channel, theirs = socket.socketpair()
-        # No secrets inside: settings of ours (VIGIE_…) and of others stay out. One thread: arenas eat address space.
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+        # No secrets inside: settings of ours (VIGIE_…) and of others stay out. One thread: arenas
+        # eat address space.
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "PYTHONPATH", "LANG", "LD_LIBRARY_PATH")
+            if name in os.environ
+        }
         kept |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         self._process = subprocess.Popen(  # noqa: S603 — our own interpreter and module
-            [sys.executable, "-m", "triage.decoding.child", str(theirs.fileno()), str(self._memory), limits_argument(limits)],
-            env=kept, pass_fds=(theirs.fileno(), self._memory),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "triage.decoding.child",
+                str(theirs.fileno()),
+                str(self._memory),
+                limits_argument(limits),
+            ],
+            env=kept,
+            pass_fds=(theirs.fileno(), self._memory),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         theirs.close()
         self._started = False
 
@@ -54,8 +73,9 @@ class Child:
         """The frames of `request`.
 
         Raises:
-            NotAnalysed: the child's reason; `decode_limit` when time or memory ran out, `undecodable_pixels` when the
-                decoder died. After these two the child is of no use: see `alive`.
+            NotAnalysed: the child's reason; `decode_limit` when time or memory ran out,
+                `undecodable_pixels` when the decoder died. After these two the child is of no use:
+                see `alive`.
         """
         try:
             self._wait_started()
@@ -83,14 +103,22 @@ class Child:
             self._process.wait(1)
         died_of = -(self._process.returncode or 0)
         self.kill()
-        return Reason.DECODE_LIMIT if died_of in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL) else Reason.UNDECODABLE_PIXELS
+        return (
+            Reason.DECODE_LIMIT
+            if died_of in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL)
+            else Reason.UNDECODABLE_PIXELS
+        )
 
     def _frames(self, reply: dict[str, Any]) -> list[Frame]:
         frames, at = [], 0
         with mmap.mmap(self._memory, reply["bytes"], prot=mmap.PROT_READ) as shared:
             for told in reply["frames"]:
                 count = told["rows"] * told["columns"]
-                pixels = np.frombuffer(shared, np.float32, count, at).reshape(told["rows"], told["columns"]).copy()
+                pixels = (
+                    np.frombuffer(shared, np.float32, count, at)
+                    .reshape(told["rows"], told["columns"])
+                    .copy()
+                )
                 frames.append(Frame(pixels, told["unit"], told["position_mm"]))
                 at += 4 * count
         return frames
@@ -111,7 +139,8 @@ class Child:
 
 
 class Jail:
-    """A pool of children. `decode` blocks its thread; as many threads may call at once as there are children.
+    """A pool of children. `decode` blocks its thread; as many threads may call at once as there are
+    children.
 
     Args:
         processes: children, 1 or more.
@@ -137,8 +166,9 @@ class Jail:
         """The frames that a model reads of one series, in order along the stack.
 
         Raises:
-            NotAnalysed: `no_pixels`, `no_decoder`, `undecodable_pixels`, `decode_limit`, `unsupported_photometric`,
-                `bad_geometry`, `store_missing` or `outside_intended_use_view`.
+            NotAnalysed: `no_pixels`, `no_decoder`, `undecodable_pixels`, `decode_limit`,
+                `unsupported_photometric`, `bad_geometry`, `store_missing` or
+                `outside_intended_use_view`.
         """
         child = self._idle.get()
         begun = time.monotonic()

@@ -1,4 +1,6 @@
-"""Which frames of a series a model reads, and in which order: along the normal of the stack, no scouts, no bone kernels."""
+"""Which frames of a series a model reads, and in which order: along the normal of the stack, no
+scouts, no bone kernels.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,17 @@ from triage.decoding.headers import Header
 from triage.errors import NotAnalysed
 
 _SCOUT = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
-# Siemens B60/H60 and sharper, GE and Philips by name: edges are enhanced, and blood drowns in noise.
+# Siemens B60/H60 and sharper, GE and Philips by name: edges are enhanced, and blood drowns in
+# noise.
 _BONE_KERNEL = re.compile(r"bone|edge|sharp|lung|^(?:[BHJ][rcfkpv]?|U)(?:[6-9]\d)", re.IGNORECASE)
 _AXIAL = 0.7  # least |z| of the normal: a tilted gantry (30°) is axial, a coronal reformat is not
 
 
 @dataclass(frozen=True)
 class Place:
-    """One frame of one file. `position` is along the normal, in mm, None where the header does not say."""
+    """One frame of one file. `position` is along the normal, in mm, None where the header does not
+    say.
+    """
 
     file: int
     frame: int
@@ -33,8 +38,12 @@ class Place:
 
 
 def orientation(header: Header, frame: int) -> NDArray[np.float64] | None:
-    """Unit normal [3] of the frame's plane in patient coordinates (LPS), or None when the header gives no valid one."""
-    cosines = header.numbers(header.group(frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    """Unit normal [3] of the frame's plane in patient coordinates (LPS), or None when the header
+    gives no valid one.
+    """
+    cosines = header.numbers(
+        header.group(frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
+    )
     if cosines is None:
         return None
     row, column = cosines[:3], cosines[3:]
@@ -54,27 +63,48 @@ def position_mm(header: Header, frame: int) -> float | None:
 def is_scout(header: Header) -> bool:
     """Whether the image type says localizer (CT scouts carry it as value 3)."""
     kinds = header.dataset.get("ImageType") or []
-    return bool(_SCOUT & {str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)})
+    return bool(
+        _SCOUT & {str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)}
+    )
 
 
 def is_bone_kernel(header: Header) -> bool:
     """Whether the reconstruction kernel is one for bone or lung."""
-    kernel = header.dataset.get("ConvolutionKernel") or header.group(0, "CTReconstructionSequence").get("ConvolutionKernel")
+    kernel = header.dataset.get("ConvolutionKernel") or header.group(
+        0, "CTReconstructionSequence"
+    ).get("ConvolutionKernel")
     first = kernel if isinstance(kernel, str) or not kernel else kernel[0]
     return bool(_BONE_KERNEL.search(str(first or "")))
 
 
 def sort_frames(headers: Sequence[Header]) -> list[Place]:
-    """All frames of `headers`, along the normal; those without a position last, by instance and frame number."""
+    """All frames of `headers`, along the normal; those without a position last, by instance and
+    frame number.
+    """
     places = []
     for file, header in enumerate(headers):
         number = header.numbers(header.dataset, "InstanceNumber", 1)
         for frame in range(header.frames):
             normal = orientation(header, frame)
-            plane = None if normal is None else (round(normal[0], 1), round(normal[1], 1), round(normal[2], 1))
+            plane = (
+                None
+                if normal is None
+                else (round(normal[0], 1), round(normal[1], 1), round(normal[2], 1))
+            )
             counted = 0.0 if number is None else float(number[0])
-            places.append(Place(file, frame, counted, plane, position_mm(header, frame), (header.rows, header.columns)))
-    return sorted(places, key=lambda p: (p.position is None, p.position or 0.0, p.number, p.frame, p.file))
+            places.append(
+                Place(
+                    file,
+                    frame,
+                    counted,
+                    plane,
+                    position_mm(header, frame),
+                    (header.rows, header.columns),
+                )
+            )
+    return sorted(
+        places, key=lambda p: (p.position is None, p.position or 0.0, p.number, p.frame, p.file)
+    )
 
 
 def choose(headers: Sequence[Header], *, most: int, axial: bool) -> list[Place]:
@@ -86,15 +116,22 @@ def choose(headers: Sequence[Header], *, most: int, axial: bool) -> list[Place]:
         axial: only axial slices that are no scouts and not from a bone kernel.
 
     Raises:
-        NotAnalysed: `no_pixels` without headers, `outside_intended_use_view` when nothing suitable is left.
+        NotAnalysed: `no_pixels` without headers, `outside_intended_use_view` when nothing suitable
+            is left.
     """
     if not headers:
         raise NotAnalysed(Reason.NO_PIXELS)
-    fit = {file for file, header in enumerate(headers) if not axial or not (is_scout(header) or is_bone_kernel(header))}
+    fit = {
+        file
+        for file, header in enumerate(headers)
+        if not axial or not (is_scout(header) or is_bone_kernel(header))
+    }
     places = [place for place in sort_frames(headers) if place.file in fit]
     if axial:
         # Without geometry (a secondary capture) the plane is taken on trust.
-        places = [place for place in places if place.normal is None or abs(place.normal[2]) >= _AXIAL]
+        places = [
+            place for place in places if place.normal is None or abs(place.normal[2]) >= _AXIAL
+        ]
     if not places:
         raise NotAnalysed(Reason.OUTSIDE_VIEW)
     if len(places) > 1:
@@ -109,6 +146,11 @@ def _one_each(places: list[Place]) -> list[Place]:
     """One frame for each position: a second phase or a duplicate says nothing about the stack."""
     kept: list[Place] = []
     for place in places:
-        if not kept or place.position is None or kept[-1].position is None or place.position - kept[-1].position > 0.05:
+        if (
+            not kept
+            or place.position is None
+            or kept[-1].position is None
+            or place.position - kept[-1].position > 0.05
+        ):
             kept.append(place)
     return kept

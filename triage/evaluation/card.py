@@ -32,22 +32,38 @@ def card(package: Package) -> str:
     """The card as Markdown; every figure is the manifest's."""
     m = package.manifest
     eligible = m.eligible
-    age = f", {eligible.age_years[0]:g} to {eligible.age_years[1]:g} years" if eligible.age_years else ""
+    age = (
+        f", {eligible.age_years[0]:g} to {eligible.age_years[1]:g} years"
+        if eligible.age_years
+        else ""
+    )
     size = f"{m.input.channels} x {m.input.height} x {m.input.width}"
     lines = [
-        f"# {m.title}", "", f"`{m.name}` {m.version}, {m.licence}, {m.architecture} of {size}",
-        "", f"**Intended use.** {m.intended_use}", "",
+        f"# {m.title}",
+        "",
+        f"`{m.name}` {m.version}, {m.licence}, {m.architecture} of {size}",
+        "",
+        f"**Intended use.** {m.intended_use}",
+        "",
         f"**Eligible.** {', '.join(eligible.modalities)}; {', '.join(eligible.body_parts)}{age}."
-        + (f" Views: {', '.join(eligible.views)}." if eligible.views else ""), "",
-        f"**Looks for.** {', '.join(f'{f.label} (RadLex {f.radlex}, SNOMED CT {f.snomed})' for f in m.findings)}", "",
+        + (f" Views: {', '.join(eligible.views)}." if eligible.views else ""),
+        "",
+        f"**Looks for.** {', '.join(f'{f.label} (RadLex {f.radlex}, SNOMED CT {f.snomed})' for f in m.findings)}",
+        "",
         f"**Flags** {_flags(m)} ({m.operating.chosen}). "
-        f"**Abstains** where less than {m.abstention.min_share:.0%} of the images are like those it learned from.", "",
+        f"**Abstains** where less than {m.abstention.min_share:.0%} of the images are like those it learned from.",
+        "",
         f"**Learned from** {m.training.cases} images, {m.training.positives} with the finding: {m.training.data}. "
-        f"Split {m.training.split}. Seed {m.training.seed}.", "", f"**Limits.** {m.training.limits}", "",
-        "| source | by | n | positive | patients | AUROC | sensitivity | specificity | ECE |", "|---|---|---|---|---|---|---|---|---|",
-        *(_row(result) for result in m.results), "",
+        f"Split {m.training.split}. Seed {m.training.seed}.",
+        "",
+        f"**Limits.** {m.training.limits}",
+        "",
+        "| source | by | n | positive | patients | AUROC | sensitivity | specificity | ECE |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_row(result) for result in m.results),
+        "",
         "Measured on people that the network never saw; brackets are 95 % bootstrap intervals over patients.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
@@ -61,28 +77,42 @@ def _row(result: Result) -> str:
     cells = [result.source, result.unit, str(result.n), str(result.positives), str(result.patients)]
     for name in ("auroc", "sensitivity", "specificity", "ece"):
         value, interval = getattr(result, name), getattr(result, f"{name}_ci95")
-        cells.append("" if value is None else f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""))
+        cells.append(
+            ""
+            if value is None
+            else f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+        )
     return f"| {' | '.join(cells)} |"
 
 
 def panels(package: Package) -> list[Panel]:
-    """The plots of the card: one row for each result. Raises ValueError where the package carries no curves."""
+    """The plots of the card: one row for each result. Raises ValueError where the package carries
+    no curves.
+    """
     found = [
-        Panel(f"{r.source} by {r.unit}", r.n, r.auroc, r.reliability, r.roc) for r in package.manifest.results if r.reliability
+        Panel(f"{r.source} by {r.unit}", r.n, r.auroc, r.reliability, r.roc)
+        for r in package.manifest.results
+        if r.reliability
     ]
     if not found:
-        raise ValueError(f"{package.name} {package.version}: its results carry no curves; `vigie evaluate --plot` draws those of a set")
+        raise ValueError(
+            f"{package.name} {package.version}: its results carry no curves; `vigie evaluate --plot` draws those of a set"
+        )
     return found
 
 
-def panel(title: str, truth: Sequence[int], probability: Sequence[float], auroc: float | None) -> Panel:
+def panel(
+    title: str, truth: Sequence[int], probability: Sequence[float], auroc: float | None
+) -> Panel:
     """The plots of cases that were measured just now."""
     y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
     return Panel(title, len(y), auroc, reliability(y, p), roc(y, p, most=400))
 
 
 def draw(rows: Sequence[Panel], file: Path) -> None:
-    """Writes reliability and ROC side by side, a row for each panel. Raises OSError when the file cannot be written."""
+    """Writes reliability and ROC side by side, a row for each panel. Raises OSError when the file
+    cannot be written.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2 * len(rows)), layout="constrained")
@@ -91,11 +121,26 @@ def draw(rows: Sequence[Panel], file: Path) -> None:
         for side in (left, right):
             side.plot([0, 1], [0, 1], color="0.7", linewidth=1)
             side.set(xlim=(0, 1), ylim=(0, 1))
-        left.plot([b[0] for b in row.reliability], [b[1] for b in row.reliability], color="C0", linewidth=1)
+        left.plot(
+            [b[0] for b in row.reliability],
+            [b[1] for b in row.reliability],
+            color="C0",
+            linewidth=1,
+        )
         largest = max(b[2] for b in row.reliability)
-        left.scatter([b[0] for b in row.reliability], [b[1] for b in row.reliability], [20 + 80 * b[2] / largest for b in row.reliability])
-        left.set(xlabel="calibrated probability", ylabel="observed share", title=f"{row.title}: reliability (dots: cases)")
-        right.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"{row.title}: ROC, n = {row.n}")
+        left.scatter(
+            [b[0] for b in row.reliability],
+            [b[1] for b in row.reliability],
+            [20 + 80 * b[2] / largest for b in row.reliability],
+        )
+        left.set(
+            xlabel="calibrated probability",
+            ylabel="observed share",
+            title=f"{row.title}: reliability (dots: cases)",
+        )
+        right.set(
+            xlabel="1 - specificity", ylabel="sensitivity", title=f"{row.title}: ROC, n = {row.n}"
+        )
         if row.roc:
             label = None if row.auroc is None else f"AUROC {row.auroc:.3f}"
             right.plot([x for x, _ in row.roc], [y for _, y in row.roc], label=label)

@@ -1,4 +1,6 @@
-"""One labelled case of a site's own set, file to prepared images: read as it is served, or shown where it never would be."""
+"""One labelled case of a site's own set, file to prepared images: read as it is served, or shown
+where it never would be.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,11 @@ def is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def read(package: Package, jail: Jail | None, file: Path) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """What the network reads of `file`, [n, c, h, w], and what of it is outside the intended use. It is read all the same.
+def read(
+    package: Package, jail: Jail | None, file: Path
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """What the network reads of `file`, [n, c, h, w], and what of it is outside the intended use.
+    It is read all the same.
 
     Args:
         jail: where DICOM is decoded; None where there is none to decode.
@@ -52,7 +57,9 @@ def read(package: Package, jail: Jail | None, file: Path) -> tuple[NDArray[np.fl
         frames, outside = [read_picture(file)], [PICTURE]
     else:
         frames, outside = _dicom(package, jail, file)
-    return prepare([Frame(fit(frame.pixels), frame.unit) for frame in frames], package.input), tuple(outside)
+    return prepare(
+        [Frame(fit(frame.pixels), frame.unit) for frame in frames], package.input
+    ), tuple(outside)
 
 
 def _dicom(package: Package, jail: Jail, file: Path) -> tuple[list[Frame], list[str]]:
@@ -89,10 +96,14 @@ def series_facts(header: Header) -> SeriesFacts:
     """What a header says of its series, as far as a package's intended use asks for it."""
     words = partial(_words, header.dataset)
     return SeriesFacts(
-        modality=words("Modality"), body_part=words("BodyPartExamined"),
-        description=f"{words('StudyDescription')} {words('SeriesDescription')}", age_years=_age(header.dataset),
-        view=words("ViewPosition") or None, sop_class=words("SOPClassUID"), frames=header.frames,
-    )  # fmt: skip
+        modality=words("Modality"),
+        body_part=words("BodyPartExamined"),
+        description=f"{words('StudyDescription')} {words('SeriesDescription')}",
+        age_years=_age(header.dataset),
+        view=words("ViewPosition") or None,
+        sop_class=words("SOPClassUID"),
+        frames=header.frames,
+    )
 
 
 def _words(dataset: Dataset, name: str) -> str:
@@ -108,7 +119,10 @@ def _age(dataset: Dataset) -> float | None:
     if match := _AGE.fullmatch(_words(dataset, "PatientAge")):
         return int(match[1]) / _PER_YEAR[match[2]]
     try:
-        born, seen = (datetime.strptime(_words(dataset, name), "%Y%m%d") for name in ("PatientBirthDate", "StudyDate"))  # noqa: DTZ007
+        born, seen = (
+            datetime.strptime(_words(dataset, name), "%Y%m%d")  # noqa: DTZ007
+            for name in ("PatientBirthDate", "StudyDate")
+        )
     except ValueError:
         return None
     return (seen - born).days / 365.25
@@ -119,4 +133,8 @@ def _shown(frame: Frame) -> Frame:
     if frame.unit != "hu":
         return frame
     low, high = _SOFT_TISSUE_HU
-    return Frame(np.clip((frame.pixels - np.float32(low)) / np.float32(high - low), 0, 1), "display", frame.position_mm)
+    return Frame(
+        np.clip((frame.pixels - np.float32(low)) / np.float32(high - low), 0, 1),
+        "display",
+        frame.position_mm,
+    )

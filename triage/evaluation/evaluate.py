@@ -1,4 +1,6 @@
-"""Measures a package on labelled images: the serving path from files to probabilities, then the card's figures."""
+"""Measures a package on labelled images: the serving path from files to probabilities, then the
+card's figures.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class EvaluateError(Exception):
 
 @dataclass(frozen=True)
 class Labelled:
-    """One case: a file, or a folder of one DICOM series; its truth, whose it is, and the line of the CSV that names it."""
+    """One case: a file, or a folder of one DICOM series; its truth, whose it is, and the line of
+    the CSV that names it.
+    """
 
     file: Path
     truth: int
@@ -61,7 +65,9 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Scored:
-    """What the serving path says of one case: raw scores [n], the judgement, and what was outside the intended use."""
+    """What the serving path says of one case: raw scores [n], the judgement, and what was outside
+    the intended use.
+    """
 
     logits: Array
     judgement: Judgement
@@ -70,7 +76,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over all cases, abstained ones included; `outside` says what was outside the intended use.
+    """Figures over all cases, abstained ones included; `outside` says what was outside the intended
+    use.
 
     `threshold`: None where some cases are one image and others several, and theirs differ.
     """
@@ -86,22 +93,31 @@ class Evaluation:
 
     def document(self) -> dict[str, Any]:
         """The JSON of ``vigie evaluate --json``."""
-        head = {"package": self.package, "version": self.version, "threshold": self.threshold, "abstained": self.abstained}
+        head = {
+            "package": self.package,
+            "version": self.version,
+            "threshold": self.threshold,
+            "abstained": self.abstained,
+        }
         return {**head, "outside_intended_use": self.outside, **asdict(self.figures)}
 
 
 def read_labels(labels: Path, images: Path) -> list[Labelled]:
-    """The cases of a CSV with the columns ``file`` and ``truth`` (0 or 1), and perhaps ``patient_id``.
+    """The cases of a CSV with the columns ``file`` and ``truth`` (0 or 1), and perhaps
+    ``patient_id``.
 
     Raises:
-        EvaluateError: a column is missing, a truth is neither 0 nor 1, a file is not there or outside `images`.
+        EvaluateError: a column is missing, a truth is neither 0 nor 1, a file is not there or
+            outside `images`.
     """
     found = []
     try:
         with labels.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             for row in rows:
-                found.append(_case(row, f"{labels.name}, line {rows.line_num}", rows.line_num, images))
+                found.append(
+                    _case(row, f"{labels.name}, line {rows.line_num}", rows.line_num, images)
+                )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EvaluateError(f"{labels.name}: {error}") from None
     if not found:
@@ -110,18 +126,30 @@ def read_labels(labels: Path, images: Path) -> list[Labelled]:
 
 
 def _case(row: dict[str, Any], where: str, line: int, images: Path) -> Labelled:
-    values = {str(name).strip().lower(): value.strip() for name, value in row.items() if isinstance(value, str)}
+    values = {
+        str(name).strip().lower(): value.strip()
+        for name, value in row.items()
+        if isinstance(value, str)
+    }
     if not values.get("file") or values.get("truth") not in ("0", "1"):
         raise EvaluateError(f"{where}: the columns file and truth (0 or 1) are needed")
     # By name, not by where a link leads: a set made of links is a set.
     path, folder = Path(os.path.abspath(images / values["file"])), Path(os.path.abspath(images))
-    if "\0" in values["file"] or not path.is_relative_to(folder) or path == folder or not path.exists():
+    if (
+        "\0" in values["file"]
+        or not path.is_relative_to(folder)
+        or path == folder
+        or not path.exists()
+    ):
         raise EvaluateError(f"{where}: {values['file']} is not in {images}")
-    return Labelled(path, int(values["truth"]), values.get("patient_id") or f"of line {line} alone", line)
+    return Labelled(
+        path, int(values["truth"]), values.get("patient_id") or f"of line {line} alone", line
+    )
 
 
 def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> Evaluation:
-    """Runs every case through decoding, preparation, network and judgement as served, whatever it is.
+    """Runs every case through decoding, preparation, network and judgement as served, whatever it
+    is.
 
     Raises:
         EvaluateError: a file is neither DICOM, PNG nor JPEG, or cannot be decoded.
@@ -136,19 +164,34 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
     figures = measure(truth, probability, [case.patient for case in cases], thresholds, seed=seed)
     threshold = thresholds[0] if len(set(thresholds)) == 1 else None
     return Evaluation(
-        package.name, package.version, figures, abstained, threshold, _outside(package, outside, len(cases)), truth, tuple(probability)
+        package.name,
+        package.version,
+        figures,
+        abstained,
+        threshold,
+        _outside(package, outside, len(cases)),
+        truth,
+        tuple(probability),
     )
 
 
 def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
-    """Each case through the serving path, in order, a batch of them in memory at a time. Raises EvaluateError."""
+    """Each case through the serving path, in order, a batch of them in memory at a time. Raises
+    EvaluateError.
+    """
     screener = Screener(package, package.input.shape, device="cpu")
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(_READERS, thread_name_prefix="read"))
-        jail = stack.enter_context(closing(Jail(_READERS))) if any(is_dicom(case.file) for case in cases) else None
+        jail = (
+            stack.enter_context(closing(Jail(_READERS)))
+            if any(is_dicom(case.file) for case in cases)
+            else None
+        )
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
-            with warnings.catch_warnings():  # of Pillow's about large pictures and broken EXIF: what matters is an error
+            with (
+                warnings.catch_warnings()
+            ):  # of Pillow's about large pictures and broken EXIF: what matters is an error
                 warnings.simplefilter("ignore")
                 ready = list(threads.map(partial(_read, package, jail), batch))
             logits = screener.scores(np.concatenate([images for images, _ in ready]))
@@ -171,8 +214,14 @@ def _read(package: Package, jail: Jail | None, case: Labelled) -> tuple[Array, t
 
 
 def _outside(package: Package, counts: Counter[str], cases: int) -> str:
-    """In words, what was evaluated although the package is not meant for it; empty when it is meant for all."""
-    said = [f"{counts[what]} of {cases} cases are {words}" for what, words in _SAID.items() if counts[what]]
+    """In words, what was evaluated although the package is not meant for it; empty when it is meant
+    for all.
+    """
+    said = [
+        f"{counts[what]} of {cases} cases are {words}"
+        for what, words in _SAID.items()
+        if counts[what]
+    ]
     age = package.manifest.eligible.age_years
     if age and (counts[PICTURE] or counts[Reason.OUTSIDE_AGE]):
         said.append(f"the package is meant for {age[0]:g} to {age[1]:g} years")

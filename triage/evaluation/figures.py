@@ -1,4 +1,6 @@
-"""Figures of merit with their 95 % bootstrap intervals, resampled by patient (Efron 1979; clusters: Field & Welsh 2007)."""
+"""Figures of merit with their 95 % bootstrap intervals, resampled by patient (Efron 1979; clusters:
+Field & Welsh 2007).
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,16 @@ class Figures:
 
 
 def measure(
-    truth: Sequence[int], probability: Sequence[float], patients: Sequence[str], threshold: float | Sequence[float],
-    *, seed: int = 0, rounds: int = 1000,
+    truth: Sequence[int],
+    probability: Sequence[float],
+    patients: Sequence[str],
+    threshold: float | Sequence[float],
+    *,
+    seed: int = 0,
+    rounds: int = 1000,
 ) -> Figures:
-    """The figures of calibrated probabilities 0..1 against truths 0 or 1; `threshold` for all, or of each case.
+    """The figures of calibrated probabilities 0..1 against truths 0 or 1; `threshold` for all, or
+    of each case.
 
     Raises ValueError without a case.
     """
@@ -48,18 +56,27 @@ def measure(
     firsts = np.cumsum(sizes) - sizes
     rng = np.random.default_rng(seed)
     figures: tuple[Callable[[Array, Array, Marks], float | None], ...] = (
-        lambda a, b, _: auroc(a, b), lambda a, _, f: _share(f[a == 1]), lambda a, _, f: _share(~f[a == 0]), lambda a, b, _: ece(a, b),
-    )  # fmt: skip
+        lambda a, b, _: auroc(a, b),
+        lambda a, _, f: _share(f[a == 1]),
+        lambda a, _, f: _share(~f[a == 0]),
+        lambda a, b, _: ece(a, b),
+    )
     again: tuple[list[float], ...] = tuple([] for _ in figures)
     for _ in range(rounds):  # one sample at a time: all of them are a thousand times the set
         drawn = rng.integers(0, len(sizes), len(sizes))
         many = sizes[drawn]
-        sample = order[np.repeat(firsts[drawn] - (np.cumsum(many) - many), many) + np.arange(many.sum())]
+        sample = order[
+            np.repeat(firsts[drawn] - (np.cumsum(many) - many), many) + np.arange(many.sum())
+        ]
         one = y[sample], p[sample], flagged[sample]
         for values, of in zip(again, figures, strict=True):
             if (value := of(*one)) is not None:
                 values.append(value)
-    found = [part for of, values in zip(figures, again, strict=True) for part in (of(y, p, flagged), _interval(values, rounds))]
+    found = [
+        part
+        for of, values in zip(figures, again, strict=True)
+        for part in (of(y, p, flagged), _interval(values, rounds))
+    ]
     return Figures(len(y), int(y.sum()), len(sizes), *found)  # type: ignore[arg-type]
 
 
@@ -72,7 +89,9 @@ def _interval(values: Sequence[float], rounds: int) -> Pair | None:
 
 
 def auroc(truth: Array, probability: Array) -> float | None:
-    """Area under the ROC curve by ranks, ties shared (Hanley & McNeil 1982); None when all truths are alike."""
+    """Area under the ROC curve by ranks, ties shared (Hanley & McNeil 1982); None when all truths
+    are alike.
+    """
     positives = truth == 1
     n, m = int(positives.sum()), int((~positives).sum())
     if n == 0 or m == 0:
@@ -84,7 +103,10 @@ def auroc(truth: Array, probability: Array) -> float | None:
 
 def ece(truth: Array, probability: Array) -> float | None:
     """Expected calibration error over ten bins of equal width (Naeini 2015)."""
-    return float(sum(abs(mean - rate) * count for mean, rate, count in reliability(truth, probability)) / len(truth))
+    return float(
+        sum(abs(mean - rate) * count for mean, rate, count in reliability(truth, probability))
+        / len(truth)
+    )
 
 
 def reliability(truth: Array, probability: Array) -> list[tuple[float, float, int]]:
@@ -94,12 +116,15 @@ def reliability(truth: Array, probability: Array) -> list[tuple[float, float, in
     for bin_ in range(_BINS):
         inside = which == bin_
         if inside.any():
-            found.append((float(probability[inside].mean()), float(truth[inside].mean()), int(inside.sum())))
+            found.append(
+                (float(probability[inside].mean()), float(truth[inside].mean()), int(inside.sum()))
+            )
     return found
 
 
 def roc(truth: Array, probability: Array, most: int = 40) -> list[Pair]:
-    """The ROC curve as at most `most` points (1 - specificity, sensitivity) from (0, 0) to (1, 1), ties as one step.
+    """The ROC curve as at most `most` points (1 - specificity, sensitivity) from (0, 0) to (1, 1),
+    ties as one step.
 
     Points are thinned evenly along the curve. Empty when all truths are alike.
     """
@@ -109,7 +134,11 @@ def roc(truth: Array, probability: Array, most: int = 40) -> list[Pair]:
     hits = np.cumsum(np.bincount(place, truth, len(levels))) / truth.sum()
     misses = np.cumsum(np.bincount(place, 1 - truth, len(levels))) / (1 - truth).sum()
     x, y = np.concatenate([[0.0], misses]), np.concatenate([[0.0], hits])
-    kept = np.unique(np.searchsorted(x + y, np.linspace(0.0, 2.0, most) - 1e-9)) if len(x) > most else np.arange(len(x))
+    kept = (
+        np.unique(np.searchsorted(x + y, np.linspace(0.0, 2.0, most) - 1e-9))
+        if len(x) > most
+        else np.arange(len(x))
+    )
     return [(float(x[i]), float(y[i])) for i in kept]
 
 

@@ -1,4 +1,6 @@
-"""A package's figures once more, from the labelled images that it was measured on: the card must come out of its weights."""
+"""A package's figures once more, from the labelled images that it was measured on: the card must
+come out of its weights.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ _FIGURES = ("auroc", "sensitivity", "specificity", "ece")
 
 
 def differences(package: Package, images: Path) -> list[str]:
-    """What differs between the card and a new measurement on `images`, a folder with ``labels.csv``; empty: nothing.
+    """What differs between the card and a new measurement on `images`, a folder with
+    ``labels.csv``; empty: nothing.
 
     Raises:
-        EvaluateError: the package does not say which fold was held out, or its cases are not in `images`.
+        EvaluateError: the package does not say which fold was held out, or its cases are not in
+            `images`.
     """
     found, results = [], package.manifest.results
     for source in dict.fromkeys(result.source for result in results):
@@ -35,14 +39,25 @@ def differences(package: Package, images: Path) -> list[str]:
 
 
 def held_out(package: Package, source: str, images: Path) -> list[Labelled]:
-    """The cases of `source` that the package never saw: of its first result's source one fold, of any other all."""
+    """The cases of `source` that the package never saw: of its first result's source one fold, of
+    any other all.
+    """
     training, first = package.manifest.training, package.manifest.results[0].source
     if not training.held_out:
-        raise EvaluateError(f"{package.name}: training.held_out does not say which fold it never saw")
+        raise EvaluateError(
+            f"{package.name}: training.held_out does not say which fold it never saw"
+        )
     try:
         with (images / LABELS).open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["set"] == source and (source != first or row["fold"] == training.held_out)]
-            cases = [Labelled(images / row["file"], int(row["urgent"]), row["patient_id"]) for row in rows]
+            rows = [
+                row
+                for row in csv.DictReader(file)
+                if row["set"] == source and (source != first or row["fold"] == training.held_out)
+            ]
+            cases = [
+                Labelled(images / row["file"], int(row["urgent"]), row["patient_id"])
+                for row in rows
+            ]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
         raise EvaluateError(f"{LABELS} of {images}: {error!r}") from None
     if not cases:
@@ -50,27 +65,42 @@ def held_out(package: Package, source: str, images: Path) -> list[Labelled]:
     return cases
 
 
-def _measured(package: Package, unit: str, cases: Sequence[Labelled], scored: Sequence[Scored]) -> Figures:
-    """By image, or each patient's images as one series, which has the finding where one image has it."""
+def _measured(
+    package: Package, unit: str, cases: Sequence[Labelled], scored: Sequence[Scored]
+) -> Figures:
+    """By image, or each patient's images as one series, which has the finding where one image has
+    it.
+    """
     patients = [case.patient for case in cases]
-    groups = [[i for i, patient in enumerate(patients) if patient == one] for one in sorted(set(patients))]
+    groups = [
+        [i for i, patient in enumerate(patients) if patient == one] for one in sorted(set(patients))
+    ]
     if unit == "image":
         groups = [[i] for i in range(len(cases))]
     truth = [max(cases[i].truth for i in group) for group in groups]
     manifest = package.manifest
     scale = manifest.image if unit == "image" else manifest.series
-    logits = (highest(np.concatenate([scored[i].logits for i in group]), manifest.operating.top_k) for group in groups)
+    logits = (
+        highest(np.concatenate([scored[i].logits for i in group]), manifest.operating.top_k)
+        for group in groups
+    )
     likely = [probability(logit, scale) for logit in logits]
-    return measure(truth, likely, [patients[group[0]] for group in groups], scale.threshold, rounds=2)
+    return measure(
+        truth, likely, [patients[group[0]] for group in groups], scale.threshold, rounds=2
+    )
 
 
 def _compare(stated: Result, figures: Figures) -> list[str]:
     what, found = f"{stated.source} by {stated.unit}", []
     for name in ("n", "positives", "patients"):
         if getattr(stated, name) != getattr(figures, name):
-            found.append(f"{what}: {name} is {getattr(figures, name)}, the card says {getattr(stated, name)}")
+            found.append(
+                f"{what}: {name} is {getattr(figures, name)}, the card says {getattr(stated, name)}"
+            )
     for name in _FIGURES:
         said, is_ = getattr(stated, name), getattr(figures, name)
         if (said is None) != (is_ is None) or (said is not None and abs(said - is_) > TOLERANCE):
-            found.append(f"{what}: {name} is {'none' if is_ is None else f'{is_:.3f}'}, the card says {said}")
+            found.append(
+                f"{what}: {name} is {'none' if is_ is None else f'{is_:.3f}'}, the card says {said}"
+            )
     return found

@@ -1,4 +1,6 @@
-"""Makes compiled networks for this processor: `vigie models compile`, which `make setup` runs. Nothing that serves imports this."""
+"""Makes compiled networks for this processor: `vigie models compile`, which `make setup` runs.
+Nothing that serves imports this.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +26,24 @@ from triage.inputs.prepare import prepare
 from triage.packages.load import Package, PackageError, load_package
 from triage.worker.constancy import reference_series
 
-#: A compiled network is refused if a logit is farther than this from eager float32, in shares of 1 + |logit|.
+#: A compiled network is refused if a logit is farther than this from eager float32, in shares of 1
+#: + |logit|.
 MAX_DRIFT = 0.1
 _CPU = torch.device("cpu")
 _SERIES = 6  # phantoms that it is compared on
 _OPTIONS = {
     "freezing": True,  # weights become constants: batch norms are folded, layouts chosen now
     "cpp.dynamic_threads": True,  # any number of threads, as set when it runs
-    "aot_inductor.compile_wrapper_opt_level": "O0",  # what calls the kernels: compiles in half the time, runs as fast
+    # what calls the kernels: compiles in half the time, runs as fast
+    "aot_inductor.compile_wrapper_opt_level": "O0",
 }
 
 
 @dataclass(frozen=True)
 class Made:
-    """What became of one package. `drift`: largest distance of a logit from eager float32; `why` not, where it failed."""
+    """What became of one package. `drift`: largest distance of a logit from eager float32; `why`
+    not, where it failed.
+    """
 
     package: str
     drift: float = 0.0
@@ -46,9 +52,16 @@ class Made:
 
 
 def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Made]:
-    """Compiles each package that is not yet; one process each, as many at once as there are processors."""
+    """Compiles each package that is not yet; one process each, as many at once as there are
+    processors.
+    """
     if compiler() is None:
-        yield from (Made(folder.name, why="no C++ compiler (g++, or what CXX names): it will be served eager") for folder in folders)
+        yield from (
+            Made(
+                folder.name, why="no C++ compiler (g++, or what CXX names): it will be served eager"
+            )
+            for folder in folders
+        )
         return
     try:
         cache.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -56,11 +69,14 @@ def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Made]:
         yield from (Made(folder.name, why=f"{cache}: {error.strerror}") for folder in folders)
         return
     with tempfile.TemporaryDirectory(prefix="vigie-compile-") as scratch:
-        # Torch's own cache and helpers: gone afterwards, and no pool of processes inside each of ours.
+        # Torch's own cache and helpers: gone afterwards, and no pool of processes inside each of
+        # ours.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": scratch, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         workers = max(1, min(len(folders), os.cpu_count() or 1))
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for folder, future in [(folder, pool.submit(compile_package, folder, cache)) for folder in folders]:
+            for folder, future in [
+                (folder, pool.submit(compile_package, folder, cache)) for folder in folders
+            ]:
                 try:
                     yield future.result()
                 except BrokenProcessPool:
@@ -90,22 +106,34 @@ def compile_package(folder: Path, cache: Path) -> Made:
 def phantom_images(package: Package) -> NDArray[np.float32]:
     """Prepared phantoms [n, c, h, w], as the package would be shown them."""
     rng = np.random.default_rng(0)
-    return np.concatenate([prepare(reference_series(rng, package.input.kind)[0], package.input) for _ in range(_SERIES)])
+    return np.concatenate(
+        [
+            prepare(reference_series(rng, package.input.kind)[0], package.input)
+            for _ in range(_SERIES)
+        ]
+    )
 
 
 def compile_network(network: torch.nn.Module, images: NDArray[np.float32], target: Path) -> float:
-    """Compiles `network`, compares it with eager float32 on `images` [n, c, h, w], and puts it in `target`, whole or not at all.
+    """Compiles `network`, compares it with eager float32 on `images` [n, c, h, w], and puts it in
+    `target`, whole or not at all.
 
-    Returns the largest distance of a logit. Raises `NotCompiled` where the compiler failed or the distance is too large.
+    Returns the largest distance of a logit. Raises `NotCompiled` where the compiler failed or the
+    distance is too large.
     """
     expected = Eager(network, _CPU, bf16=False)(images)
-    whole = Autocast(place(network, _CPU), _CPU, bf16=has_bf16(_CPU)).requires_grad_(requires_grad=False)
+    whole = Autocast(place(network, _CPU), _CPU, bf16=has_bf16(_CPU)).requires_grad_(
+        requires_grad=False
+    )
     with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as name:
         made = Path(name) / target.name
         made.mkdir(mode=0o755)
         for batch in BATCHES:
             _library(whole, torch.zeros(batch, *images.shape[1:]), made / f"{batch}.so")
-        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(made.glob("*.so"))}
+        hashes = {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(made.glob("*.so"))
+        }
         index = {"name": target.name, "sha256": hashes}
         _write(made / INDEX, json.dumps(index))
         drift = _drift(made, images, expected)
@@ -127,10 +155,14 @@ def _library(network: torch.nn.Module, example: torch.Tensor, file: Path) -> Non
         exported = torch.export.export(network, (example,))
         try:
             made = aot_compile(
-                exported.module(), (example,), options={**_OPTIONS, "aot_inductor.output_path": str(Path(scratch) / file.name)}
+                exported.module(),
+                (example,),
+                options={**_OPTIONS, "aot_inductor.output_path": str(Path(scratch) / file.name)},
             )
         except RuntimeError as error:  # torch's own errors, the compiler's among them
-            raise NotCompiled(f"the compiler failed: {str(error).strip().splitlines()[0][:200]}") from error
+            raise NotCompiled(
+                f"the compiler failed: {str(error).strip().splitlines()[0][:200]}"
+            ) from error
         shutil.copyfile(str(made), file)
     file.chmod(0o644)
 
@@ -141,7 +173,9 @@ def _drift(folder: Path, images: NDArray[np.float32], expected: NDArray[np.float
     worst = 0.0
     for count in {1, BATCHES[-1] - 1, BATCHES[-1], len(images)}:
         apart = np.abs(run(images[:count]) - expected[:count])
-        if not (apart <= MAX_DRIFT * (1 + np.abs(expected[:count]))).all():  # also when it is not a number
+        if not (
+            apart <= MAX_DRIFT * (1 + np.abs(expected[:count]))
+        ).all():  # also when it is not a number
             raise NotCompiled(f"its logits are {float(apart.max()):.3g} from those of the network")
         worst = max(worst, float(apart.max()))
     return worst

@@ -1,9 +1,10 @@
-"""Networks compiled ahead of time for this processor: which one is meant, whether it may be trusted, and how it is run.
+"""Networks compiled ahead of time for this processor: which one is meant, whether it may be
+trusted, and how it is run.
 
-`vigie models compile` makes them (`compiling`); nothing here compiles. One folder for each package and key holds a shared
-library for each batch size and `index.json` with their hashes. A library is code, not data: it is loaded only if it
-belongs to us or to root, nobody else may write there, and its hash is the one that was noted when it was made. It never
-comes with a package.
+`vigie models compile` makes them (`compiling`); nothing here compiles. One folder for each package
+and key holds a shared library for each batch size and `index.json` with their hashes. A library is
+code, not data: it is loaded only if it belongs to us or to root, nobody else may write there, and
+its hash is the one that was noted when it was made. It never comes with a package.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from numpy.typing import NDArray
 
 from triage.inference.devices import cpu_flags, has_bf16
 
-BATCHES = (1, 8)  # any batch is made of these: 8 is as fast per image as 64, and each costs its time to compile
+BATCHES = (
+    1,
+    8,
+)  # any batch is made of these: 8 is as fast per image as 64, and each costs its time to compile
 _FULL = 6  # so many images are sooner through as a padded 8 than one by one
 INDEX = "index.json"
 _TORCH = Path(torch.__file__).parent
@@ -42,31 +46,51 @@ def compiler() -> str | None:
 
 
 def key(network: torch.nn.Module, shape: tuple[int, int, int]) -> str:
-    """Names all that a compiled network depends on: weights, architecture, torch, processor, precision, sizes, our own code."""
+    """Names all that a compiled network depends on: weights, architecture, torch, processor,
+    precision, sizes, our own code.
+    """
     sha = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.contiguous().cpu().numpy().tobytes())
     sources = {inspect.getsourcefile(type(module)) or "" for module in network.modules()}
     own = [path for source in sources if source and _TORCH not in (path := Path(source)).parents]
-    for path in sorted(own) + [Path(__file__).with_name(name) for name in ("compile.py", "devices.py")]:
+    for path in sorted(own) + [
+        Path(__file__).with_name(name) for name in ("compile.py", "devices.py")
+    ]:
         sha.update(path.read_bytes())
-    about = [repr(network), torch.__version__, torch.backends.cpu.get_cpu_capability(), sorted(cpu_flags()), has_bf16(_CPU), BATCHES, shape]
+    about = [
+        repr(network),
+        torch.__version__,
+        torch.backends.cpu.get_cpu_capability(),
+        sorted(cpu_flags()),
+        has_bf16(_CPU),
+        BATCHES,
+        shape,
+    ]
     sha.update(json.dumps(about).encode())
     return sha.hexdigest()
 
 
-def folder_of(cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]) -> Path:
+def folder_of(
+    cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]
+) -> Path:
     """Where the compiled `network` of `package` lies, or would."""
     return cache / f"{package}-{key(network, shape)[:32]}"
 
 
 def _trusted(path: Path) -> bool:
     about = path.lstat()
-    return not stat.S_ISLNK(about.st_mode) and about.st_uid in (0, os.geteuid()) and not about.st_mode & 0o022
+    return (
+        not stat.S_ISLNK(about.st_mode)
+        and about.st_uid in (0, os.geteuid())
+        and not about.st_mode & 0o022
+    )
 
 
-def load(cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]) -> Compiled:
+def load(
+    cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]
+) -> Compiled:
     """The compiled `network` of `package`. Raises `NotCompiled`."""
     folder = folder_of(cache, package, network, shape)
     if not folder.is_dir():
@@ -81,19 +105,24 @@ def open_folder(folder: Path, shape: tuple[int, int, int]) -> Compiled:
         files = {batch: folder / f"{batch}.so" for batch in BATCHES}
         if not all(map(_trusted, (folder, folder / INDEX, *files.values()))):
             raise NotCompiled("others may write to the compiled network")
-        found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()}
+        found = {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()
+        }
         if (index["name"], index["sha256"]) != (folder.name, found):
             raise NotCompiled("the compiled network is not the one that was made")
         return Compiled(files, shape)
     except (OSError, ValueError, KeyError) as error:
-        raise NotCompiled(f"the compiled network cannot be loaded: {type(error).__name__}") from error
+        raise NotCompiled(
+            f"the compiled network cannot be loaded: {type(error).__name__}"
+        ) from error
 
 
 class Compiled:
     """The network as machine code: float32 [n, c, h, w] to float32 [n], n ≥ 1.
 
-    Called through the C interface that AOTInductor exports: torch's own binding keeps Python's lock while it runs, and
-    decoding and preparing would stand still. Any number of threads may call; they take turns.
+    Called through the C interface that AOTInductor exports: torch's own binding keeps Python's lock
+    while it runs, and decoding and preparing would stand still. Any number of threads may call;
+    they take turns.
     """
 
     def __init__(self, files: dict[int, Path], shape: tuple[int, int, int]) -> None:
@@ -111,30 +140,45 @@ class Compiled:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits; of an image that is not finite none. Raises RuntimeError when the code fails."""
-        torch.get_num_threads()  # OpenMP counts per thread: in one where torch did nothing yet it would take all processors
+        # OpenMP counts per thread: in one where torch did nothing yet it would take all processors
+        torch.get_num_threads()
         batch = np.ascontiguousarray(batch, dtype=np.float32)
         out, at, large = np.empty(len(batch), dtype=np.float32), 0, BATCHES[-1]
         while (left := len(batch) - at) > 0:
             size = large if left >= _FULL else BATCHES[0]
             part = batch[at : at + size]
             if len(part) < size:
-                part = np.concatenate([part, np.zeros((size - len(part), *self._shape), dtype=np.float32)])
+                part = np.concatenate(
+                    [part, np.zeros((size - len(part), *self._shape), dtype=np.float32)]
+                )
             count = min(size, left)
             out[at : at + count] = self._run(part)[:count]
             at += count
-        out[~np.isfinite(batch.reshape(len(batch), -1).sum(axis=1))] = np.nan  # a fused ReLU takes what is not a number for 0
+        out[~np.isfinite(batch.reshape(len(batch), -1).sum(axis=1))] = (
+            np.nan
+        )  # a fused ReLU takes what is not a number for 0
         return out
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         run, container = self._models[len(images)]
         given, made = self._tensor(images), ctypes.c_void_p()
         # It takes `given` over; `made` is ours.
-        if run(container, ctypes.byref(given), ctypes.c_size_t(1), ctypes.byref(made), ctypes.c_size_t(1), None, None):
+        if run(
+            container,
+            ctypes.byref(given),
+            ctypes.c_size_t(1),
+            ctypes.byref(made),
+            ctypes.c_size_t(1),
+            None,
+            None,
+        ):
             raise RuntimeError("the compiled network failed")
         try:
             place = ctypes.c_void_p()
             self._checked(self._torch.aoti_torch_get_data_ptr(made, ctypes.byref(place)))
-            return np.ctypeslib.as_array(ctypes.cast(place, ctypes.POINTER(ctypes.c_float)), (len(images),)).copy()
+            return np.ctypeslib.as_array(
+                ctypes.cast(place, ctypes.POINTER(ctypes.c_float)), (len(images),)
+            ).copy()
         finally:
             self._torch.aoti_torch_delete_tensor_object(made)
 
@@ -144,9 +188,15 @@ class Compiled:
         strides = (ctypes.c_int64 * 4)(*(step // images.itemsize for step in images.strides))
         made, torch_ = ctypes.c_void_p(), self._torch
         kind, device = torch_.aoti_torch_dtype_float32(), torch_.aoti_torch_device_type_cpu()
-        memory, dimensions, offset = ctypes.c_void_p(images.ctypes.data), ctypes.c_int64(4), ctypes.c_int64(0)
+        memory, dimensions, offset = (
+            ctypes.c_void_p(images.ctypes.data),
+            ctypes.c_int64(4),
+            ctypes.c_int64(0),
+        )
         make = torch_.aoti_torch_create_tensor_from_blob
-        self._checked(make(memory, dimensions, sizes, strides, offset, kind, device, 0, ctypes.byref(made)))
+        self._checked(
+            make(memory, dimensions, sizes, strides, offset, kind, device, 0, ctypes.byref(made))
+        )
         return made
 
     @staticmethod

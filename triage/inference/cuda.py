@@ -1,4 +1,6 @@
-"""A network on a CUDA device: one captured graph for each bucket, and two slots, so that one batch is copied while another runs."""
+"""A network on a CUDA device: one captured graph for each bucket, and two slots, so that one batch
+is copied while another runs.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,25 @@ from triage.inference.devices import Autocast, place
 
 
 class Slot:
-    """Fixed memory for one batch, pinned on our side, and the graphs that read and write it on a stream of their own."""
+    """Fixed memory for one batch, pinned on our side, and the graphs that read and write it on a
+    stream of their own.
+    """
 
-    def __init__(self, network: torch.nn.Module, shape: tuple[int, int, int], buckets: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        shape: tuple[int, int, int],
+        buckets: Sequence[int],
+        device: torch.device,
+    ) -> None:
         self.given = torch.empty((buckets[-1], *shape), pin_memory=True)
         self.made = torch.empty(buckets[-1], pin_memory=True)
         self._images = torch.empty((buckets[-1], *shape), device=device)
         self._stream, self._network = torch.cuda.Stream(device), network  # type: ignore[no-untyped-call]
         self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle()  # of a slot's graphs one runs at a time: they share their memory
+        self._pool = (
+            torch.cuda.graph_pool_handle()
+        )  # of a slot's graphs one runs at a time: they share their memory
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         for bucket in buckets:
             try:
@@ -37,7 +49,9 @@ class Slot:
         """Copy in, forward, copy out: all of it is replayed by one launch."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            for _ in range(3):  # libraries choose their kernels and take their workspaces before the capture
+            for _ in range(
+                3
+            ):  # libraries choose their kernels and take their workspaces before the capture
                 self._once(bucket)
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -48,7 +62,9 @@ class Slot:
     def _once(self, bucket: int) -> None:
         images = self._images[:bucket]
         images.copy_(self.given[:bucket], non_blocking=True)
-        self.made[:bucket].copy_(self._network(images.contiguous(memory_format=torch.channels_last)), non_blocking=True)
+        self.made[:bucket].copy_(
+            self._network(images.contiguous(memory_format=torch.channels_last)), non_blocking=True
+        )
 
     def run(self, bucket: int) -> None:
         """From `given` to `made`, finished when it returns; other threads go on meanwhile."""
@@ -59,12 +75,20 @@ class Slot:
 
 
 class Graphed:
-    """The network as graphs: float32 [n, c, h, w] to float32 [n]. Two threads may call at once; each takes a slot."""
+    """The network as graphs: float32 [n, c, h, w] to float32 [n]. Two threads may call at once;
+    each takes a slot.
+    """
 
     SLOTS = 2
 
     def __init__(
-        self, network: torch.nn.Module, shape: tuple[int, int, int], device: torch.device, buckets: Sequence[int], *, bf16: bool
+        self,
+        network: torch.nn.Module,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        buckets: Sequence[int],
+        *,
+        bf16: bool,
     ) -> None:
         whole = Autocast(place(network, device), device, bf16=bf16)
         slots = [Slot(whole, shape, buckets, device) for _ in range(self.SLOTS)]
@@ -76,13 +100,17 @@ class Graphed:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits; a batch larger than the largest graph goes in parts."""
         most = self._buckets[-1]
-        return np.concatenate([self._part(batch[at : at + most]) for at in range(0, len(batch), most)])
+        return np.concatenate(
+            [self._part(batch[at : at + most]) for at in range(0, len(batch), most)]
+        )
 
     def _part(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         bucket = next(bucket for bucket in self._buckets if len(batch) <= bucket)
         slot = self._free.get()
         try:
-            slot.given.numpy()[: len(batch)] = batch  # what pads it is left of an earlier batch, and its scores are not read
+            slot.given.numpy()[: len(batch)] = (
+                batch  # what pads it is left of an earlier batch, and its scores are not read
+            )
             slot.run(bucket)
             return slot.made.numpy()[: len(batch)].copy()
         finally:

@@ -1,4 +1,6 @@
-"""What a network runs on, and how it runs there as it is: eager, channels last, bfloat16 where the hardware computes it."""
+"""What a network runs on, and how it runs there as it is: eager, channels last, bfloat16 where the
+hardware computes it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is computed in hardware; elsewhere it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512")) and "avx512_bf16" in cpu_flags()
+    return (
+        bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
+        and "avx512_bf16" in cpu_flags()
+    )
 
 
 @cache
@@ -49,7 +54,9 @@ class Autocast(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The logits [n]."""
         # Cached casts of weights would be allocated in one CUDA graph and freed in the next.
-        with torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.bf16, cache_enabled=self.kind == "cpu"):
+        with torch.autocast(
+            self.kind, dtype=torch.bfloat16, enabled=self.bf16, cache_enabled=self.kind == "cpu"
+        ):
             logits: torch.Tensor = self.network(images)
         return logits.float().reshape(-1)
 
@@ -63,6 +70,10 @@ class Eager:
     @torch.inference_mode()
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits. Raises torch.OutOfMemoryError."""
-        images = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device).contiguous(memory_format=torch.channels_last)
+        images = (
+            torch.from_numpy(np.ascontiguousarray(batch))
+            .to(self._device)
+            .contiguous(memory_format=torch.channels_last)
+        )
         logits: NDArray[np.float32] = self._network(images).cpu().numpy()
         return logits

@@ -34,9 +34,11 @@ class Loadable(Protocol):
 
 
 class Screener:
-    """A network on its device, loaded and warm, in bfloat16 where the hardware has it: graphs on CUDA, compiled on a CPU.
+    """A network on its device, loaded and warm, in bfloat16 where the hardware has it: graphs on
+    CUDA, compiled on a CPU.
 
-    Nothing is compiled here or later: where `vigie models compile` has not been, a CPU runs it eagerly, and `mode` says so.
+    Nothing is compiled here or later: where `vigie models compile` has not been, a CPU runs it
+    eagerly, and `mode` says so.
 
     Args:
         package: where the network comes from.
@@ -49,7 +51,14 @@ class Screener:
         at_once: batches that are worth having under way.
     """
 
-    def __init__(self, package: Loadable, shape: tuple[int, int, int], *, device: str = "auto", compiled: Path | None = None) -> None:
+    def __init__(
+        self,
+        package: Loadable,
+        shape: tuple[int, int, int],
+        *,
+        device: str = "auto",
+        compiled: Path | None = None,
+    ) -> None:
         chosen = pick_device(device)
         self.shape = shape
         self.at_once = Graphed.SLOTS if chosen.type == "cuda" else 1
@@ -62,14 +71,20 @@ class Screener:
         metrics.model_info.labels(package.name, package.version, self.mode).set(1)
 
     def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits [n] of `batch` [n, channels, height, width]; not finite where the network failed.
+        """The logits [n] of `batch` [n, channels, height, width]; not finite where the network
+        failed.
 
         When memory runs out, the batch goes in halves. Raises ValueError for another shape.
         """
         if batch.shape[1:] != self.shape:
             raise ValueError(f"images are {batch.shape[1:]}, the network takes {self.shape}")
         begun = time.monotonic()
-        out = np.concatenate([self._halving(batch[at : at + BUCKETS[-1]]) for at in range(0, len(batch), BUCKETS[-1])])
+        out = np.concatenate(
+            [
+                self._halving(batch[at : at + BUCKETS[-1]])
+                for at in range(0, len(batch), BUCKETS[-1])
+            ]
+        )
         metrics.forward_seconds.labels(self._package).observe(time.monotonic() - begun)
         return out
 
@@ -85,7 +100,12 @@ class Screener:
 
 
 def runner(
-    package: Loadable, shape: tuple[int, int, int], device: torch.device, compiled: Path | None, *, bf16: bool
+    package: Loadable,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    compiled: Path | None,
+    *,
+    bf16: bool,
 ) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], str]:
     """What runs the network, and the words for how."""
     network = package.load_network()

@@ -1,4 +1,6 @@
-"""PNG and JPEG of any kind as one grey frame: what labelled images look like where they are no DICOM."""
+"""PNG and JPEG of any kind as one grey frame: what labelled images look like where they are no
+DICOM.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,30 @@ from PIL import Image, ImageOps
 from triage.decoding.frames import Frame
 from triage.inputs.prepare import LONGEST, fit
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, struct.error, zlib.error)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+)
 _ORIENTATION = 0x0112
 
 
 def read_picture(file: Path) -> Frame:
-    """The picture as a viewer shows it: turned as its EXIF says, transparent parts black, grey from 0 to 1.
+    """The picture as a viewer shows it: turned as its EXIF says, transparent parts black, grey from
+    0 to 1.
 
-    A picture of more than 8 bits is as bright as its bits in use allow: 12 bits in a file of 16 are no dark image.
+    A picture of more than 8 bits is as bright as its bits in use allow: 12 bits in a file of 16 are
+    no dark image.
 
     Raises:
-        ValueError: neither PNG nor JPEG, damaged, or of more pixels than Pillow takes for a picture (179 million).
+        ValueError: neither PNG nor JPEG, damaged, or of more pixels than Pillow takes for a picture
+            (179 million).
     """
     try:
         with Image.open(file, formats=("PNG", "JPEG")) as picture:

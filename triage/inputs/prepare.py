@@ -1,7 +1,8 @@
 """Frames to network input: the one preprocessing of training, evaluation and serving.
 
 Sources differ in framing, window, contrast and resolution more than patients do. So geometry is
-normalised (constant borders cut, head cropped and turned upright) and intensity is anchored in the image itself.
+normalised (constant borders cut, head cropped and turned upright) and intensity is anchored in the
+image itself.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ Array = npt.NDArray[np.float32]
 
 BRAIN_WINDOW_HU = (-20.0, 100.0)  # as the slices of patients that it learned from are shown
 TISSUE = 0.45  # where the brain's own grey is put, between air (0) and bone (1)
-#: A frame's side is brought between these, pixels: the network's input is far smaller, and squaring an odd shape takes memory.
+#: A frame's side is brought between these, pixels: the network's input is far smaller, and squaring
+#: an odd shape takes memory.
 SHORTEST, LONGEST = 8, 4096
 KEPT = 512  # pixels that the short side of a large picture keeps at least
 SMALL = 64  # pixels along the side of the image in which the head is looked for
 
 
 def prepare(frames: Sequence[Frame], spec: InputSpec) -> Array:
-    """Network input float32 [n, channels, height, width], about zero mean and unit spread, always finite.
+    """Network input float32 [n, channels, height, width], about zero mean and unit spread, always
+    finite.
 
-    Raises ValueError for a frame that is not a plane of at least 8 x 8 pixels, or for a unit that the
-    kind of input cannot read.
+    Raises ValueError for a frame that is not a plane of at least 8 x 8 pixels, or for a unit that
+    the kind of input cannot read.
     """
     batch = np.empty((len(frames), spec.channels, spec.height, spec.width), np.float32)
     for index, frame in enumerate(frames):
@@ -49,34 +52,48 @@ def prepare(frames: Sequence[Frame], spec: InputSpec) -> Array:
     return batch
 
 
-def resize(image: Array, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> Array:
-    """Area-true bilinear resize of [rows, cols]; `box` is (left, top, right, bottom) inside the image."""
+def resize(
+    image: Array, height: int, width: int, box: tuple[float, float, float, float] | None = None
+) -> Array:
+    """Area-true bilinear resize of [rows, cols]; `box` is (left, top, right, bottom) inside the
+    image.
+    """
     scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.asarray(scaled, np.float32)
 
 
 def fit(image: Array) -> Array:
-    """`image` [rows, columns] itself, or scaled (area-true) so that each side is between SHORTEST and LONGEST."""
+    """`image` [rows, columns] itself, or scaled (area-true) so that each side is between SHORTEST
+    and LONGEST.
+    """
     scale = min(1.0, LONGEST / max(image.shape))
     rows, columns = (max(SHORTEST, round(side * scale)) for side in image.shape)
     if (rows, columns) == image.shape:
         return image
-    return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX), np.float32)
+    return np.asarray(
+        Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX), np.float32
+    )
 
 
 def _reduced(image: Array) -> Array:
-    """As the jail hands a large picture over (`InputSpec.side`): what a border is must not depend on who decoded it."""
+    """As the jail hands a large picture over (`InputSpec.side`): what a border is must not depend
+    on who decoded it.
+    """
     by = min(image.shape) // KEPT
     return image if by < 2 else np.asarray(Image.fromarray(image).reduce(by), np.float32)
 
 
 def finite(image: Array) -> Array:
     """The image with NaN and infinities as 0."""
-    return image if np.isfinite(image).all() else np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    return (
+        image if np.isfinite(image).all() else np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    )
 
 
 def frame_box(image: Array, tolerance: float = 0.02) -> tuple[slice, slice]:
-    """Rows and columns without the constant ones at the edges, black, white or grey: they belong to a viewer, not a body."""
+    """Rows and columns without the constant ones at the edges, black, white or grey: they belong to
+    a viewer, not a body.
+    """
     kept = [slice(0, image.shape[0]), slice(0, image.shape[1])]
     for axis in (0, 1):
         alive = np.flatnonzero(np.ptp(image[kept[0], kept[1]], axis=1 - axis) > tolerance)
@@ -99,8 +116,8 @@ def _longest_run(marks: npt.NDArray[np.float32]) -> tuple[int, int]:
 def head_box(image: Array) -> tuple[float, float, float, float]:
     """Where the head is, as (left, top, right, bottom) in shares 0..1 of the image [rows, cols].
 
-    Thin things (table, frame, letters) are worn away first; then the heaviest run of what is left is
-    taken along each axis. Falls back to the whole image.
+    Thin things (table, frame, letters) are worn away first; then the heaviest run of what is left
+    is taken along each axis. Falls back to the whole image.
     """
     small = resize(image, SMALL, SMALL)
     solid = small > 0.3 * float(np.percentile(small, 98))
@@ -122,8 +139,8 @@ def head_box(image: Array) -> tuple[float, float, float, float]:
 class Pose:
     """Where the head is in an image, and how it lies: what turns any framing into the same one.
 
-    `box` is (left, top, right, bottom) in shares of the image, `turn` in degrees and `shift` in shares of the crop's side
-    bring the midline upright and to the middle.
+    `box` is (left, top, right, bottom) in shares of the image, `turn` in degrees and `shift` in
+    shares of the crop's side bring the midline upright and to the middle.
     """
 
     box: tuple[float, float, float, float]
@@ -138,8 +155,8 @@ FACE = 48  # pixels along the side of the crop in which the midline is looked fo
 
 @cache
 def _candidates() -> tuple[npt.NDArray[np.intp], list[tuple[int, int]]]:
-    """For each turn and shift, the places in a crop of FACE x FACE that lie left of the midline, and their mirror images:
-    [2, poses, places]; and those turns and shifts.
+    """For each turn and shift, the places in a crop of FACE x FACE that lie left of the midline,
+    and their mirror images: [2, poses, places]; and those turns and shifts.
     """
     line = np.arange(FACE) - (FACE - 1) / 2
     x, y = np.meshgrid(line[: FACE // 2], line[::2])  # every other row says enough
@@ -149,15 +166,22 @@ def _candidates() -> tuple[npt.NDArray[np.intp], list[tuple[int, int]]]:
         cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
         for side, across in enumerate((x, -x)):
             at_x, at_y = cos * (across + shift) - sin * y, sin * (across + shift) + cos * y
-            column, row = (np.clip(np.rint(at + (FACE - 1) / 2), 0, FACE - 1).astype(np.intp) for at in (at_x, at_y))
+            column, row = (
+                np.clip(np.rint(at + (FACE - 1) / 2), 0, FACE - 1).astype(np.intp)
+                for at in (at_x, at_y)
+            )
             places[side].append((row * FACE + column).ravel())
     return np.stack([np.stack(side) for side in places]), poses
 
 
 def pose(image: Array) -> Pose:
-    """The head's pose in an image [rows, cols] in 0..1: the turn and shift in which it mirrors itself best."""
+    """The head's pose in an image [rows, cols] in 0..1: the turn and shift in which it mirrors
+    itself best.
+    """
     box = head_box(image)
-    small = box_mean(np.minimum(_square(image, Pose(box), FACE, FACE), 0.9), 1)  # it is read to the pixel only
+    small = box_mean(
+        np.minimum(_square(image, Pose(box), FACE, FACE), 0.9), 1
+    )  # it is read to the pixel only
     (left, right), poses = _candidates()
     unlike = np.abs(small.ravel()[left] - small.ravel()[right]).mean(1)
     # A turn must pay: what is round has no midline.
@@ -172,17 +196,25 @@ def place(image: Array, where: Pose, height: int, width: int) -> Array:
         return crop
     cos, sin = float(np.cos(np.deg2rad(where.turn))), float(np.sin(np.deg2rad(where.turn)))
     x, y = (width - 1) / 2, (height - 1) / 2
-    # PIL reads at pixel centres: (a, b, c) and (d, e, f) say where in the crop each pixel comes from.
+    # PIL reads at pixel centres: (a, b, c) and (d, e, f) say where in the crop each pixel comes
+    # from.
     dx = where.shift * width
     matrix = (cos, -sin, x + cos * (dx - x) + sin * y, sin, cos, y + sin * (dx - x) - cos * y)
-    turned = Image.fromarray(crop).transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    turned = Image.fromarray(crop).transform(
+        (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+    )
     return np.asarray(turned, np.float32)
 
 
 def _square(image: Array, where: Pose, height: int, width: int) -> Array:
     """The square around the pose's box, padded with black where it leaves the image."""
     rows, cols = image.shape
-    left, top, right, bottom = where.box[0] * cols, where.box[1] * rows, where.box[2] * cols, where.box[3] * rows
+    left, top, right, bottom = (
+        where.box[0] * cols,
+        where.box[1] * rows,
+        where.box[2] * cols,
+        where.box[3] * rows,
+    )
     side = max(right - left, bottom - top) * 1.04
     x0, y0 = (left + right - side) / 2, (top + bottom - side) / 2
     pad = int(np.ceil(max(0.0, -x0, -y0, x0 + side - cols, y0 + side - rows))) + 1
@@ -191,17 +223,23 @@ def _square(image: Array, where: Pose, height: int, width: int) -> Array:
 
 
 def anchor(crop: Array) -> Array:
-    """Grey levels with air at 0, the brain's own grey at TISSUE and bone at 1, for any window's crop."""
+    """Grey levels with air at 0, the brain's own grey at TISSUE and bone at 1, for any window's
+    crop.
+    """
     rows, cols = crop.shape
     middle = crop[rows // 5 : rows - rows // 5, cols // 5 : cols - cols // 5]
     bone = max(float(np.percentile(crop, 98)), 1e-3)
     soft = middle[(middle > 0.12 * bone) & (middle < 0.88 * bone)]
     tissue = float(np.median(soft)) if soft.size > 50 else TISSUE * bone
-    return np.interp(crop, (0.0, tissue, max(bone, tissue + 1e-3)), (0.0, TISSUE, 1.0)).astype(np.float32)
+    return np.interp(crop, (0.0, tissue, max(bone, tissue + 1e-3)), (0.0, TISSUE, 1.0)).astype(
+        np.float32
+    )
 
 
 def head(image: Array, unit: str, spec: InputSpec) -> Array:
-    """One head slice as [channels, height, width]: upright, tissue at 0, bone near 2.2; channel 2 is left against right."""
+    """One head slice as [channels, height, width]: upright, tissue at 0, bone near 2.2; channel 2
+    is left against right.
+    """
     if unit == "hu":
         low, high = BRAIN_WINDOW_HU
         image = (image - np.float32(low)) * np.float32(1 / (high - low))
@@ -236,7 +274,9 @@ def box_mean(image: Array, radius: int) -> Array:
 
 
 def equalise(image: Array) -> Array:
-    """Grey levels by rank, -1..1, learned from the middle 80 %: any monotone curve gives the same image."""
+    """Grey levels by rank, -1..1, learned from the middle 80 %: any monotone curve gives the same
+    image.
+    """
     rows, cols = image.shape
     middle = image[rows // 10 : rows - rows // 10, cols // 10 : cols - cols // 10]
     knots, first = np.unique(np.quantile(middle, np.linspace(0.0, 1.0, 65)), return_index=True)
@@ -245,12 +285,16 @@ def equalise(image: Array) -> Array:
 
 
 def chest(pixels: Array, spec: InputSpec) -> Array:
-    """One chest film as [channels, height, width]: grey by rank, and (channel 2) contrast against its surround."""
+    """One chest film as [channels, height, width]: grey by rank, and (channel 2) contrast against
+    its surround.
+    """
     image = np.clip(pixels, 0.0, 1.0)
     image = resize(image[frame_box(image)], spec.height, spec.width)
     ranked = equalise(image)
     planes = np.broadcast_to(ranked * 1.7, (spec.channels, spec.height, spec.width)).copy()
     if spec.channels > 1:
         flat = ranked - box_mean(ranked, spec.height // 8)
-        planes[1] = np.clip(flat / np.sqrt(box_mean(flat * flat, spec.height // 6) + 0.01), -3.0, 3.0)
+        planes[1] = np.clip(
+            flat / np.sqrt(box_mean(flat * flat, spec.height // 6) + 0.01), -3.0, 3.0
+        )
     return planes

@@ -1,4 +1,6 @@
-"""Raw scores of a series become flagged, not flagged, or an abstention: calibration, operating point, distance."""
+"""Raw scores of a series become flagged, not flagged, or an abstention: calibration, operating
+point, distance.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ THUMBNAIL = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a package says of one series. `probability` is calibrated, 0 to 1, and is there in every outcome, as its threshold is."""
+    """What a package says of one series. `probability` is calibrated, 0 to 1, and is there in every
+    outcome, as its threshold is.
+    """
 
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Literal["out_of_distribution"] | None
@@ -38,7 +42,9 @@ def judge(package: Package, logits: Array, images: Array) -> Judgement:
     likely = probability(highest(logits, manifest.operating.top_k), scale)
     if float(near.mean()) < manifest.abstention.min_share:
         return Judgement("not_analysed", "out_of_distribution", likely, scale.threshold)
-    return Judgement("flagged" if likely >= scale.threshold else "not_flagged", None, likely, scale.threshold)
+    return Judgement(
+        "flagged" if likely >= scale.threshold else "not_flagged", None, likely, scale.threshold
+    )
 
 
 def highest(logits: Array, top_k: int) -> float:
@@ -61,7 +67,9 @@ def thumbnails(images: Array) -> Array:
 
 @cache
 def _strips(side: int) -> Array:
-    """[THUMBNAIL, side]: a row has the mean of one strip of `side` pixels. (A product takes a third of the time of `reduceat`.)"""
+    """[THUMBNAIL, side]: a row has the mean of one strip of `side` pixels. (A product takes a third
+    of the time of `reduceat`.)
+    """
     strips = np.zeros((THUMBNAIL, side), np.float32)
     strips[np.arange(side) * THUMBNAIL // side, np.arange(side)] = THUMBNAIL / side
     return strips

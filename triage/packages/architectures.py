@@ -22,7 +22,9 @@ class Residual(nn.Module):
         self.second_norm = nn.BatchNorm2d(after)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
 
     def forward(self, image: Tensor) -> Tensor:
         """Apply the block."""
@@ -34,20 +36,27 @@ class Residual(nn.Module):
 class Pyramid(nn.Module):
     """A small feature pyramid (Lin et al. 2017): images [n, channels, h, w] -> logits [n].
 
-    Where a finding lies is learned beside whether there is one: `mapped` also gives the map, for training.
+    Where a finding lies is learned beside whether there is one: `mapped` also gives the map, for
+    training.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...], merged: int, drop: float = 0.3) -> None:
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], merged: int, drop: float = 0.3
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+            nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
         )
         self.stages = nn.ModuleList(
             nn.Sequential(Residual(before, after, 2), *[Residual(after, after, 1)] * (number > 1))
             for number, (before, after) in enumerate(itertools.pairwise(widths), 1)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(width, merged, 1) for width in widths[2:])
-        self.merge = nn.Sequential(nn.Conv2d(merged, merged, 3, 1, 1, bias=False), nn.BatchNorm2d(merged), nn.ReLU())
+        self.merge = nn.Sequential(
+            nn.Conv2d(merged, merged, 3, 1, 1, bias=False), nn.BatchNorm2d(merged), nn.ReLU()
+        )
         self.map = nn.Conv2d(merged, 1, 1)
         self.drop = nn.Dropout(drop)
         self.head = nn.Linear(2 * widths[-1] + 2 * merged + 1, 1)
@@ -69,7 +78,16 @@ class Pyramid(nn.Module):
         merged = self.merge(merged)
         where = self.map(merged).squeeze(1)
         highest = where.flatten(1).logsumexp(1, keepdim=True)
-        pooled = torch.cat([level.mean((2, 3)), level.amax((2, 3)), merged.mean((2, 3)), merged.amax((2, 3)), highest], 1)
+        pooled = torch.cat(
+            [
+                level.mean((2, 3)),
+                level.amax((2, 3)),
+                merged.mean((2, 3)),
+                merged.amax((2, 3)),
+                highest,
+            ],
+            1,
+        )
         return cast(Tensor, self.head(self.drop(pooled))).squeeze(1), where
 
 
@@ -96,5 +114,7 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
 
 
 def build(architecture: str, channels: int) -> nn.Module:
-    """A fresh network of that name for images with so many channels. Raises KeyError if there is none."""
+    """A fresh network of that name for images with so many channels. Raises KeyError if there is
+    none.
+    """
     return ARCHITECTURES[architecture](channels)

@@ -52,7 +52,9 @@ class Eligible(Strict):
 
 
 class InputSpec(Strict):
-    """What the network reads: float32 [n, channels, height, width], made by `prepare` in the way of `kind`."""
+    """What the network reads: float32 [n, channels, height, width], made by `prepare` in the way of
+    `kind`.
+    """
 
     kind: Literal["head_ct", "chest_film"]
     channels: int = Field(ge=1, le=8)
@@ -66,7 +68,9 @@ class InputSpec(Strict):
 
     @property
     def side(self) -> int:
-        """Pixels that the short side of a larger frame must keep: twice what the network reads, and 512 at least."""
+        """Pixels that the short side of a larger frame must keep: twice what the network reads, and
+        512 at least.
+        """
         return max(512, 2 * self.height, 2 * self.width)
 
 
@@ -80,7 +84,9 @@ class Finding(Strict):
 
 
 class Scale(Strict):
-    """Probability = sigmoid(slope x logit + intercept), and from which probability on it is flagged."""
+    """Probability = sigmoid(slope x logit + intercept), and from which probability on it is
+    flagged.
+    """
 
     slope: float = Field(gt=0.0)
     intercept: float
@@ -98,11 +104,15 @@ class Abstention(Strict):
     """A slice farther than `max_distance` from the training images is not judged."""
 
     max_distance: float = Field(gt=0.0)
-    min_share: Share = Field(description="share of slices that must be judgeable, else the series is not")
+    min_share: Share = Field(
+        description="share of slices that must be judgeable, else the series is not"
+    )
 
 
 class Reference(Strict):
-    """A phantom by its seed, and the raw score (mean over its images) that it had when the package was made."""
+    """A phantom by its seed, and the raw score (mean over its images) that it had when the package
+    was made.
+    """
 
     seed: int = Field(ge=0)
     expected: float
@@ -118,13 +128,16 @@ class Training(Strict):
     seed: int
     split: str
     limits: str
-    held_out: str = Field(default="", description="fold of the first result's source that the model never saw")
+    held_out: str = Field(
+        default="", description="fold of the first result's source that the model never saw"
+    )
 
 
 class Result(Strict):
     """Measured on people the model never saw; 95 % intervals by bootstrap over patients.
 
-    `reliability`: for each filled bin mean probability, observed share, cases. `roc`: (1 - specificity, sensitivity).
+    `reliability`: for each filled bin mean probability, observed share, cases. `roc`: (1 -
+        specificity, sensitivity).
     """
 
     source: str
@@ -159,7 +172,9 @@ class Manifest(Strict):
     findings: tuple[Finding, ...] = Field(min_length=1)
     operating: Operating
     image: Scale = Field(description="of one image alone")
-    series: Scale = Field(description="of several images of one series: it has the finding more often than one of them")
+    series: Scale = Field(
+        description="of several images of one series: it has the finding more often than one of them"
+    )
     abstention: Abstention
     training: Training
     results: tuple[Result, ...] = ()
@@ -195,7 +210,8 @@ class SeriesFacts:
 
 @dataclass(frozen=True)
 class Typical:
-    """Where the training images lie: thumbnails [n, p] are explained by `mean` [p] and `basis` [k, p].
+    """Where the training images lie: thumbnails [n, p] are explained by `mean` [p] and `basis` [k,
+    p].
 
     Distance is the root mean square of what the basis does not explain, divided by `scale`.
     """
@@ -229,14 +245,17 @@ class Package:
         return self.manifest.input
 
     def flagging_at(self, threshold: float | None) -> Package:
-        """The same package with another threshold, 0 to 1, for one image and for several; None leaves its own."""
+        """The same package with another threshold, 0 to 1, for one image and for several; None
+        leaves its own.
+        """
         if threshold is None:
             return self
         m, new = self.manifest, {"threshold": threshold}
         changed = {
             "operating": m.operating.model_copy(update={"chosen": "the site's own"}),
-            "image": m.image.model_copy(update=new), "series": m.series.model_copy(update=new),
-        }  # fmt: skip
+            "image": m.image.model_copy(update=new),
+            "series": m.series.model_copy(update=new),
+        }
         return replace(self, manifest=m.model_copy(update=changed))
 
     def eligible(self, series: SeriesFacts) -> Ineligible | None:
@@ -258,7 +277,8 @@ class Package:
         return None
 
     def load_network(self) -> torch.nn.Module:
-        """The network, fp32, channels_last, in eval mode: [n, channels, height, width] -> logits [n].
+        """The network, fp32, channels_last, in eval mode: [n, channels, height, width] -> logits
+        [n].
 
         Raises PackageError where the weights do not fit the architecture or are not finite.
         """
@@ -270,16 +290,22 @@ class Package:
         try:
             network = build(self.manifest.architecture, self.input.channels)
         except KeyError as error:
-            raise PackageError(f"{self.name}: no architecture called {self.manifest.architecture!r}") from error
+            raise PackageError(
+                f"{self.name}: no architecture called {self.manifest.architecture!r}"
+            ) from error
         tensors = load(_read(self.folder / WEIGHTS, self.manifest.files[WEIGHTS]))
-        state = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        state = {
+            k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")
+        }
         for key, tensor in state.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise PackageError(f"{self.name}: {key} holds numbers that are not finite")
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
-            raise PackageError(f"{self.name}: weights do not fit {self.manifest.architecture}: {error}") from error
+            raise PackageError(
+                f"{self.name}: weights do not fit {self.manifest.architecture}: {error}"
+            ) from error
         return network.eval().to(memory_format=torch.channels_last)
 
 
@@ -297,7 +323,9 @@ def _read(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise PackageError(f"{path.parent.name}: {path.name} cannot be read: {error.strerror}") from error
+        raise PackageError(
+            f"{path.parent.name}: {path.name} cannot be read: {error.strerror}"
+        ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise PackageError(
@@ -336,7 +364,9 @@ def load_package(folder: Path) -> Package:
     try:
         tensors = load(content[WEIGHTS])
     except SafetensorError as error:
-        raise PackageError(f"{folder.name}: {WEIGHTS} is not a safetensors file: {error}") from error
+        raise PackageError(
+            f"{folder.name}: {WEIGHTS} is not a safetensors file: {error}"
+        ) from error
     return Package(folder, manifest, _typical(folder.name, tensors))
 
 
@@ -346,12 +376,19 @@ def _typical(name: str, tensors: dict[str, npt.NDArray[np.float32]]) -> Typical:
     except KeyError as error:
         raise PackageError(f"{name}: {WEIGHTS} has no tensor {error.args[0]}") from error
     if mean.ndim != 1 or basis.ndim != 2 or basis.shape[1] != mean.shape[0] or scale.shape != (1,):
-        raise PackageError(f"{name}: typical.* have the wrong shapes {mean.shape}, {basis.shape}, {scale.shape}")
-    if not all(bool(np.isfinite(part).all()) for part in (mean, basis, scale)) or float(scale[0]) <= 0.0:
+        raise PackageError(
+            f"{name}: typical.* have the wrong shapes {mean.shape}, {basis.shape}, {scale.shape}"
+        )
+    if (
+        not all(bool(np.isfinite(part).all()) for part in (mean, basis, scale))
+        or float(scale[0]) <= 0.0
+    ):
         raise PackageError(f"{name}: typical.* hold numbers that are not finite")
     return Typical(mean, basis, float(scale[0]))
 
 
 def find_packages(folder: Path) -> list[Path]:
-    """The package folders directly inside `folder`, by name; they are not opened. Empty if there is none."""
+    """The package folders directly inside `folder`, by name; they are not opened. Empty if there is
+    none.
+    """
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))

@@ -30,26 +30,41 @@ MOST = {"head_ct": 24, "chest_film": 2}  # frames of one series that each kind o
 
 
 def load_residents(settings: TriageSettings) -> tuple[list[Resident], list[Reference]]:
-    """Every package of the site that passes its checks, loaded and warm, and its constancy references.
+    """Every package of the site that passes its checks, loaded and warm, and its constancy
+    references.
 
-    A package that does not pass is left out, and said so. Raises ValueError where the site's thresholds are wrong.
+    A package that does not pass is left out, and said so. Raises ValueError where the site's
+    thresholds are wrong.
     """
     folders = find_packages(settings.models)
     thresholds = read_thresholds(settings.site, [folder.name for folder in folders])
     torch.set_num_threads(settings.torch_threads)
-    sys.setswitchinterval(0.0005)  # the forward thread has the interpreter back sooner: it asks for it after each eight images
+    sys.setswitchinterval(
+        0.0005
+    )  # the forward thread has the interpreter back sooner: it asks for it after each eight images
     metrics.packages_refused.set(0)
     residents, packages = [], []
     for folder in folders:
         try:
             package = load_package(folder).flagging_at(thresholds.get(folder.name))
-            screener = Screener(package, package.input.shape, device=settings.device, compiled=settings.compiled)
+            screener = Screener(
+                package, package.input.shape, device=settings.device, compiled=settings.compiled
+            )
         except PackageError as error:
             log.error("package_refused", package=folder.name, why=str(error))
             metrics.packages_refused.inc()
             continue
-        at = {"threshold": package.manifest.series.threshold, "threshold_of_one_image": package.manifest.image.threshold}
-        log.info("package_loaded", package=package.name, version=package.version, mode=screener.mode, **at)
+        at = {
+            "threshold": package.manifest.series.threshold,
+            "threshold_of_one_image": package.manifest.image.threshold,
+        }
+        log.info(
+            "package_loaded",
+            package=package.name,
+            version=package.version,
+            mode=screener.mode,
+            **at,
+        )
         residents.append(resident(package, screener))
         packages.append(package)
     return residents, references(packages)
@@ -59,17 +74,30 @@ def resident(package: Package, screener: Screener) -> Resident:
     """`package` as the agent uses it."""
     kind = package.input.kind
     return Resident(
-        package.name, package.version, partial(_eligible, package), MOST[kind], kind == "head_ct",
-        partial(_prepare, package), screener.scores, partial(_judge, package), package.input.side, screener.at_once,
-    )  # fmt: skip
+        package.name,
+        package.version,
+        partial(_eligible, package),
+        MOST[kind],
+        kind == "head_ct",
+        partial(_prepare, package),
+        screener.scores,
+        partial(_judge, package),
+        package.input.side,
+        screener.at_once,
+    )
 
 
 def facts(series: SeriesReceived) -> SeriesFacts:
     """What a package may know of `series` before its pixels are read."""
     return SeriesFacts(
-        modality=series.modality, body_part=series.body_part, description=f"{series.description} {series.series_description}",
-        age_years=series.age_years, view=series.view or None, sop_class=series.sop_class, frames=max(1, len(series.instances)),
-    )  # fmt: skip
+        modality=series.modality,
+        body_part=series.body_part,
+        description=f"{series.description} {series.series_description}",
+        age_years=series.age_years,
+        view=series.view or None,
+        sop_class=series.sop_class,
+        frames=max(1, len(series.instances)),
+    )
 
 
 def _eligible(package: Package, series: SeriesReceived) -> Reason | None:
@@ -89,7 +117,13 @@ def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.flo
     reason = None if judgement.reason is None else Reason(judgement.reason)
     flagged = judgement.outcome == "flagged"
     findings = tuple(
-        Finding(code=f.radlex, name=f.label, flagged=flagged, probability=judgement.probability, threshold=judgement.threshold)
+        Finding(
+            code=f.radlex,
+            name=f.label,
+            flagged=flagged,
+            probability=judgement.probability,
+            threshold=judgement.threshold,
+        )
         for f in package.manifest.findings
     )
     return Verdict(judgement.outcome, reason, findings)

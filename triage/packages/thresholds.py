@@ -1,4 +1,6 @@
-"""What a site sets of its model packages: ``models.toml`` of the site's folder, a table for each package that it changes."""
+"""What a site sets of its model packages: ``models.toml`` of the site's folder, a table for each
+package that it changes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ FILE = "models.toml"
 class PackageOfSite(Strict):
     """One package here. What is left out is the package's own."""
 
-    threshold: float = Field(gt=0.0, lt=1.0, description="calibrated probability from which a series, of one image or several, is flagged")
+    threshold: float = Field(
+        gt=0.0,
+        lt=1.0,
+        description="calibrated probability from which a series, of one image or several, is flagged",
+    )
 
 
 _SCHEMA = TypeAdapter(dict[str, PackageOfSite])
@@ -25,8 +31,8 @@ _SCHEMA = TypeAdapter(dict[str, PackageOfSite])
 def read_thresholds(site: Path, known: Collection[str]) -> dict[str, float]:
     """The site's own threshold of each package that it names; none without the file.
 
-    Raises ValueError, in one line that names the file, where it cannot be read, names a package that is not among `known`,
-    or says what the schema does not know.
+    Raises ValueError, in one line that names the file, where it cannot be read, names a package
+    that is not among `known`, or says what the schema does not know.
     """
     try:
         text = (site / FILE).read_text(encoding="utf-8")
@@ -42,5 +48,7 @@ def read_thresholds(site: Path, known: Collection[str]) -> dict[str, float]:
         wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ValueError(f"{FILE}: {'; '.join(wrong)}") from None
     if strange := sorted(packages.keys() - set(known)):
-        raise ValueError(f"{FILE}: {', '.join(strange)}: no such package (there are: {', '.join(sorted(known)) or 'none'})")
+        raise ValueError(
+            f"{FILE}: {', '.join(strange)}: no such package (there are: {', '.join(sorted(known)) or 'none'})"
+        )
     return {name: package.threshold for name, package in packages.items()}

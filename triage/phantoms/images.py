@@ -32,7 +32,9 @@ def grid(size: int) -> tuple[Array, Array]:
     return np.meshgrid(line, line, indexing="xy")[0], np.meshgrid(line, line, indexing="xy")[1]
 
 
-def ellipse(x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt: float = 0.0) -> Array:
+def ellipse(
+    x: Array, y: Array, cx: float, cy: float, rx: float, ry: float, tilt: float = 0.0
+) -> Array:
     """Distance field of an ellipse: below 1 inside, 1 on the line, above 1 outside."""
     cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
     u = ((x - cx) * cos + (y - cy) * sin) / rx
@@ -95,7 +97,12 @@ def bleed_mask(
 
 
 def _head_slice(
-    rng: np.random.Generator, look: dict[str, float], level: float, size: int, bleed: str | None, seed: int
+    rng: np.random.Generator,
+    look: dict[str, float],
+    level: float,
+    size: int,
+    bleed: str | None,
+    seed: int,
 ) -> Array:
     """One axial slice in HU; `level` runs from 0 (skull base) to 1 (vertex)."""
     x, y = grid(size)
@@ -115,10 +122,20 @@ def _head_slice(
     white = soft(ellipse(np.abs(bx) - 0.33, by, 0.0, 0.0, 0.26, 0.52) + 0.25 * texture / 3.0, 0.2)
     tissue = look["grey"] - 8.0 * white + texture
     sulci = (np.abs(smooth_noise(rng, size, 18)) < look["sulci"]) & (brain > 0.8)
-    tissue = np.where(sulci | (brain > 0.975) | ((np.abs(bx) < 0.012) & (brain < 1)), tissue - 16.0, tissue)
+    tissue = np.where(
+        sulci | (brain > 0.975) | ((np.abs(bx) < 0.012) & (brain < 1)), tissue - 16.0, tissue
+    )
     openness = max(1.0 - abs(level - 0.55) * 4.0, 0.0) * look["ventricle"]
     horns = soft(
-        ellipse(np.abs(bx) - 0.13, by + 0.08, 0.0, 0.0, 0.07 * openness + 1e-3, 0.33 * openness + 1e-3, 0.3),
+        ellipse(
+            np.abs(bx) - 0.13,
+            by + 0.08,
+            0.0,
+            0.0,
+            0.07 * openness + 1e-3,
+            0.33 * openness + 1e-3,
+            0.3,
+        ),
         0.3,
     )
     tissue = tissue * (1.0 - horns) + 8.0 * horns
@@ -162,7 +179,9 @@ def slice_levels(slices: int) -> npt.NDArray[np.float64]:
 
 
 def bleeding_slices(bleed: str | None, slices: int) -> Mask:
-    """Which slices of `head_ct(rng, bleed, slices)` show the bleed: bool [slices], none where there is none."""
+    """Which slices of `head_ct(rng, bleed, slices)` show the bleed: bool [slices], none where there
+    is none.
+    """
     if bleed is None:
         return np.zeros(slices, np.bool_)
     away = np.abs(slice_levels(slices) - 0.55)
@@ -207,8 +226,12 @@ def _lungs(rng: np.random.Generator, x: Array, y: Array) -> tuple[Array, Array]:
     return one * domes, two * domes
 
 
-def opacity_field(rng: np.random.Generator, x: Array, y: Array, lungs: tuple[Array, Array]) -> Array:
-    """Density 0..1 of a pneumonia-like opacity: lobar, patchy or diffuse, inside the lungs' memberships."""
+def opacity_field(
+    rng: np.random.Generator, x: Array, y: Array, lungs: tuple[Array, Array]
+) -> Array:
+    """Density 0..1 of a pneumonia-like opacity: lobar, patchy or diffuse, inside the lungs'
+    memberships.
+    """
     size, lung = x.shape[0], lungs[0] + lungs[1]
     rough = smooth_noise(rng, size, 8) + 0.5 * smooth_noise(rng, size, 20)
     kind = rng.integers(3)
@@ -243,8 +266,14 @@ def chest_film(rng: np.random.Generator, opacity: bool, size: int = 256) -> npt.
     lung = left + right
     aerated = rng.uniform(0.36, 0.44) * lung
     marks = np.abs(smooth_noise(rng, size, 26)) < 0.12
-    image = image - aerated + 0.06 * lung * marks * np.clip(1.0 - 1.6 * np.abs(np.abs(x) - 0.2), 0.0, 1.0)
-    heart = soft(ellipse(x, y, 0.12, 0.25, rng.uniform(0.27, 0.34), rng.uniform(0.26, 0.34), 0.5), 0.25)
+    image = (
+        image
+        - aerated
+        + 0.06 * lung * marks * np.clip(1.0 - 1.6 * np.abs(np.abs(x) - 0.2), 0.0, 1.0)
+    )
+    heart = soft(
+        ellipse(x, y, 0.12, 0.25, rng.uniform(0.27, 0.34), rng.uniform(0.26, 0.34), 0.5), 0.25
+    )
     spine = soft(ellipse(x, y, 0.0, 0.1, 0.1, 1.4), 0.4)
     image = np.maximum(image, 0.66 * heart) + 0.14 * spine
     image = image + 0.06 * body * smooth_noise(rng, size, 3)
@@ -262,7 +291,8 @@ def chest_film(rng: np.random.Generator, opacity: bool, size: int = 256) -> npt.
 
 
 def other_film(rng: np.random.Generator, kind: str, size: int = 256) -> npt.NDArray[np.uint16]:
-    """A film that no chest model may read: `kind` is one of OTHER_FILMS; uint16 [size, size], 12 bits.
+    """A film that no chest model may read: `kind` is one of OTHER_FILMS; uint16 [size, size], 12
+    bits.
 
     Raises ValueError for another kind.
     """
@@ -274,11 +304,16 @@ def other_film(rng: np.random.Generator, kind: str, size: int = 256) -> npt.NDAr
         fibula = (np.abs(x - 0.32) < 0.05) & (y > 0.2)
         image = 0.35 * leg + 0.4 * (femur | tibia | fibula)
     elif kind == "abdomen":
-        image = 0.55 * soft(ellipse(x, y, 0.0, 0.0, 0.9, 1.3), 0.05) + 0.08 * smooth_noise(rng, size, 5)
+        image = 0.55 * soft(ellipse(x, y, 0.0, 0.0, 0.9, 1.3), 0.05) + 0.08 * smooth_noise(
+            rng, size, 5
+        )
         for _ in range(int(rng.integers(4, 9))):
             cx, cy = rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.6)
             image = image - 0.2 * soft(
-                ellipse(x, y, float(cx), float(cy), rng.uniform(0.06, 0.2), rng.uniform(0.05, 0.12)), 0.3
+                ellipse(
+                    x, y, float(cx), float(cy), rng.uniform(0.06, 0.2), rng.uniform(0.05, 0.12)
+                ),
+                0.3,
             )
         pelvis = np.abs(ellipse(x, y, 0.0, 0.75, 0.55, 0.35) - 1.0) < 0.12
         image = image + 0.2 * soft(np.abs(x) / 0.12, 0.3) + 0.2 * pelvis

@@ -37,7 +37,15 @@ class Course:
     place_weight: float
 
 
-def fit(network: Pyramid, pool: Looks, among: NDArray[np.intp], course: Course, *, seed: int, say: Callable[[str], None]) -> Pyramid:
+def fit(
+    network: Pyramid,
+    pool: Looks,
+    among: NDArray[np.intp],
+    course: Course,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+) -> Pyramid:
     """The network, trained on the looks `among` of `pool`, in eval mode."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -47,10 +55,14 @@ def fit(network: Pyramid, pool: Looks, among: NDArray[np.intp], course: Course, 
     counts.append(_BATCH - sum(counts))
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)  # type: ignore[no-untyped-call]
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=3e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=course.steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 3e-3, total_steps=course.steps, pct_start=0.15
+    )
     began, mean = time.monotonic(), 0.0
     for step in range(course.steps):
-        chosen = np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True)])
+        chosen = np.concatenate(
+            [rng.choice(group, count) for group, count in zip(groups, counts, strict=True)]
+        )
         loss = _loss(network, pool[chosen], course.place_weight)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -60,22 +72,31 @@ def fit(network: Pyramid, pool: Looks, among: NDArray[np.intp], course: Course, 
         averaged.update_parameters(network)
         mean += (float(loss.detach()) - mean) / min(step + 1, 100)
         if (step + 1) % 200 == 0:
-            say(f"step {step + 1} of {course.steps}, loss {mean:.3f}, {time.monotonic() - began:.0f} s")
+            say(
+                f"step {step + 1} of {course.steps}, loss {mean:.3f}, {time.monotonic() - began:.0f} s"
+            )
     return cast(Pyramid, averaged.module).eval()
 
 
 def _loss(network: Pyramid, looks: Looks, place_weight: float) -> Tensor:
     """Whether there is a finding, and where it is if that is known."""
     truth = torch.from_numpy((looks.shown != NORMAL).astype(np.float32))
-    images, masks = _jitter(torch.from_numpy(looks.images.astype(np.float32)), torch.from_numpy(looks.masks.astype(np.float32) / 255))
+    images, masks = _jitter(
+        torch.from_numpy(looks.images.astype(np.float32)),
+        torch.from_numpy(looks.masks.astype(np.float32) / 255),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         logits, where = network.mapped(images.to(memory_format=torch.channels_last))
-    whether = F.binary_cross_entropy_with_logits(logits.float(), truth * (1 - 2 * _SMOOTH) + _SMOOTH)
+    whether = F.binary_cross_entropy_with_logits(
+        logits.float(), truth * (1 - 2 * _SMOOTH) + _SMOOTH
+    )
     known = torch.from_numpy(looks.shown != REAL)
     rows, cols = where.shape[1:]
     target = F.adaptive_avg_pool2d(masks[:, None], (rows, cols))[:, 0]
     target = (target * 1.5).clamp(0, 1)
-    place = F.binary_cross_entropy_with_logits(where[known].float(), target[known], pos_weight=torch.tensor(4.0))
+    place = F.binary_cross_entropy_with_logits(
+        where[known].float(), target[known], pos_weight=torch.tensor(4.0)
+    )
     return whether + place_weight * place
 
 
@@ -90,7 +111,10 @@ def _jitter(batch: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     batch = batch * (1 + 0.15 * torch.randn(n, 1, 1, 1)) + 0.08 * torch.randn(n, 1, 1, 1)
     if float(torch.rand(())) < 0.5:
         side = height // 5
-        top, left = int(torch.randint(0, height - side, ())), int(torch.randint(0, width - side, ()))
+        top, left = (
+            int(torch.randint(0, height - side, ())),
+            int(torch.randint(0, width - side, ())),
+        )
         hidden = (torch.rand(n) < 0.3)[:, None, None, None]
         patch = batch.clone()
         patch[:, :, top : top + side, left : left + side] = 0.0
@@ -103,6 +127,8 @@ def scores(network: nn.Module, images: Array) -> Array:
     found = []
     with torch.inference_mode():
         for start in range(0, len(images), 64):
-            batch = torch.from_numpy(images[start : start + 64].astype(np.float32)).to(memory_format=torch.channels_last)
+            batch = torch.from_numpy(images[start : start + 64].astype(np.float32)).to(
+                memory_format=torch.channels_last
+            )
             found.append(network(batch).float().numpy())
     return np.concatenate(found)

@@ -24,20 +24,44 @@ def _array(picture: Image.Image) -> Array:
     return np.asarray(picture, np.float32) / np.float32(255.0)
 
 
-def move(rng: Random, layers: Sequence[Array], zoom: tuple[float, float], turn: float, squeeze: float) -> list[Array]:
-    """Mirror, rotate (up to `turn` degrees), zoom, stretch and shift, all layers alike: float32 0..1, on a black canvas."""
+def move(
+    rng: Random, layers: Sequence[Array], zoom: tuple[float, float], turn: float, squeeze: float
+) -> list[Array]:
+    """Mirror, rotate (up to `turn` degrees), zoom, stretch and shift, all layers alike: float32
+    0..1, on a black canvas.
+    """
     size = int(rng.integers(160, 257))
     rows, cols = layers[0].shape
     angle = np.deg2rad(rng.uniform(-turn, turn))
     scale = float(np.exp(rng.uniform(np.log(zoom[0]), np.log(zoom[1]))))
     stretch = float(np.exp(rng.uniform(-squeeze, squeeze)))
     flip = -1.0 if rng.random() < 0.5 else 1.0
-    a, b = np.cos(angle) / (scale * stretch) * flip * cols / size, np.sin(angle) / scale * cols / size
-    c, d = -np.sin(angle) / stretch / scale * flip * rows / size, np.cos(angle) / scale * rows / size
+    a, b = (
+        np.cos(angle) / (scale * stretch) * flip * cols / size,
+        np.sin(angle) / scale * cols / size,
+    )
+    c, d = (
+        -np.sin(angle) / stretch / scale * flip * rows / size,
+        np.cos(angle) / scale * rows / size,
+    )
     shift = 0.06 * cols * rng.uniform(-1.0, 1.0, 2)
     half = size / 2.0
-    matrix = (a, b, cols / 2 - (a + b) * half + shift[0], c, d, rows / 2 - (c + d) * half + shift[1])
-    return [_array(_grey(x).transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)) for x in layers]
+    matrix = (
+        a,
+        b,
+        cols / 2 - (a + b) * half + shift[0],
+        c,
+        d,
+        rows / 2 - (c + d) * half + shift[1],
+    )
+    return [
+        _array(
+            _grey(x).transform(
+                (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+            )
+        )
+        for x in layers
+    ]
 
 
 def write_on(rng: Random, image: Array, strokes: float) -> Array:
@@ -46,7 +70,11 @@ def write_on(rng: Random, image: Array, strokes: float) -> Array:
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
     for _ in range(int(rng.integers(1, 6))):
-        word = "".join(rng.choice(list(string.ascii_uppercase + string.digits + " :./"), int(rng.integers(1, 12))))
+        word = "".join(
+            rng.choice(
+                list(string.ascii_uppercase + string.digits + " :./"), int(rng.integers(1, 12))
+            )
+        )
         corner = rng.choice((0.02, 0.8), 2) + rng.uniform(-0.02, 0.15, 2)
         draw.text((corner[0] * width, corner[1] * height), word, fill=int(rng.integers(120, 256)))
     if rng.random() < strokes:
@@ -57,19 +85,27 @@ def write_on(rng: Random, image: Array, strokes: float) -> Array:
 
 
 def wear(rng: Random, image: Array, most: float) -> Array:
-    """Blur or sharpening, other resolution, noise, JPEG artefacts; `most` (0 to 1) bounds what hides small things."""
+    """Blur or sharpening, other resolution, noise, JPEG artefacts; `most` (0 to 1) bounds what
+    hides small things.
+    """
     picture = _grey(image)
     choice = rng.random()
     if choice < 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.3 + 1.3 * most))))
+        picture = picture.filter(
+            ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.3 + 1.3 * most)))
+        )
     elif choice < 0.45:
-        picture = picture.filter(ImageFilter.UnsharpMask(float(rng.uniform(0.5, 2.5)), int(rng.integers(40, 160)), 0))
+        picture = picture.filter(
+            ImageFilter.UnsharpMask(float(rng.uniform(0.5, 2.5)), int(rng.integers(40, 160)), 0)
+        )
     if rng.random() < 0.3:
         size = int(rng.integers(round(180 - 80 * most), 200))
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     image = _array(picture)
     if rng.random() < 0.5:
-        grain = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.0, 0.07 * most))
+        grain = rng.standard_normal(image.shape, np.float32) * np.float32(
+            rng.uniform(0.0, 0.07 * most)
+        )
         image = image + (grain if rng.random() < 0.5 else grain * np.sqrt(np.clip(image, 0.0, 1.0)))
     if rng.random() < 0.3:
         buffer = io.BytesIO()
@@ -81,11 +117,15 @@ def wear(rng: Random, image: Array, most: float) -> Array:
 def frame_in(rng: Random, image: Array, mask: Array) -> tuple[Array, Array]:
     """A viewer's border around the image: black, grey or white."""
     pads = [(int(a), int(b)) for a, b in rng.integers(0, 40, (2, 2))]
-    return np.pad(image, pads, constant_values=float(rng.choice((0.0, 0.0, 0.5, 1.0)))), np.pad(mask, pads)
+    return np.pad(image, pads, constant_values=float(rng.choice((0.0, 0.0, 0.5, 1.0)))), np.pad(
+        mask, pads
+    )
 
 
 def head_look(rng: Random, image: Array, mask: Array) -> tuple[Array, Array]:
-    """Another look of a head CT slice that is shown in a brain window, 0..1, and the mask of its finding moved with it."""
+    """Another look of a head CT slice that is shown in a brain window, 0..1, and the mask of its
+    finding moved with it.
+    """
     open_bone = np.where(image > 0.97, np.float32(rng.uniform(1.0, 3.0)), image)
     low, high = rng.uniform(-0.35, 0.18), rng.uniform(0.8, 1.5)
     if rng.random() < 0.3:
@@ -104,7 +144,11 @@ def head_look(rng: Random, image: Array, mask: Array) -> tuple[Array, Array]:
 def chest_look(rng: Random, image: Array, mask: Array) -> tuple[Array, Array]:
     """Another look of a chest film, 0..1, and the mask of its finding moved with it."""
     if rng.random() < 0.6:
-        image = image + np.float32(rng.uniform(0.0, 0.2)) * smooth_noise(rng, image.shape[0], 3)[:, : image.shape[1]]
+        image = (
+            image
+            + np.float32(rng.uniform(0.0, 0.2))
+            * smooth_noise(rng, image.shape[0], 3)[:, : image.shape[1]]
+        )
     image = np.clip(image, 0.0, 1.0) ** np.float32(np.exp(rng.normal(0.0, 0.35)))
     low, high = rng.uniform(-0.1, 0.12), rng.uniform(0.85, 1.15)
     image = np.clip((image - low) / (high - low), 0.0, 1.0)
@@ -115,5 +159,7 @@ def chest_look(rng: Random, image: Array, mask: Array) -> tuple[Array, Array]:
     if rng.random() < 0.15:
         rows, cols = image.shape
         top, left = int(rng.integers(0, rows - 30)), int(rng.integers(0, cols - 30))
-        image[top : top + int(rng.integers(10, 60)), left : left + int(rng.integers(10, 60))] = rng.random()
+        image[top : top + int(rng.integers(10, 60)), left : left + int(rng.integers(10, 60))] = (
+            rng.random()
+        )
     return frame_in(rng, image, mask) if rng.random() < 0.25 else (image, mask)

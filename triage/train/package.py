@@ -1,4 +1,6 @@
-"""Turns a trained network into a package: calibration, operating point, typical images, references, measured results."""
+"""Turns a trained network into a package: calibration, operating point, typical images, references,
+measured results.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from triage.worker.constancy import reference_series
 
 Array = NDArray[np.float32]
 _BASIS = 32
-#: Share of those without the finding that must not be flagged. On people whom no member knows it will be more: the mean scatters less.
+#: Share of those without the finding that must not be flagged. On people whom no member knows it
+#: will be more: the mean scatters less.
 SPECIFICITY = 0.75
 SENSITIVITY = 0.95
 CHOSEN = (
@@ -59,16 +62,26 @@ def series(cases: Sequence[Case], logits: Array) -> list[Group]:
 
 
 def calibrate(groups: Sequence[Group], top_k: int) -> Scale:
-    """Platt scaling, and the threshold: where those without the finding have SPECIFICITY, or more while SENSITIVITY holds."""
-    logits, truths = np.array([highest(g.logits, top_k) for g in groups]), np.array([g.truth for g in groups])
+    """Platt scaling, and the threshold: where those without the finding have SPECIFICITY, or more
+    while SENSITIVITY holds.
+    """
+    logits, truths = (
+        np.array([highest(g.logits, top_k) for g in groups]),
+        np.array([g.truth for g in groups]),
+    )
     slope, intercept = _platt(logits, truths)
-    limit = max(np.quantile(logits[truths == 0], SPECIFICITY), np.quantile(logits[truths == 1], 1 - SENSITIVITY))
+    limit = max(
+        np.quantile(logits[truths == 0], SPECIFICITY),
+        np.quantile(logits[truths == 1], 1 - SENSITIVITY),
+    )
     unset = Scale(slope=slope, intercept=intercept, threshold=0.5)
     return unset.model_copy(update={"threshold": round(probability(float(limit), unset), 4)})
 
 
 def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
-    y = np.where(truths == 1, (truths.sum() + 1) / (truths.sum() + 2), 1 / ((1 - truths).sum() + 2))  # Platt's own smoothing
+    y = np.where(
+        truths == 1, (truths.sum() + 1) / (truths.sum() + 2), 1 / ((1 - truths).sum() + 2)
+    )  # Platt's own smoothing
     a, b = 1.0, 0.0
     for _ in range(5000):
         wrong = 1 / (1 + np.exp(-(a * logits + b))) - y
@@ -77,19 +90,31 @@ def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def result(source: str, unit: str, groups: Sequence[Group], scale: Scale, top_k: int, abstained: int) -> dict[str, Any]:
-    """One row of the card's table, and its curves. Those of which it would not judge are `abstained`, and are in the figures."""
+def result(
+    source: str, unit: str, groups: Sequence[Group], scale: Scale, top_k: int, abstained: int
+) -> dict[str, Any]:
+    """One row of the card's table, and its curves. Those of which it would not judge are
+    `abstained`, and are in the figures.
+    """
     p = [probability(highest(g.logits, top_k), scale) for g in groups]
-    figures: Figures = measure([g.truth for g in groups], p, [g.patient for g in groups], scale.threshold)
+    figures: Figures = measure(
+        [g.truth for g in groups], p, [g.patient for g in groups], scale.threshold
+    )
     truths, given = np.array([g.truth for g in groups], np.float64), np.array(p, np.float64)
     return {
-        "source": source, "unit": unit, "abstained": abstained, **{k: v for k, v in asdict(figures).items() if v is not None},
-        "reliability": reliability(truths, given), "roc": roc(truths, given),
-    }  # fmt: skip
+        "source": source,
+        "unit": unit,
+        "abstained": abstained,
+        **{k: v for k, v in asdict(figures).items() if v is not None},
+        "reliability": reliability(truths, given),
+        "roc": roc(truths, given),
+    }
 
 
 def typical(images: Array) -> tuple[Typical, float]:
-    """Mean, basis and scale of the training images' thumbnails, and the distance that 99.5 of 100 stay within, with room."""
+    """Mean, basis and scale of the training images' thumbnails, and the distance that 99.5 of 100
+    stay within, with room.
+    """
     small = thumbnails(images)
     mean = small.mean(0)
     basis = np.linalg.svd(small - mean, full_matrices=False)[2][:_BASIS].astype(np.float32)
@@ -101,16 +126,26 @@ def typical(images: Array) -> tuple[Typical, float]:
 
 
 def constancy(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
-    """Reference phantoms and their raw scores. The tolerance holds for other processors and bf16, not for other weights."""
+    """Reference phantoms and their raw scores. The tolerance holds for other processors and bf16,
+    not for other weights.
+    """
     found = []
     for seed in _REFERENCES:
         frames, _ = reference_series(np.random.default_rng(seed), spec.kind)
-        found.append({"seed": seed, "expected": round(float(scores(network, prepare(frames, spec)).mean()), 4), "tolerance": 0.25})
+        found.append(
+            {
+                "seed": seed,
+                "expected": round(float(scores(network, prepare(frames, spec)).mean()), 4),
+                "tolerance": 0.25,
+            }
+        )
     return found
 
 
 def as_stored(network: nn.Module) -> nn.Module:
-    """The network with its kernels rounded to half precision, as they are stored: what is measured is what is shipped."""
+    """The network with its kernels rounded to half precision, as they are stored: what is measured
+    is what is shipped.
+    """
     for weights in network.parameters():
         if weights.ndim > 1:
             weights.data = weights.data.half().float()
@@ -120,8 +155,15 @@ def as_stored(network: nn.Module) -> nn.Module:
 def write(folder: Path, manifest: Mapping[str, Any], network: nn.Module, typical: Typical) -> None:
     """Writes ``model.toml`` and the weights; `manifest` lacks only ``files``."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"network.{k}": (v.half() if v.ndim > 1 else v).contiguous() for k, v in network.state_dict().items()}
-    for name, part in (("mean", typical.mean), ("basis", typical.basis), ("scale", np.array([typical.scale]))):
+    tensors = {
+        f"network.{k}": (v.half() if v.ndim > 1 else v).contiguous()
+        for k, v in network.state_dict().items()
+    }
+    for name, part in (
+        ("mean", typical.mean),
+        ("basis", typical.basis),
+        ("scale", np.array([typical.scale])),
+    ):
         tensors[f"typical.{name}"] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
     content = save(tensors)
     (folder / WEIGHTS).write_bytes(content)
@@ -134,15 +176,25 @@ def _toml(document: Mapping[str, Any]) -> str:
     lines = [*plain]
     for key, value in document.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", *(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)]
+            lines += [
+                "",
+                f"[{key}]",
+                *(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None),
+            ]
         elif _is_table(value):
             for item in value:
-                lines += ["", f"[[{key}]]", *(f"{k} = {_value(v)}" for k, v in item.items() if v is not None)]
+                lines += [
+                    "",
+                    f"[[{key}]]",
+                    *(f"{k} = {_value(v)}" for k, v in item.items() if v is not None),
+                ]
     return "\n".join(lines) + "\n"
 
 
 def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
+    return isinstance(value, Mapping) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+    )
 
 
 def _key(name: str) -> str:
@@ -152,4 +204,6 @@ def _key(name: str) -> str:
 def _value(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_value(item) for item in value)}]"
-    return json.dumps(value if not isinstance(value, float) else round(value, 6), ensure_ascii=False)
+    return json.dumps(
+        value if not isinstance(value, float) else round(value, 6), ensure_ascii=False
+    )

@@ -29,7 +29,9 @@ class Inside:
 
 
 def inside_skull(image: Array) -> Inside | None:
-    """Find the inner table by rays from the middle; None where the bone is no closed ring (face, base, neck)."""
+    """Find the inner table by rays from the middle; None where the bone is no closed ring (face,
+    base, neck).
+    """
     rows, cols = image.shape
     bone = image > 0.95
     where = np.argwhere(bone)
@@ -58,23 +60,38 @@ def inside_skull(image: Array) -> Inside | None:
     if tissue.size < 400:
         return None
     wide = float(smooth.mean())
-    return Inside((dx / wide).astype(np.float32), (dy / wide).astype(np.float32), brain, float(np.median(tissue)))
+    return Inside(
+        (dx / wide).astype(np.float32),
+        (dy / wide).astype(np.float32),
+        brain,
+        float(np.median(tissue)),
+    )
 
 
 def clot_mask(rng: np.random.Generator, image: Array, inside: Inside) -> Array:
-    """Membership 0..1 of a painted bleed [rows, cols]; all zeros where its place does not exist on this slice."""
+    """Membership 0..1 of a painted bleed [rows, cols]; all zeros where its place does not exist on
+    this slice.
+    """
     dark = ((image < inside.grey - 0.12) & (inside.brain < 0.6)).astype(np.float32)
     kinds = [kind for kind in BLEEDS if kind != "intraventricular" or dark.sum() > 150]
-    weights = np.array([{"intraparenchymal": 3.0, "subdural": 2.0, "subarachnoid": 1.5}.get(k, 1.0) for k in kinds])
+    weights = np.array(
+        [{"intraparenchymal": 3.0, "subdural": 2.0, "subarachnoid": 1.5}.get(k, 1.0) for k in kinds]
+    )
     kind = str(rng.choice(kinds, p=weights / weights.sum()))
     # In the brain patients bleed more than phantoms do.
-    small = np.float32(np.exp(rng.uniform(np.log(0.22), 0.0))) if kind == "intraparenchymal" else np.float32(1.0)
+    small = (
+        np.float32(np.exp(rng.uniform(np.log(0.22), 0.0)))
+        if kind == "intraparenchymal"
+        else np.float32(1.0)
+    )
     mask = bleed_mask(rng, kind, inside.x * small, inside.y * small, inside.brain, dark)
     return np.clip(box_mean(np.asarray(mask, np.float32), 1), 0.0, 1.0)
 
 
 def paint_clot(rng: np.random.Generator, image: Array, mask: Array, grey: float) -> Array:
-    """The slice with fresh blood (12 to 45 HU above brain) in the mask, at times with a dark rim of oedema."""
+    """The slice with fresh blood (12 to 45 HU above brain) in the mask, at times with a dark rim of
+    oedema.
+    """
     if rng.random() < 0.4:
         rim = np.clip(box_mean(mask, 6) - mask, 0.0, 1.0)
         image = image - np.float32(rng.uniform(0.05, 0.15)) * rim * (image < 0.9)
@@ -93,18 +110,25 @@ def distract(rng: np.random.Generator, image: Array, inside: Inside) -> Array:
 
 
 def lung_field(image: Array) -> tuple[Array, Array, Array, float]:
-    """What looks like lung on a chest film [rows, cols], as membership 0..1; the coordinates -1..1, and the body's own grey."""
+    """What looks like lung on a chest film [rows, cols], as membership 0..1; the coordinates -1..1,
+    and the body's own grey.
+    """
     line_y, line_x = (np.linspace(-1.0, 1.0, size, dtype=np.float32) for size in image.shape)
     x, y = np.meshgrid(line_x, line_y)
     rows, cols = image.shape
     low, high = np.quantile(image[rows // 8 : -rows // 8, cols // 8 : -cols // 8], (0.05, 0.85))
     lung = np.clip((high - box_mean(image, 3)) / max(float(high - low), 1e-3) * 1.6, 0.0, 1.0)
-    near = box_mean(((np.abs(np.abs(x) - 0.4) < 0.36) & (np.abs(y + 0.05) < 0.68)).astype(np.float32), rows // 20)
+    near = box_mean(
+        ((np.abs(np.abs(x) - 0.4) < 0.36) & (np.abs(y + 0.05) < 0.68)).astype(np.float32),
+        rows // 20,
+    )
     return box_mean(np.asarray(lung * near, np.float32), 2), x, y, float(high)
 
 
 def paint_opacity(rng: np.random.Generator, image: Array) -> tuple[Array, Array]:
-    """The chest film with a pneumonia-like opacity in what looks like lung, and the opacity's mask 0..1."""
+    """The chest film with a pneumonia-like opacity in what looks like lung, and the opacity's mask
+    0..1.
+    """
     lung, x, y, high = lung_field(image)
     field = opacity_field(rng, x, y, (lung * (x < 0), lung * (x >= 0)))
     amount = np.float32(rng.uniform(0.45, 0.95)) * field
@@ -113,20 +137,39 @@ def paint_opacity(rng: np.random.Generator, image: Array) -> tuple[Array, Array]
 
 
 def dress(rng: np.random.Generator, image: Array) -> Array:
-    """What adults' films show and is no finding: soft tissue over the lower fields of both sides, wires, a device."""
+    """What adults' films show and is no finding: soft tissue over the lower fields of both sides,
+    wires, a device.
+    """
     rows, cols = image.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, rows, dtype=np.float32), np.linspace(-1, 1, cols, dtype=np.float32), indexing="ij")
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, rows, dtype=np.float32),
+        np.linspace(-1, 1, cols, dtype=np.float32),
+        indexing="ij",
+    )
     high = np.float32(np.quantile(image, 0.9))
     if rng.random() < 0.5:
-        wide, tall, top, apart = rng.uniform(0.22, 0.4), rng.uniform(0.25, 0.45), rng.uniform(0.1, 0.5), rng.uniform(0.35, 0.6)
+        wide, tall, top, apart = (
+            rng.uniform(0.22, 0.4),
+            rng.uniform(0.25, 0.45),
+            rng.uniform(0.1, 0.5),
+            rng.uniform(0.35, 0.6),
+        )
         inside = np.hypot((np.abs(x) - apart) / wide, (y - top) / tall)
         veil = np.clip((1.0 - inside) * rng.uniform(2.0, 8.0), 0.0, 1.0)
         image = image + np.float32(rng.uniform(0.05, 0.3)) * veil * np.maximum(high - image, 0.0)
     for _ in range(int(rng.integers(0, 4))):
         start, bend, slope = rng.uniform(-0.9, 0.9), rng.uniform(-0.5, 0.5), rng.uniform(-0.6, 0.6)
         line = np.abs(x - (start + slope * y + bend * y * y)) < rng.uniform(0.006, 0.014)
-        image = np.where(line & (y < rng.uniform(0.0, 1.2)), np.minimum(image + np.float32(rng.uniform(0.1, 0.4)), 1.0), image)
+        image = np.where(
+            line & (y < rng.uniform(0.0, 1.2)),
+            np.minimum(image + np.float32(rng.uniform(0.1, 0.4)), 1.0),
+            image,
+        )
     if rng.random() < 0.15:
         at_x, at_y = rng.choice((-1, 1)) * rng.uniform(0.35, 0.65), rng.uniform(-0.6, -0.2)
-        image = np.where(np.hypot(x - at_x, (y - at_y) * 1.2) < rng.uniform(0.07, 0.13), np.float32(rng.uniform(0.8, 1.0)), image)
+        image = np.where(
+            np.hypot(x - at_x, (y - at_y) * 1.2) < rng.uniform(0.07, 0.13),
+            np.float32(rng.uniform(0.8, 1.0)),
+            image,
+        )
     return np.asarray(np.clip(image, 0.0, 1.0), np.float32)

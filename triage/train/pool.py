@@ -1,4 +1,6 @@
-"""Labelled images, and many looks of each, as the network will see them. One process per core; the same seed, the same pool."""
+"""Labelled images, and many looks of each, as the network will see them. One process per core; the
+same seed, the same pool.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from triage.inputs.prepare import chest, frame_box, head_planes, place, pose, pr
 from triage.packages.load import InputSpec
 from triage.phantoms import images as phantoms
 from triage.train.looks import chest_look, head_look
-from triage.train.painting import clot_mask, distract, dress, inside_skull, paint_clot, paint_opacity
+from triage.train.painting import (
+    clot_mask,
+    distract,
+    dress,
+    inside_skull,
+    paint_clot,
+    paint_opacity,
+)
 from triage.worker.constancy import reference_series
 
 Array = NDArray[np.float32]
@@ -29,7 +38,9 @@ NORMAL, REAL, MADE = 0.0, 1.0, 2.0
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled image: its file, truth (1 is the finding), patient, source and fold of the corpus."""
+    """One labelled image: its file, truth (1 is the finding), patient, source and fold of the
+    corpus.
+    """
 
     file: Path
     truth: int
@@ -42,7 +53,10 @@ def read_cases(images: Path, sources: Sequence[str]) -> list[Case]:
     """The cases of those sources in ``labels.csv``. Raises OSError when it is not there."""
     with (images / "labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] in sources]
-    return [Case(images / row["file"], int(row["urgent"]), row["patient_id"], row["set"], row["fold"]) for row in rows]
+    return [
+        Case(images / row["file"], int(row["urgent"]), row["patient_id"], row["set"], row["fold"])
+        for row in rows
+    ]
 
 
 def read_image(file: Path) -> Array:
@@ -58,7 +72,8 @@ class Looks:
     Attributes:
         images: float16 [n, c, h, w].
         shown: [n]: NORMAL, REAL or MADE.
-        masks: uint8 [n, h / 2, w / 2], 0 to 255: where the finding is; all 0 where `shown` is NORMAL, unknown where it is REAL.
+        masks: uint8 [n, h / 2, w / 2], 0 to 255: where the finding is; all 0 where `shown` is
+            NORMAL, unknown where it is REAL.
         fold: [n], of the case, empty for phantoms.
     """
 
@@ -69,7 +84,9 @@ class Looks:
 
     def __add__(self, other: Looks) -> Looks:
         names = ("images", "shown", "masks", "fold")
-        return Looks(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+        return Looks(
+            *(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names)
+        )
 
     def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Looks:
         return Looks(self.images[which], self.shown[which], self.masks[which], self.fold[which])
@@ -81,9 +98,15 @@ def plain(cases: Sequence[Case], spec: InputSpec) -> Array:
         return np.stack(list(workers.map(_plain, cases, [spec] * len(cases), chunksize=64)))
 
 
-def looks(cases: Sequence[Case], spec: InputSpec, rounds: Iterable[int], seed: int, painted: float) -> Looks:
+def looks(
+    cases: Sequence[Case], spec: InputSpec, rounds: Iterable[int], seed: int, painted: float
+) -> Looks:
     """`rounds` looks of each case; a share `painted` of the normal ones gets a finding."""
-    jobs = [(case, spec, (seed, number, index), painted) for number in rounds for index, case in enumerate(cases)]
+    jobs = [
+        (case, spec, (seed, number, index), painted)
+        for number in rounds
+        for index, case in enumerate(cases)
+    ]
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         return _stack(workers.map(_look, jobs, chunksize=64), len(jobs), spec)
 
@@ -91,7 +114,13 @@ def looks(cases: Sequence[Case], spec: InputSpec, rounds: Iterable[int], seed: i
 def phantom_looks(spec: InputSpec, count: int, seed: int) -> Looks:
     """Images of `count` phantoms of known truth."""
     with ProcessPoolExecutor(os.cpu_count()) as workers:
-        made = [one for some in workers.map(_phantom, [(spec, (seed, 7, index)) for index in range(count)], chunksize=16) for one in some]
+        made = [
+            one
+            for some in workers.map(
+                _phantom, [(spec, (seed, 7, index)) for index in range(count)], chunksize=16
+            )
+            for one in some
+        ]
     return _stack(made, len(made), spec)
 
 
@@ -127,7 +156,9 @@ def _look(job: tuple[Case, InputSpec, tuple[int, ...], float]) -> Look:
 
 
 def prepare_with(image: Array, mask: Array, spec: InputSpec) -> tuple[Array, NDArray[np.uint8]]:
-    """As `prepare` does it for one picture [rows, cols] in 0..1, with a mask that goes the same way."""
+    """As `prepare` does it for one picture [rows, cols] in 0..1, with a mask that goes the same
+    way.
+    """
     kept = frame_box(image)
     image, mask = image[kept], mask[kept]
     if spec.kind == "head_ct":
@@ -141,7 +172,9 @@ def prepare_with(image: Array, mask: Array, spec: InputSpec) -> tuple[Array, NDA
 
 
 def _paint(rng: np.random.Generator, image: Array, kind: str, share: float) -> tuple[Array, Array]:
-    """A normal image with what looks like a finding and is none, and with chance `share` with a finding in `mask`."""
+    """A normal image with what looks like a finding and is none, and with chance `share` with a
+    finding in `mask`.
+    """
     nothing, wanted = np.zeros_like(image), rng.random() < share
     if kind == "chest_film":
         return paint_opacity(rng, image) if wanted else (image, nothing)
@@ -171,5 +204,10 @@ def _phantom(job: tuple[InputSpec, tuple[int, ...]]) -> list[Look]:
     volume = phantoms.head_ct(rng, bleed, slices=8)
     hit = phantoms.bleeding_slices(bleed, 8)
     keep = rng.permutation(8)[:4]
-    images = prepare([Frame(volume[index].astype(np.float32), "hu") for index in keep], spec).astype(np.float16)
-    return [(image, float(hit[index]) * REAL, unknown, "") for image, index in zip(images, keep, strict=True)]
+    images = prepare(
+        [Frame(volume[index].astype(np.float32), "hu") for index in keep], spec
+    ).astype(np.float16)
+    return [
+        (image, float(hit[index]) * REAL, unknown, "")
+        for image, index in zip(images, keep, strict=True)
+    ]

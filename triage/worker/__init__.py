@@ -1,1 +1,3 @@
-"""The process: events in, series through their packages, findings out. Read process, intake, series."""
+"""The process: events in, series through their packages, findings out. Read process, intake,
+series.
+"""

@@ -1,8 +1,10 @@
-"""Events taken out of order, acknowledged in order: a bounded pool and the contiguous prefix of each partition.
+"""Events taken out of order, acknowledged in order: a bounded pool and the contiguous prefix of
+each partition.
 
-Faust commits the highest acknowledged offset even past one that is still in flight, and acknowledges events of a lost
-generation: so nothing is acknowledged here before all that came before it, and nothing of a lost generation is worked on
-or acknowledged. A pure data structure: no clock, no Kafka.
+Faust commits the highest acknowledged offset even past one that is still in flight, and
+acknowledges events of a lost
+generation: so nothing is acknowledged here before all that came before it, and nothing of a lost
+    generation is worked on or acknowledged. A pure data structure: no clock, no Kafka.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _EVERY = 4  # one of so many takes goes to the oldest: the bound for those that 
 
 @dataclass(eq=False)
 class Entry(Generic[T]):
-    """One event in the pool. `urgency`: smaller is more urgent; `keys`: by what an order may name it."""
+    """One event in the pool. `urgency`: smaller is more urgent; `keys`: by what an order may name
+    it.
+    """
 
     topic: str
     partition: int
@@ -57,7 +61,9 @@ class Pool(Generic[T]):
         return self._count >= self._size
 
     def turn(self, generation: int) -> None:
-        """From now on only events of `generation` count; all others are forgotten (somebody else reads them again)."""
+        """From now on only events of `generation` count; all others are forgotten (somebody else
+        reads them again).
+        """
         if generation == self._generation:
             return
         self._generation = generation
@@ -68,9 +74,17 @@ class Pool(Generic[T]):
         self._count = 0
 
     def add(
-        self, topic: str, partition: int, offset: int, generation: int, urgency: int, value: T, keys: tuple[str, ...] = ()
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        generation: int,
+        urgency: int,
+        value: T,
+        keys: tuple[str, ...] = (),
     ) -> Entry[T] | None:
-        """Takes in one event; None when its generation is lost. Offsets of one partition come ascending.
+        """Takes in one event; None when its generation is lost. Offsets of one partition come
+        ascending.
 
         Raises:
             OverflowError: the pool is full.
@@ -90,7 +104,8 @@ class Pool(Generic[T]):
         return entry
 
     def take(self, at_most: int | None = None) -> Entry[T] | None:
-        """The next event to work on: the most urgent one, each fourth time the oldest; None when there is none.
+        """The next event to work on: the most urgent one, each fourth time the oldest; None when
+        there is none.
 
         With `at_most`, None also when nothing so urgent waits.
         """
@@ -119,13 +134,17 @@ class Pool(Generic[T]):
         return None
 
     def raise_urgency(self, keys: Iterable[str], urgency: int) -> int:
-        """Events of one of `keys` that are less urgent move up to `urgency`, those under way too; returns how many."""
+        """Events of one of `keys` that are less urgent move up to `urgency`, those under way too;
+        returns how many.
+        """
         named = {entry for key in keys for entry in self._named.get(key, ())}
         moved = [entry for entry in named if not entry.done and entry.urgency > urgency]
         for entry in moved:
             entry.urgency = urgency
             if not entry.taken:
-                heapq.heappush(self._urgent, (urgency, entry.arrival, entry))  # its old place is skipped once it is taken
+                heapq.heappush(
+                    self._urgent, (urgency, entry.arrival, entry)
+                )  # its old place is skipped once it is taken
         return len(moved)
 
     def current(self, entry: Entry[T]) -> bool:

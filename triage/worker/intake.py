@@ -1,4 +1,6 @@
-"""The way of an event inside triage, without Faust: read ahead, most urgent first, settle, acknowledge the prefix."""
+"""The way of an event inside triage, without Faust: read ahead, most urgent first, settle,
+acknowledge the prefix.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _URGENT_BATCHES = 4  # prepared images take memory: more urgent ones than this w
 
 @dataclass(frozen=True)
 class Taken:
-    """One event of `series` as it came. `acknowledge` is Kafka's; `since` is when it was read, monotonic seconds."""
+    """One event of `series` as it came. `acknowledge` is Kafka's; `since` is when it was read,
+    monotonic seconds.
+    """
 
     origin: Origin
     acknowledge: Callable[[], None]
@@ -41,8 +45,8 @@ class Flow:
     Attributes:
         generation: of the consumer, now.
         decoding: series in the jail at once.
-        in_flight: series between the jail and the broker's confirmation at once, those in the jail included; a quarter more
-            while an urgent one waits.
+        in_flight: series between the jail and the broker's confirmation at once, those in the jail
+            included; a quarter more while an urgent one waits.
     """
 
     analyst: Analyst
@@ -68,7 +72,9 @@ class Flow:
         return len(self._pool)
 
     def learn(self, value: bytes) -> None:
-        """An event of `orders`: a hint, so what cannot be read is left to the worklist, which parks it."""
+        """An event of `orders`: a hint, so what cannot be read is left to the worklist, which parks
+        it.
+        """
         try:
             event = decode(value)
         except Park:
@@ -79,16 +85,28 @@ class Flow:
                 self._pool.raise_urgency((*event.accessions, *event.study_uids), urgency)
                 self._work.set()
 
-    async def take_in(self, origin: Origin, generation: int, acknowledge: Callable[[], None]) -> None:
+    async def take_in(
+        self, origin: Origin, generation: int, acknowledge: Callable[[], None]
+    ) -> None:
         """One event of `series`; returns once there is room for it."""
         series = _series(origin.value)
         taken = Taken(origin, acknowledge, self.clock(), series)
         urgency = UNKNOWN if series is None else self._hints.of(series)
         async with self._room:
             self._pool.turn(self.generation())
-            await self._room.wait_for(lambda: not self._pool.full or generation != self.generation())
+            await self._room.wait_for(
+                lambda: not self._pool.full or generation != self.generation()
+            )
             self._pool.turn(self.generation())
-            self._pool.add(origin.topic, origin.partition, origin.offset, generation, urgency, taken, _keys(series))
+            self._pool.add(
+                origin.topic,
+                origin.partition,
+                origin.offset,
+                generation,
+                urgency,
+                taken,
+                _keys(series),
+            )
         metrics.pool_events.set(len(self._pool))
         self._work.set()
 
@@ -115,7 +133,9 @@ class Flow:
             await self._work.wait()
 
     def _take(self) -> Entry[Taken] | None:
-        """The pool's next one. Behind a whole batch that waits already, or a full house, only urgent ones still go in."""
+        """The pool's next one. Behind a whole batch that waits already, or a full house, only
+        urgent ones still go in.
+        """
         flying, waiting = len(self._tasks), self.analyst.forward.waiting
         if flying < self.in_flight and waiting < _BATCH:
             return self._pool.take()
@@ -130,7 +150,9 @@ class Flow:
             async def work() -> None:
                 if not self._ours(entry):
                     return
-                event = taken.series or decode(taken.origin.value)  # a poison event is parked here, in its turn
+                event = taken.series or decode(
+                    taken.origin.value
+                )  # a poison event is parked here, in its turn
                 if not isinstance(event, SeriesReceived) or not event.readable:
                     return
                 if not made:  # a retry publishes again; it does not screen again
@@ -161,13 +183,17 @@ class Flow:
         metrics.pool_events.set(len(self._pool))
 
     async def wake_readers(self) -> None:
-        """After a rebalance: a reader that waits for room holds an event of a lost generation. Work is looked for again too."""
+        """After a rebalance: a reader that waits for room holds an event of a lost generation. Work
+        is looked for again too.
+        """
         async with self._room:
             self._room.notify_all()
         self._work.set()
 
     async def drain(self, within_s: float) -> None:
-        """Waits for what is under way, at most `within_s` seconds; the rest is read again by the next worker."""
+        """Waits for what is under way, at most `within_s` seconds; the rest is read again by the
+        next worker.
+        """
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within_s)
         for task in list(self._tasks):
@@ -176,7 +202,9 @@ class Flow:
 
 @dataclass(frozen=True)
 class _Urgency:
-    """As its entry has it when it is asked: an order that comes late still moves images that wait for a batch."""
+    """As its entry has it when it is asked: an order that comes late still moves images that wait
+    for a batch.
+    """
 
     entry: Entry[Taken]
 
@@ -206,4 +234,6 @@ def _series(value: bytes) -> SeriesReceived | None:
 
 def _keys(series: SeriesReceived | None) -> tuple[str, ...]:
     """By what an order may name the series."""
-    return () if series is None else tuple({*series.accessions, *series.study_uids, series.study_uid})
+    return (
+        () if series is None else tuple({*series.accessions, *series.study_uids, series.study_uid})
+    )

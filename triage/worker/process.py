@@ -34,7 +34,9 @@ log = structlog.get_logger()
 _STAGE = "triage"
 
 
-def build_app(settings: TriageSettings, flow: Callable[[], Flow], app: faust.App | None = None) -> faust.App:
+def build_app(
+    settings: TriageSettings, flow: Callable[[], Flow], app: faust.App | None = None
+) -> faust.App:
     """The application: `series` go into the flow, `orders` into its hints."""
     app = app or make_app("vigie-triage", settings)
     series = app.topic(SERIES.name, key_type=bytes, value_type=bytes)
@@ -42,11 +44,18 @@ def build_app(settings: TriageSettings, flow: Callable[[], Flow], app: faust.App
 
     @app.agent(series, name="series")
     async def take_series(stream: Any) -> AsyncIterator[None]:
-        # `noack`: Faust would acknowledge when the next event is asked for; we do it when the prefix is done.
+        # `noack`: Faust would acknowledge when the next event is asked for; we do it when the
+        # prefix is done.
         async for event in stream.noack().events():
             street.consumed.labels(_STAGE, SERIES.name).inc()
             message = event.message
-            origin = Origin(message.topic, message.partition, message.offset, message.key or b"", message.value or b"")
+            origin = Origin(
+                message.topic,
+                message.partition,
+                message.offset,
+                message.key or b"",
+                message.value or b"",
+            )
             await flow().take_in(origin, message.generation_id, event.ack)
             yield None
 
@@ -62,7 +71,12 @@ def build_app(settings: TriageSettings, flow: Callable[[], Flow], app: faust.App
 class Triage:
     """The process: opens its parts in order, runs until told to stop, closes them in reverse."""
 
-    def __init__(self, settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()) -> None:
+    def __init__(
+        self,
+        settings: TriageSettings,
+        residents: Sequence[Resident],
+        references: Sequence[Reference] = (),
+    ) -> None:
         self.settings = settings
         self.residents = residents
         self.references = references
@@ -83,14 +97,18 @@ class Triage:
             app.finalize()
             await app.start()
             stack.push_async_callback(app.stop)
-            stack.push_async_callback(flow.drain, self.settings.drain_s)  # after `flow.run` ended, before Faust commits
+            stack.push_async_callback(
+                flow.drain, self.settings.drain_s
+            )  # after `flow.run` ended, before Faust commits
             working = self._background(stack, flow.run())
             self._background(stack, constancy.daily(self.settings.constancy_s))
             self._background(stack, self._tick(flow))
             await self._serve(stack, app, publisher)
             stopping = asyncio.create_task(self.stopping.wait())
             halted = asyncio.create_task(flow.stopped.wait())
-            done, _ = await asyncio.wait({stopping, halted, working, forwarding}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {stopping, halted, working, forwarding}, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in (stopping, halted):
                 task.cancel()
             log.info("closing", stage=_STAGE, asked=stopping in done)
@@ -98,7 +116,11 @@ class Triage:
 
     def _flow(self, stack: AsyncExitStack, publisher: Publisher) -> Flow:
         settings = self.settings
-        limits = Limits(memory_bytes=settings.decoder_memory, cpu_s=settings.decode_cpu_s, wall_s=settings.decode_wall_s)
+        limits = Limits(
+            memory_bytes=settings.decoder_memory,
+            cpu_s=settings.decode_cpu_s,
+            wall_s=settings.decode_wall_s,
+        )
         jail = Jail(settings.decoders, limits)
         stack.callback(jail.close)
         threads = make_threads(settings.decoders + 1)
@@ -106,14 +128,25 @@ class Triage:
         store = Store(settings.store, min_free=settings.store_min_free)
         at_once = max((r.at_once for r in self.residents), default=1)
         analyst = Analyst(
-            self.residents, jail.decode, Forward({r.name: r.network for r in self.residents}, urgent=URGENT, at_once=at_once),
-            store.path, threads, lambda: datetime.now(UTC),
-        )  # fmt: skip
-        settler = Settler(_STAGE, read_ring(settings.keys), publisher.publish, lambda: datetime.now(UTC))
+            self.residents,
+            jail.decode,
+            Forward({r.name: r.network for r in self.residents}, urgent=URGENT, at_once=at_once),
+            store.path,
+            threads,
+            lambda: datetime.now(UTC),
+        )
+        settler = Settler(
+            _STAGE, read_ring(settings.keys), publisher.publish, lambda: datetime.now(UTC)
+        )
         return Flow(
-            analyst, settler, publisher.publish, self._generation, settings.deadline_s,
-            decoding=settings.decoders + 1, read_ahead=settings.read_ahead,
-        )  # fmt: skip
+            analyst,
+            settler,
+            publisher.publish,
+            self._generation,
+            settings.deadline_s,
+            decoding=settings.decoders + 1,
+            read_ahead=settings.read_ahead,
+        )
 
     def _generation(self) -> int:
         return 0 if self.app is None else int(self.app.consumer_generation_id)
@@ -138,23 +171,32 @@ class Triage:
             await flow.wake_readers()
 
     async def _serve(self, stack: AsyncExitStack, app: faust.App, publisher: Publisher) -> None:
-        health = serve_health(self.settings, {"kafka": publisher.reachable, "models": self._models_pass})
+        health = serve_health(
+            self.settings, {"kafka": publisher.reachable, "models": self._models_pass}
+        )
         stack.callback(health.stop)
-        # Faust has no event for it. Without partitions (more workers than partitions) this one stands by.
-        while not self.stopping.is_set() and not (app.consumer is not None and app.consumer.assignment()):  # noqa: ASYNC110
+        # Faust has no event for it. Without partitions (more workers than partitions) this one
+        # stands by.
+        while not self.stopping.is_set() and not (  # noqa: ASYNC110
+            app.consumer is not None and app.consumer.assignment()
+        ):
             await asyncio.sleep(0.1)
         packages = [resident.name for resident in self.residents]
         log.info("ready", stage=_STAGE, packages=packages)
         if self.settings.ready_file is not None:
             address = f"http://{self.settings.bind}:{health.port}/metrics"
-            write_ready(self.settings, {"pid": os.getpid(), "metrics": address, "packages": packages})
+            write_ready(
+                self.settings, {"pid": os.getpid(), "metrics": address, "packages": packages}
+            )
 
     def _models_pass(self) -> bool:
         """Whether each package that was loaded passed its last constancy check."""
         return self.flow is not None and not self.flow.analyst.failed | self.flow.analyst.drifted
 
 
-async def run(settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()) -> int:
+async def run(
+    settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()
+) -> int:
     """Runs the process until SIGTERM or SIGINT; returns its exit code."""
     triage = Triage(settings, residents, references)
     loop = asyncio.get_running_loop()

@@ -1,4 +1,6 @@
-"""How urgent a study is, as far as its orders were seen: a hint that orders work here, and never what the list shows."""
+"""How urgent a study is, as far as its orders were seen: a hint that orders work here, and never
+what the list shows.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,32 @@ from collections import OrderedDict
 
 from streams.events import OrderChanged, SeriesReceived
 
-#: Smaller is sooner. Codes that are not here count as unknown: before routine, behind all that was said to be urgent.
-_CLASSES = {"emergent": 0, "stat": 0, "critical": 0, "urgent": 1, "asap": 1, "unknown": 2, "preop": 2, "timed": 2, "routine": 3}
+#: Smaller is sooner. Codes that are not here count as unknown: before routine, behind all that was
+#: said to be urgent.
+_CLASSES = {
+    "emergent": 0,
+    "stat": 0,
+    "critical": 0,
+    "urgent": 1,
+    "asap": 1,
+    "unknown": 2,
+    "preop": 2,
+    "timed": 2,
+    "routine": 3,
+}
 _LOCATIONS = {"emergency": 1, "icu": 1}
 UNKNOWN = 2
 URGENT = 1  # at most this does not wait for a batch
 
 
 def of_order(order: OrderChanged) -> int:
-    """0 (emergent) to 3 (routine); a patient in the emergency room or in intensive care is urgent at least."""
-    return min(_CLASSES.get(order.priority.lower(), UNKNOWN), _LOCATIONS.get(order.location.lower(), UNKNOWN + 1))
+    """0 (emergent) to 3 (routine); a patient in the emergency room or in intensive care is urgent
+    at least.
+    """
+    return min(
+        _CLASSES.get(order.priority.lower(), UNKNOWN),
+        _LOCATIONS.get(order.location.lower(), UNKNOWN + 1),
+    )
 
 
 class Hints:

@@ -8,7 +8,9 @@ import worklist.sql.models  # noqa: F401 — fills the metadata
 
 _LOCK = 7_310_001
 
-engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
+engine = create_engine(
+    context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool
+)
 with engine.connect() as connection:
     connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _LOCK})
     connection.commit()

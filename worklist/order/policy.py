@@ -22,7 +22,9 @@ class _Data(BaseModel):
 class Term(_Data):
     """What one class, place or finding asks for, in minutes from the start of the clock."""
 
-    target: float = Field(gt=0, le=_LONGEST, description="turnaround that the reader sees counting down")
+    target: float = Field(
+        gt=0, le=_LONGEST, description="turnaround that the reader sees counting down"
+    )
     horizon: float = Field(gt=0, le=_LONGEST, description="what ranks")
 
     @property
@@ -50,7 +52,9 @@ class Policy(_Data):
     ai: bool = True
     oldest_backlog_days: float = Field(14, gt=0, le=3660)
     historic_after_days: float = Field(7, ge=0, le=36600)
-    live: tuple[str, ...] = Field((), description="packages whose flags rank; every other one is in shadow")
+    live: tuple[str, ...] = Field(
+        (), description="packages whose flags rank; every other one is in shadow"
+    )
     emergent: Emergent = Emergent()
     classes: dict[str, Term]
     locations: dict[str, Term] = {}
@@ -60,13 +64,19 @@ class Policy(_Data):
     @model_validator(mode="after")
     def _sound(self) -> Policy:
         if "unknown" not in self.classes:
-            raise ValueError("classes.unknown is missing: an order without a priority needs a class")
+            raise ValueError(
+                "classes.unknown is missing: an order without a priority needs a class"
+            )
         backlog = self.oldest_backlog_days * 24 * 60
-        unflagged = {f"classes.{k}": v for k, v in self.classes.items() if k not in self.emergent.classes}
+        unflagged = {
+            f"classes.{k}": v for k, v in self.classes.items() if k not in self.emergent.classes
+        }
         unflagged |= {f"locations.{k}": v for k, v in self.locations.items()}
         for where, term in unflagged.items():
             if term.horizon < backlog:
-                raise ValueError(f"{where}.horizon is shorter than the oldest backlog ({backlog:.0f} minutes)")
+                raise ValueError(
+                    f"{where}.horizon is shorter than the oldest backlog ({backlog:.0f} minutes)"
+                )
         for name in self.emergent.classes:
             if name not in self.classes:
                 raise ValueError(f"emergent.classes names {name!r}, which classes does not have")
@@ -75,7 +85,8 @@ class Policy(_Data):
     @property
     def version(self) -> str:
         """Digest of the whole policy: the same rules have the same version."""
-        # Sorted: a policy that comes back from the database has its keys in another order and is the same policy.
+        # Sorted: a policy that comes back from the database has its keys in another order and is
+        # the same policy.
         body = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 

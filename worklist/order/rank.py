@@ -1,7 +1,9 @@
-"""The rank: one pure function that SQL sorts by, the page explains, the simulator simulates and the audit replays.
+"""The rank: one pure function that SQL sorts by, the page explains, the simulator simulates and the
+audit replays.
 
-Its key is a virtual deadline, so it does not change as time passes (promise 6): waiting costs no re-sorting. Earliest
-due date with constant allowances is Jackson's dynamic-priority discipline (Goldberg 1977, doi 10.1287/moor.2.2.145).
+Its key is a virtual deadline, so it does not change as time passes (promise 6): waiting costs no
+re-sorting. Earliest due date with constant allowances is Jackson's dynamic-priority discipline
+(Goldberg 1977, doi 10.1287/moor.2.2.145).
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class StudyFacts:
 
 
 class Rank(NamedTuple):
-    """The place (the first four, compared as a tuple; smaller is read sooner), the target and the reasons."""
+    """The place (the first four, compared as a tuple; smaller is read sooner), the target and the
+    reasons.
+    """
 
     lane: int
     due_at: datetime
@@ -66,7 +70,14 @@ def rank(study: StudyFacts, policy: Policy) -> Rank:
     why = tuple(t for t, _ in terms)
     if not study.readable:
         due = study.scheduled_at or study.clock
-        return Rank(UNREADABLE, due, study.received_at, study.study, target, (Term("not_readable_yet", why[0].target_s, "state"), *why))
+        return Rank(
+            UNREADABLE,
+            due,
+            study.received_at,
+            study.study,
+            target,
+            (Term("not_readable_yet", why[0].target_s, "state"), *why),
+        )
     due = study.clock + min(a.wait for _, a in terms)
     lane = _lane(study, policy)
     if policy.mode == "fifo":
@@ -79,9 +90,11 @@ def rank(study: StudyFacts, policy: Policy) -> Rank:
 
 
 def overtaken_until(place: Rank, policy: Policy) -> datetime:
-    """The bound of promise 4: whatever starts its clock later than this is read after `place`, flagged or not.
+    """The bound of promise 4: whatever starts its clock later than this is read after `place`,
+    flagged or not.
 
-    Within a lane; a late raise only ever uses a clock that has been running, so it cannot pass the bound either.
+    Within a lane; a late raise only ever uses a clock that has been running, so it cannot pass the
+    bound either.
     """
     if policy.mode == "fifo":
         return place.due_at - _FIFO
@@ -109,13 +122,21 @@ def _terms(study: StudyFacts, policy: Policy) -> list[tuple[Term, Allowance]]:
         found.append((f"location:{study.location}", "visit", policy.locations[study.location]))
     if policy.ai:
         for package, code in sorted(set(study.flags)):
-            # A code that the policy does not know still raises: it counts as the most urgent finding it does know.
-            allowance = policy.findings.get(code) or min(policy.findings.values(), key=lambda a: a.horizon, default=None)
+            # A code that the policy does not know still raises: it counts as the most urgent
+            # finding it does know.
+            allowance = policy.findings.get(code) or min(
+                policy.findings.values(), key=lambda a: a.horizon, default=None
+            )
             if allowance is not None:
                 found.append((f"flag:{code}", package, allowance))
         if policy.abstention is not None:
-            found.extend(("abstained", package, policy.abstention) for package in sorted(set(study.abstained)))
-    return [(Term(term, allowance.target_s, source), allowance) for term, source, allowance in found]
+            found.extend(
+                ("abstained", package, policy.abstention)
+                for package in sorted(set(study.abstained))
+            )
+    return [
+        (Term(term, allowance.target_s, source), allowance) for term, source, allowance in found
+    ]
 
 
 Mode = Literal["rank", "ai_off", "fifo"]

@@ -1,7 +1,8 @@
 """What senders said: facts, their versions and the nodes they name, purely.
 
-A fact is the newest version of what one source says of one thing; any permutation and duplication of the same stamped
-events leaves the same facts (promise 5). `worklist.record.items` turns them into rows.
+A fact is the newest version of what one source says of one thing; any permutation and duplication
+of the same stamped events leaves the same facts (promise 5). `worklist.record.items` turns them
+into rows.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
     Version,
-)  # fmt: skip
+)
 
 _ORDER_STATUS = {"scheduled": 0, "in_progress": 1, "performed": 2, "replaced": 3, "cancelled": 4}
 _REPORT_STATUS = {"preliminary": 0, "final": 1, "corrected": 2, "cancelled": 3}
@@ -52,10 +53,11 @@ def version_key(event: Event) -> tuple[datetime, int, int, str]:
 
 
 def fact_key(event: Event) -> str:
-    """What `event` is a version of. Series fragments and findings are kept each, as their union counts.
+    """What `event` is a version of. Series fragments and findings are kept each, as their union
+    counts.
 
-    A finding's key names what it flagged: screened again with less, it stands beside the flag and cannot replace it. Nor can
-    one that was made while the package's constancy failed.
+    A finding's key names what it flagged: screened again with less, it stands beside the flag and
+    cannot replace it. Nor can one that was made while the package's constancy failed.
     """
     match event:
         case OrderChanged():
@@ -77,7 +79,9 @@ def fact_key(event: Event) -> str:
 
 
 def nodes(event: Event) -> list[str]:
-    """The things `event` speaks of: ``a:accession``, ``u:study UID``, ``o:sender:order``, ``p:patient``."""
+    """The things `event` speaks of: ``a:accession``, ``u:study UID``, ``o:sender:order``,
+    ``p:patient``.
+    """
     found = [f"p:{event.patient}"] if event.patient else []
     if isinstance(event, PatientMerged):
         found.append(f"p:{event.retired}")
@@ -98,7 +102,9 @@ def order_node(order: OrderChanged) -> str:
 
 @dataclass
 class Known:
-    """One fact: the newest version of an event, when its first version was received, and the nodes that any version named."""
+    """One fact: the newest version of an event, when its first version was received, and the nodes
+    that any version named.
+    """
 
     event: Event
     first_received: datetime
@@ -121,6 +127,8 @@ class Merges:
 
 
 def same_patient(a: Identity, b: Identity) -> bool:
-    """Whether two identities may be one person: what both state must agree (id, issuer, birth date)."""
+    """Whether two identities may be one person: what both state must agree (id, issuer, birth
+    date).
+    """
     pairs = ((a.patient_id, b.patient_id), (a.issuer, b.issuer), (a.birth_date, b.birth_date))
     return all(not x or not y or x == y for x, y in pairs)

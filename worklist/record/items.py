@@ -1,8 +1,9 @@
-"""Facts to reading items, purely: what is known of a group of linked accessions and studies becomes its rows.
+"""Facts to reading items, purely: what is known of a group of linked accessions and studies becomes
+its rows.
 
-Rows are a function of the *set* of facts, so any permutation and duplication of the same stamped events gives the same
-rows (promise 5). A row is a reading item: N accessions read as one are one row, one accession with several study UIDs
-is several rows (DESIGN §5).
+Rows are a function of the *set* of facts, so any permutation and duplication of the same stamped
+events gives the same rows (promise 5). A row is a reading item: N accessions read as one are one
+row, one accession with several study UIDs is several rows (DESIGN §5).
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from streams.events import (
     PatientMerged,
     ReportReceived,
     SeriesReceived,
-)  # fmt: skip
+)
 from worklist.order.policy import Policy
 from worklist.order.rank import StudyFacts
 from worklist.record.facts import Known, Merges, order_node, same_patient, version_key
 
-#: DESIGN §5: an image may have been acquired so long before its first receipt; more is a wrong clock.
+#: DESIGN §5: an image may have been acquired so long before its first receipt; more is a wrong
+#: clock.
 _OLDEST_ACQUISITION = timedelta(hours=24)
 
 
@@ -65,14 +67,23 @@ class Item:
     abstained: tuple[str, ...]
     readable: bool
 
-    def rank_facts(self, *, pinned: bool, promoted: bool, cleared: Iterable[tuple[str, str]] = ()) -> StudyFacts:
+    def rank_facts(
+        self, *, pinned: bool, promoted: bool, cleared: Iterable[tuple[str, str]] = ()
+    ) -> StudyFacts:
         """What `worklist.order.rank` needs; `cleared` are the (package, code) a person withdrew."""
         gone = set(cleared)
         return StudyFacts(
-            study=self.key, received_at=self.received_at, clock=self.clock, readable=self.readable or promoted,
-            scheduled_at=self.scheduled_at, pinned=pinned, order_class=self.priority, location=self.location,
-            flags=tuple((p, c) for p, c, _ in self.flags if (p, c) not in gone), abstained=self.abstained,
-        )  # fmt: skip
+            study=self.key,
+            received_at=self.received_at,
+            clock=self.clock,
+            readable=self.readable or promoted,
+            scheduled_at=self.scheduled_at,
+            pinned=pinned,
+            order_class=self.priority,
+            location=self.location,
+            flags=tuple((p, c) for p, c, _ in self.flags if (p, c) not in gone),
+            abstained=self.abstained,
+        )
 
 
 @dataclass
@@ -93,17 +104,26 @@ class _Group:
         return self.orders + self.reports + self.series + self.exams + self.findings
 
 
-def derive(known: Mapping[str, Known], identities: Mapping[str, Identity], policy: Policy) -> list[Item]:
-    """The items of a closed group of facts, sorted by key. `identities` opens each seal that the facts carry."""
+def derive(
+    known: Mapping[str, Known], identities: Mapping[str, Identity], policy: Policy
+) -> list[Item]:
+    """The items of a closed group of facts, sorted by key. `identities` opens each seal that the
+    facts carry.
+    """
     merges = Merges(k.event for k in known.values() if isinstance(k.event, PatientMerged))
     groups = _group(known, identities, merges)
     patients: list[PatientChanged | PatientMerged] = [
         k.event for k in known.values() if isinstance(k.event, PatientChanged | PatientMerged)
     ]
-    return sorted((_item(g, identities, merges, patients, policy) for g in groups if g.all()), key=lambda i: i.key)
+    return sorted(
+        (_item(g, identities, merges, patients, policy) for g in groups if g.all()),
+        key=lambda i: i.key,
+    )
 
 
-def _group(known: Mapping[str, Known], identities: Mapping[str, Identity], merges: Merges) -> list[_Group]:
+def _group(
+    known: Mapping[str, Known], identities: Mapping[str, Identity], merges: Merges
+) -> list[_Group]:
     by_type: dict[type, list[Known]] = defaultdict(list)
     for key in sorted(known):
         by_type[type(known[key].event)].append(known[key])
@@ -129,7 +149,9 @@ def _group(known: Mapping[str, Known], identities: Mapping[str, Identity], merge
     for name in [n for n in groups if n.startswith("a:")]:
         _split_patients(groups, name, identities, merges)
     for g in groups.values():
-        g.conflict = g.conflict or not _all_one_person([k.event for k in g.series], identities, merges)
+        g.conflict = g.conflict or not _all_one_person(
+            [k.event for k in g.series], identities, merges
+        )
     for kind, name in ((ReportReceived, "reports"), (ExamProgressed, "exams")):
         for k in by_type[kind]:
             for g in _speaks_of(k.event, groups):
@@ -140,12 +162,18 @@ def _group(known: Mapping[str, Known], identities: Mapping[str, Identity], merge
     return list(groups.values())
 
 
-def _place_order(k: Known, groups: dict[str, _Group], identities: Mapping[str, Identity], merges: Merges) -> None:
+def _place_order(
+    k: Known, groups: dict[str, _Group], identities: Mapping[str, Identity], merges: Merges
+) -> None:
     order = k.event
     assert isinstance(order, OrderChanged)
     names = set(order.accessions) | set(order.previous_accessions)
     placed = False
-    for g in [g for g in groups.values() if g.study_uid and (g.study_uid in order.study_uids or names & g.accessions)]:
+    for g in [
+        g
+        for g in groups.values()
+        if g.study_uid and (g.study_uid in order.study_uids or names & g.accessions)
+    ]:
         images = [s.event for s in g.series]
         if images and not all(_one_person(order, image, identities, merges) for image in images):
             g.conflict = True
@@ -159,15 +187,28 @@ def _place_order(k: Known, groups: dict[str, _Group], identities: Mapping[str, I
     g = groups.setdefault(f"a:{key}", _Group())
     g.orders.append(k)
     g.accessions.update(order.accessions)
-    g.conflict = g.conflict or any(names & o.accessions or o.study_uid in order.study_uids for o in groups.values() if o.series)
+    g.conflict = g.conflict or any(
+        names & o.accessions or o.study_uid in order.study_uids for o in groups.values() if o.series
+    )
 
 
-def _split_patients(groups: dict[str, _Group], name: str, identities: Mapping[str, Identity], merges: Merges) -> None:
-    """Orders of several patients under one accession are an item each, and each says so (DESIGN §5)."""
+def _split_patients(
+    groups: dict[str, _Group], name: str, identities: Mapping[str, Identity], merges: Merges
+) -> None:
+    """Orders of several patients under one accession are an item each, and each says so (DESIGN
+    §5).
+    """
     whole = groups[name]
     people: list[list[Known]] = []
     for k in whole.orders:
-        same = next((p for p in people if _all_one_person([*(o.event for o in p), k.event], identities, merges)), None)
+        same = next(
+            (
+                p
+                for p in people
+                if _all_one_person([*(o.event for o in p), k.event], identities, merges)
+            ),
+            None,
+        )
         if same is None:
             people.append([k])
         else:
@@ -177,12 +218,19 @@ def _split_patients(groups: dict[str, _Group], name: str, identities: Mapping[st
     del groups[name]
     for orders in people:
         events = [k.event for k in orders if isinstance(k.event, OrderChanged)]
-        who = next((p for o in events if (p := merges.survivor(o.patient))), min(order_node(o) for o in events))
+        who = next(
+            (p for o in events if (p := merges.survivor(o.patient))),
+            min(order_node(o) for o in events),
+        )
         names = {a for o in events for a in o.accessions}
-        groups[f"{name}/{who}"] = _Group(orders=orders, accessions=names, conflict=True, suffix=f"/{who}")
+        groups[f"{name}/{who}"] = _Group(
+            orders=orders, accessions=names, conflict=True, suffix=f"/{who}"
+        )
 
 
-def _all_one_person(events: list[Event], identities: Mapping[str, Identity], merges: Merges) -> bool:
+def _all_one_person(
+    events: list[Event], identities: Mapping[str, Identity], merges: Merges
+) -> bool:
     return all(_one_person(a, b, identities, merges) for a, b in combinations(events, 2))
 
 
@@ -209,37 +257,73 @@ def _newest(events: Iterable[Event]) -> Event | None:
 
 
 def _item(
-    g: _Group, identities: Mapping[str, Identity], merges: Merges, patients: list[PatientChanged | PatientMerged], policy: Policy
+    g: _Group,
+    identities: Mapping[str, Identity],
+    merges: Merges,
+    patients: list[PatientChanged | PatientMerged],
+    policy: Policy,
 ) -> Item:
     orders: list[OrderChanged] = [k.event for k in g.orders if isinstance(k.event, OrderChanged)]
     received = min(k.first_received for k in g.all())
     images, last_image = _images(g)
     patient, identity, location = _person(g, orders, identities, merges, patients)
     order = _newest(orders)
-    first = next((e for k in sorted(g.series, key=_seen_first) if isinstance(e := k.event, SeriesReceived)), None)
-    classes = {o.priority for o in orders if o.status not in ("cancelled", "replaced")} or {o.priority for o in orders}
+    first = next(
+        (e for k in sorted(g.series, key=_seen_first) if isinstance(e := k.event, SeriesReceived)),
+        None,
+    )
+    classes = {o.priority for o in orders if o.status not in ("cancelled", "replaced")} or {
+        o.priority for o in orders
+    }
     ai, reason, flags, looked, abstained = _ai(g, images, policy)
     state, marks, report_at = _state(g, orders, images, last_image, bool(flags), received, policy)
     return Item(
-        key=(g.study_uid or min(g.accessions, default="") or next((f"{o.sender}:{o.order}" for o in orders), "")) + g.suffix,
+        key=(
+            g.study_uid
+            or min(g.accessions, default="")
+            or next((f"{o.sender}:{o.order}" for o in orders), "")
+        )
+        + g.suffix,
         nodes=_names(g, orders),
-        accessions=tuple(sorted(g.accessions)), study_uid=g.study_uid, patient=patient, identity=identity, location=location,
-        priority=_highest(classes, policy), priority_conflict=len(classes) > 1,
-        modality=(first.modality if first else "") or (order.modality if isinstance(order, OrderChanged) else ""),
-        body_part=(first.body_part if first else "") or (order.body_part if isinstance(order, OrderChanged) else ""),
-        description=(order.description if isinstance(order, OrderChanged) else "") or (first.description if first else ""),
+        accessions=tuple(sorted(g.accessions)),
+        study_uid=g.study_uid,
+        patient=patient,
+        identity=identity,
+        location=location,
+        priority=_highest(classes, policy),
+        priority_conflict=len(classes) > 1,
+        modality=(first.modality if first else "")
+        or (order.modality if isinstance(order, OrderChanged) else ""),
+        body_part=(first.body_part if first else "")
+        or (order.body_part if isinstance(order, OrderChanged) else ""),
+        description=(order.description if isinstance(order, OrderChanged) else "")
+        or (first.description if first else ""),
         subspecialty=order.subspecialty if isinstance(order, OrderChanged) else "",
-        site=(order.site if isinstance(order, OrderChanged) else "") or (first.site if first else ""),
-        state=state, received_at=received, clock=_clock(orders, g.series, received),
+        site=(order.site if isinstance(order, OrderChanged) else "")
+        or (first.site if first else ""),
+        state=state,
+        received_at=received,
+        clock=_clock(orders, g.series, received),
         scheduled_at=min((o.scheduled_at for o in orders if o.scheduled_at), default=None),
-        last_image_at=last_image, report_at=report_at, marks=marks, ai=ai, ai_reason=reason, flags=flags, looked_for=looked,
-        abstained=abstained, readable=state in ("readable", "preliminary"),
-    )  # fmt: skip
+        last_image_at=last_image,
+        report_at=report_at,
+        marks=marks,
+        ai=ai,
+        ai_reason=reason,
+        flags=flags,
+        looked_for=looked,
+        abstained=abstained,
+        readable=state in ("readable", "preliminary"),
+    )
 
 
 def _names(g: _Group, orders: list[OrderChanged]) -> tuple[str, ...]:
-    """The item's own nodes: a corrected accession stays as an alias, an order number as the name it had before any accession."""
-    found = {f"a:{a}" for a in g.accessions} | {f"a:{a}" for o in orders for a in o.previous_accessions}
+    """The item's own nodes: a corrected accession stays as an alias, an order number as the name it
+    had before any accession.
+    """
+    found = {f"a:{a}" for a in g.accessions} | {
+        f"a:{a}" for o in orders for a in o.previous_accessions
+    }
     found |= {order_node(o) for o in orders if o.order}
     return tuple(sorted(found | ({f"u:{g.study_uid}"} if g.study_uid else set())))
 
@@ -253,7 +337,9 @@ def _seen_first(k: Known) -> tuple[bool, datetime, str, str]:
 def _highest(classes: set[str], policy: Policy) -> str:
     """Of conflicting priorities the highest wins (DESIGN §5)."""
     known = {policy.order_class(c) for c in classes} or {"unknown"}
-    return min(known, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c))
+    return min(
+        known, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c)
+    )
 
 
 def _person(
@@ -263,8 +349,12 @@ def _person(
     merges: Merges,
     patients: list[PatientChanged | PatientMerged],
 ) -> tuple[str | None, Identity, str]:
-    """Patient, identity and location: each group of fields from its own newest version; RIS before images."""
-    stated = next((e.patient for e in (_newest(orders), *(k.event for k in g.all())) if e and e.patient), None)
+    """Patient, identity and location: each group of fields from its own newest version; RIS before
+    images.
+    """
+    stated = next(
+        (e.patient for e in (_newest(orders), *(k.event for k in g.all())) if e and e.patient), None
+    )
     patient = merges.survivor(stated)
     about = [p for p in patients if merges.survivor(p.patient) == patient and patient]
     told: list[Event] = [e for e in (*orders, *about) if e.identity]
@@ -279,12 +369,18 @@ def _person(
 
 
 def _images(g: _Group) -> tuple[set[str], datetime | None]:
-    """Names of all readable instances, and when the set last grew: a resend of what is here changes nothing."""
+    """Names of all readable instances, and when the set last grew: a resend of what is here changes
+    nothing.
+    """
     seen: set[str] = set()
     grown: datetime | None = None
     for k in sorted(g.series, key=lambda k: (k.first_received, k.event.version.digest)):
         event = k.event
-        if isinstance(event, SeriesReceived) and event.readable and not seen.issuperset(event.instances):
+        if (
+            isinstance(event, SeriesReceived)
+            and event.readable
+            and not seen.issuperset(event.instances)
+        ):
             seen.update(event.instances)
             grown = k.first_received
     return seen, grown
@@ -293,7 +389,11 @@ def _images(g: _Group) -> tuple[set[str], datetime | None]:
 def _clock(orders: list[OrderChanged], series: list[Known], received: datetime) -> datetime:
     """When waiting began: earliest acquisition, clamped; every new fact can only make it earlier."""
     ordered = [o.ordered_at for o in orders if o.ordered_at]
-    readable = [(k.event, k.first_received) for k in series if isinstance(k.event, SeriesReceived) and k.event.readable]
+    readable = [
+        (k.event, k.first_received)
+        for k in series
+        if isinstance(k.event, SeriesReceived) and k.event.readable
+    ]
     if not readable:
         return min([received, *ordered])
     oldest = min([received - _OLDEST_ACQUISITION, *ordered])
@@ -331,20 +431,41 @@ def _state(
         return "cancelled", tuple(sorted(marks)), report_at
     if status == "preliminary" and exist:
         return "preliminary", tuple(sorted(marks)), report_at
-    return _open_state(g, orders, images, exist, exams, flagged, received, policy, marks), tuple(sorted(marks)), report_at
+    return (
+        _open_state(g, orders, images, exist, exams, flagged, received, policy, marks),
+        tuple(sorted(marks)),
+        report_at,
+    )
 
 
 def _open_state(
-    g: _Group, orders: list[OrderChanged], images: set[str], exist: bool, exams: set[str], flagged: bool, received: datetime,
-    policy: Policy, marks: set[str],
-) -> str:  # fmt: skip
+    g: _Group,
+    orders: list[OrderChanged],
+    images: set[str],
+    exist: bool,
+    exams: set[str],
+    flagged: bool,
+    received: datetime,
+    policy: Policy,
+    marks: set[str],
+) -> str:
     if not exist:
-        return "arriving" if "in_progress" in exams or any(o.status in ("in_progress", "performed") for o in orders) else "expected"
-    acquired = [s.event.acquired_at for s in g.series if isinstance(s.event, SeriesReceived) and s.event.acquired_at]
+        return (
+            "arriving"
+            if "in_progress" in exams
+            or any(o.status in ("in_progress", "performed") for o in orders)
+            else "expected"
+        )
+    acquired = [
+        s.event.acquired_at
+        for s in g.series
+        if isinstance(s.event, SeriesReceived) and s.event.acquired_at
+    ]
     window = timedelta(days=policy.historic_after_days)
     if not orders and acquired and window and all(received - at > window for at in acquired):
         return "historic"
-    # The gateway publishes a series once its association closed and fell quiet; an exam still under way holds it back.
+    # The gateway publishes a series once its association closed and fell quiet; an exam still under
+    # way holds it back.
     done = exams - {"in_progress"} or any(o.status == "performed" for o in orders)
     complete = any(s.event.complete for s in g.series if isinstance(s.event, SeriesReceived))
     if "in_progress" in exams and not done and not complete:
@@ -354,26 +475,40 @@ def _open_state(
     return "readable"
 
 
-def _ai(g: _Group, images: set[str], policy: Policy) -> tuple[str, str, tuple[tuple[str, str, str], ...], tuple[str, ...], tuple[str, ...]]:
-    """What AI says: the union over the study's series. A flag stays whatever came later (promise 3).
+def _ai(
+    g: _Group, images: set[str], policy: Policy
+) -> tuple[str, str, tuple[tuple[str, str, str], ...], tuple[str, ...], tuple[str, ...]]:
+    """What AI says: the union over the study's series. A flag stays whatever came later (promise
+    3).
 
-    What a package in shadow says is a fact, and changes nothing; so is what one says while its constancy check fails.
+    What a package in shadow says is a fact, and changes nothing; so is what one says while its
+    constancy check fails.
     """
     found = [k.event for k in g.findings if isinstance(k.event, FindingsMade)]
     live = [f for f in found if _counts(f, policy)]
-    flags = tuple(sorted({(f.package, x.code, x.name) for f in live for x in f.findings if x.flagged}))
-    looked = tuple(sorted({x.name for f in live if f.outcome != "not_analysed" for x in f.findings}))
+    flags = tuple(
+        sorted({(f.package, x.code, x.name) for f in live for x in f.findings if x.flagged})
+    )
+    looked = tuple(
+        sorted({x.name for f in live if f.outcome != "not_analysed" for x in f.findings})
+    )
     abstained = tuple(sorted({f.package for f in live if f.reason in ABSTENTIONS}))
     if flags:
         return "flagged", "", flags, looked, abstained
-    readable = {s.event.series_uid for s in g.series if isinstance(s.event, SeriesReceived) and s.event.readable}
+    readable = {
+        s.event.series_uid
+        for s in g.series
+        if isinstance(s.event, SeriesReceived) and s.event.readable
+    }
     waiting = readable - {f.series_uid for f in found}
     if waiting or not found:
         return "pending", "", (), looked, abstained
     if any(f.outcome == "not_flagged" for f in live):
         return "not_flagged", "", (), looked, abstained
     doubted = any(not f.constancy and f.package in policy.live for f in found)
-    reasons = sorted({f.reason for f in live if f.reason}) or [Reason.CONSTANCY_FAILED if doubted else Reason.SHADOW]
+    reasons = sorted({f.reason for f in live if f.reason}) or [
+        Reason.CONSTANCY_FAILED if doubted else Reason.SHADOW
+    ]
     return "not_analysed", reasons[0].value, (), looked, abstained
 
 

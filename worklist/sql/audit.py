@@ -1,7 +1,9 @@
-"""The audit: append-only rows, sealed by a hash chain, from which the list of any past moment can be rebuilt (promise 9).
+"""The audit: append-only rows, sealed by a hash chain, from which the list of any past moment can
+be rebuilt (promise 9).
 
-Acts append in their own transaction; one sealer chains the rows in batches. A row is chained only when every older
-transaction has ended (below ``pg_snapshot_xmin``), so that the chain never passes over one that commits late.
+Acts append in their own transaction; one sealer chains the rows in batches. A row is chained only
+when every older transaction has ended (below ``pg_snapshot_xmin``), so that the chain never passes
+over one that commits late.
 """
 
 from __future__ import annotations
@@ -16,45 +18,71 @@ from sqlalchemy import Connection, text
 
 _LOCK = 7_310_002
 _GENESIS = "0" * 64
-_APPEND = text("INSERT INTO audit (act, study, actor, reason, detail) VALUES (:act, :study, :actor, :reason, CAST(:detail AS jsonb))")
+_APPEND = text(
+    "INSERT INTO audit (act, study, actor, reason, detail) VALUES (:act, :study, :actor, :reason, CAST(:detail AS jsonb))"
+)
 _ROWS = """SELECT id, xid, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at, act, study, actor, reason,
            detail::text AS detail, place, seal FROM audit"""
 
 
 def append(
-    connection: Connection, act: str, study: str, *, actor: str = "", reason: str = "", detail: dict[str, Any] | None = None
+    connection: Connection,
+    act: str,
+    study: str,
+    *,
+    actor: str = "",
+    reason: str = "",
+    detail: dict[str, Any] | None = None,
 ) -> None:
     """Adds a row in the caller's transaction."""
-    values = {"act": act, "study": study, "actor": actor, "reason": reason, "detail": json.dumps(detail or {})}
+    values = {
+        "act": act,
+        "study": study,
+        "actor": actor,
+        "reason": reason,
+        "detail": json.dumps(detail or {}),
+    }
     connection.execute(_APPEND, values)
 
 
 def seal(connection: Connection, limit: int = 5000) -> int:
-    """Chains up to `limit` settled rows; returns how many. Does nothing when another process is sealing."""
+    """Chains up to `limit` settled rows; returns how many. Does nothing when another process is
+    sealing.
+    """
     if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": _LOCK}):
         return 0
-    last = connection.execute(text("SELECT place, seal FROM audit WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1")).first()
+    last = connection.execute(
+        text("SELECT place, seal FROM audit WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1")
+    ).first()
     place, link = (last.place, last.seal) if last else (0, _GENESIS)
     settled = text(
-        _ROWS + " WHERE place IS NULL AND xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint ORDER BY xid, id LIMIT :n"
+        _ROWS
+        + " WHERE place IS NULL AND xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint ORDER BY xid, id LIMIT :n"
     )
     chained = []
     for row in connection.execute(settled, {"n": limit}).all():
         place, link = place + 1, _link(link, row)
         chained.append({"id": row.id, "place": place, "seal": link})
     if chained:
-        connection.execute(text("UPDATE audit SET place = :place, seal = :seal WHERE id = :id"), chained)
+        connection.execute(
+            text("UPDATE audit SET place = :place, seal = :seal WHERE id = :id"), chained
+        )
     return len(chained)
 
 
 def _link(previous: str, row: Any) -> str:
-    body = json.dumps([previous, row.id, row.xid, row.at, row.act, row.study, row.actor, row.reason, row.detail], ensure_ascii=False)
+    body = json.dumps(
+        [previous, row.id, row.xid, row.at, row.act, row.study, row.actor, row.reason, row.detail],
+        ensure_ascii=False,
+    )
     return hashlib.sha256(body.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found. `broken` is the place of the first row that does not fit, None when all do."""
+    """What `verify` found. `broken` is the place of the first row that does not fit, None when all
+    do.
+    """
 
     sealed: int
     unsealed: int
@@ -106,4 +134,7 @@ _AT = """
 def list_at(connection: Connection, moment: datetime) -> list[Placed]:
     """The open list as it stood at `moment`, in reading order, from the audit alone (promise 9)."""
     rows = connection.execute(text(_AT), {"moment": moment}).all()
-    return [Placed(**(dict(row._mapping) | {"why": tuple(tuple(term) for term in row.why)})) for row in rows]
+    return [
+        Placed(**(dict(row._mapping) | {"why": tuple(tuple(term) for term in row.why)}))
+        for row in rows
+    ]

@@ -23,7 +23,9 @@ _NOT_MIGRATED = {"42P01", "42703"}
 
 
 def make_engine(url: str, *, pool: int = 8) -> Engine:
-    """An engine on PostgreSQL by psycopg 3; sessions that die idle in a transaction hold no snapshot for long."""
+    """An engine on PostgreSQL by psycopg 3; sessions that die idle in a transaction hold no
+    snapshot for long.
+    """
     return create_engine(
         _with_driver(url),
         pool_size=pool,
@@ -40,7 +42,9 @@ def make_engine(url: str, *, pool: int = 8) -> Engine:
 
 
 def _with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1).replace("postgres://", "postgresql+psycopg://", 1)
+    return url.replace("postgresql://", "postgresql+psycopg://", 1).replace(
+        "postgres://", "postgresql+psycopg://", 1
+    )
 
 
 def _alembic(url: str) -> Config:
@@ -67,7 +71,9 @@ def at_head(engine: Engine) -> bool:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Database errors as the street's: connection trouble waits, conflicts retry; others pass as they are."""
+    """Database errors as the street's: connection trouble waits, conflicts retry; others pass as
+    they are.
+    """
     try:
         yield
     except DBAPIError as error:
@@ -77,6 +83,11 @@ def translated() -> Iterator[None]:
         if state in _NOT_MIGRATED:
             raise Unavailable(Reason.DATABASE_DOWN, "schema") from None
         # 53: out of resources, 57: shut down, 08: connection, 25006: read-only after a failover.
-        if isinstance(error, OperationalError) or error.connection_invalidated or state[:2] in ("08", "53", "57") or state == "25006":
+        if (
+            isinstance(error, OperationalError)
+            or error.connection_invalidated
+            or state[:2] in ("08", "53", "57")
+            or state == "25006"
+        ):
             raise Unavailable(Reason.DATABASE_DOWN) from None
         raise

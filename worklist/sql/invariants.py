@@ -1,4 +1,6 @@
-"""What must hold in the database at any moment: queries that return no rows, for tests, drills and `vigie check`."""
+"""What must hold in the database at any moment: queries that return no rows, for tests, drills and
+`vigie check`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ INVARIANTS = {
         SELECT 1 FROM audit a WHERE a.study = s.study AND a.act = 'rank' AND (a.detail->>'lane')::int = s.lane
         AND (a.detail->>'due_at')::timestamptz = s.due_at)""",
     "a row names a policy that was active": """SELECT study FROM study WHERE policy_version NOT IN (SELECT version FROM policy_version)""",
-}  # fmt: skip
+}
 
 
 def violations(connection: Connection) -> dict[str, list[str]]:

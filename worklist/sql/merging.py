@@ -1,4 +1,6 @@
-"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands (DESIGN §5)."""
+"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands
+(DESIGN §5).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from sqlalchemy import Connection, text
 
 from worklist.sql import audit
 
-#: A live claim moves when the row that stays has none, or a later one: the audit knows which came first.
+#: A live claim moves when the row that stays has none, or a later one: the audit knows which came
+#: first.
 _EARLIER = """SELECT (SELECT max(id) FROM audit WHERE study = o.study AND act IN ('next', 'claim')) AS theirs,
                      (SELECT max(id) FROM audit WHERE study = s.study AND act IN ('next', 'claim')) AS ours,
                      s.claimed_by IS NOT NULL AND s.lease_expires_at > clock_timestamp() AS taken, s.claimed_by AS reader
@@ -19,7 +22,9 @@ _CLOSE = """UPDATE study SET merged_into = :into, claimed_by = NULL, lease_token
 
 
 def merge_rows(connection: Connection, study: str, into: str) -> None:
-    """Closes row `study`, which is read under `into` from now on. A reader who loses a claim by it is named in the audit."""
+    """Closes row `study`, which is read under `into` from now on. A reader who loses a claim by it
+    is named in the audit.
+    """
     values = {"study": study, "into": into}
     claim = connection.execute(text(_EARLIER), values).first()
     if claim is not None:

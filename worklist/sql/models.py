@@ -1,11 +1,25 @@
-"""The tables. A fact is what a sender said; a row is a reading item; an act is what a person did. CHECKs defend them."""
+"""The tables. A fact is what a sender said; a row is a reading item; an act is what a person did.
+CHECKs defend them.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -18,7 +32,9 @@ def _time(nullable: bool = True, **more: Any) -> Any:
 
 
 class Fact(SQLModel, table=True):
-    """The newest version of one thing that one source said. Guarded: an older version never overwrites a newer one."""
+    """The newest version of one thing that one source said. Guarded: an older version never
+    overwrites a newer one.
+    """
 
     __tablename__ = "fact"
     key: str = Field(primary_key=True)
@@ -34,14 +50,18 @@ class Fact(SQLModel, table=True):
 
 
 class Node(SQLModel, table=True):
-    """An accession (``a:``), study UID (``u:``) or patient (``p:``): what transactions lock, in this order."""
+    """An accession (``a:``), study UID (``u:``) or patient (``p:``): what transactions lock, in
+    this order.
+    """
 
     __tablename__ = "node"
     key: str = Field(primary_key=True)
 
 
 class Study(SQLModel, table=True):
-    """A reading item. `study` is its public name and never changes; `item` is its natural key, which may."""
+    """A reading item. `study` is its public name and never changes; `item` is its natural key,
+    which may.
+    """
 
     __tablename__ = "study"
     study: str = Field(primary_key=True)
@@ -70,7 +90,9 @@ class Study(SQLModel, table=True):
     ai_reason: str = ""
     flags: list[list[str]] = Field(sa_column=Column(JSONB, nullable=False))
     looked_for: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    cleared: list[list[str]] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'[]'")))
+    cleared: list[list[str]] = Field(
+        sa_column=Column(JSONB, nullable=False, server_default=text("'[]'"))
+    )
     abstained: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     facts: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     lane: int
@@ -94,33 +116,58 @@ class Study(SQLModel, table=True):
     changed_at: datetime = Field(sa_column=_time(False, server_default=func.now()))
     changed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     __table_args__ = (
-        CheckConstraint("state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')", "study_state"),
+        CheckConstraint(
+            "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')",
+            "study_state",
+        ),
         CheckConstraint("ai IN ('flagged','not_flagged','not_analysed','pending')", "study_ai"),
         CheckConstraint("lane BETWEEN 0 AND 3", "study_lane"),
         CheckConstraint("(claimed_by IS NULL) = (lease_token IS NULL)", "study_lease"),
         CheckConstraint("(claimed_by IS NULL) = (lease_expires_at IS NULL)", "study_lease_end"),
         CheckConstraint("(finished_at IS NULL) = (finished_by IS NULL)", "study_finish"),
-        # The index is the queue: the literal predicate lets a plan use it, the column order is the rank's.
+        # The index is the queue: the literal predicate lets a plan use it, the column order is the
+        # rank's.
         Index("study_queue", "lane", "due_at", "received_at", "item", postgresql_where=text(OPEN)),
-        Index("study_pool", "site", "subspecialty", "lane", "due_at", "received_at", "item", postgresql_where=text(OPEN)),
+        Index(
+            "study_pool",
+            "site",
+            "subspecialty",
+            "lane",
+            "due_at",
+            "received_at",
+            "item",
+            postgresql_where=text(OPEN),
+        ),
         Index("study_nodes", "nodes", postgresql_using="gin"),
         Index("study_changed", "changed"),
     )
 
 
 class Audit(SQLModel, table=True):
-    """One act or decision, written in its own transaction; a sealer chains the rows in batches (promise 9)."""
+    """One act or decision, written in its own transaction; a sealer chains the rows in batches
+    (promise 9).
+    """
 
     __tablename__ = "audit"
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    xid: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    xid: int = Field(
+        sa_column=Column(
+            BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")
+        )
+    )
     at: datetime = Field(sa_column=_time(False, server_default=func.clock_timestamp()))
     act: str
     study: str = Field(default="", index=True)
     actor: str = ""
     reason: str = ""
     detail: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    place: int | None = Field(default=None, sa_column=Column(BigInteger, unique=True), description="its number in the chain")
+    place: int | None = Field(
+        default=None,
+        sa_column=Column(BigInteger, unique=True),
+        description="its number in the chain",
+    )
     seal: str | None = None
 
 
@@ -128,8 +175,14 @@ class Outbox(SQLModel, table=True):
     """What the writeback relay has to send out, written with the change that caused it."""
 
     __tablename__ = "outbox"
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    xid: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    xid: int = Field(
+        sa_column=Column(
+            BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")
+        )
+    )
     at: datetime = Field(sa_column=_time(False, server_default=func.clock_timestamp()))
     study: str
     kind: str

@@ -1,4 +1,6 @@
-"""Which policy ranks now: kept in the database, so that every process ranks alike; a change re-ranks in chunks."""
+"""Which policy ranks now: kept in the database, so that every process ranks alike; a change
+re-ranks in chunks.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,28 @@ from worklist.sql.project import Identities, project
 def active(connection: Connection) -> Policy:
     """The policy activated last.
 
-    Raises LookupError before the first activation, or where an earlier release's policy is stored, which this one cannot
+    Raises LookupError before the first activation, or where an earlier release's policy is stored,
+    which this one cannot
     read: `vigie migrate` activates the site's.
     """
-    body = connection.scalar(text("SELECT body FROM policy_version ORDER BY activated_at DESC, version LIMIT 1"))
+    body = connection.scalar(
+        text("SELECT body FROM policy_version ORDER BY activated_at DESC, version LIMIT 1")
+    )
     if body is None:
         raise LookupError("no policy is active: run `vigie policy activate`")
     try:
         return Policy.model_validate(body)
     except ValidationError:
-        raise LookupError("the active policy is of another release: run `vigie policy activate`") from None
+        raise LookupError(
+            "the active policy is of another release: run `vigie policy activate`"
+        ) from None
 
 
 def activate(connection: Connection, policy: Policy, *, actor: str, now: datetime) -> bool:
     """Makes `policy` the one that ranks; False when it already is. `rerank` follows."""
-    held = connection.scalar(text("SELECT version FROM policy_version ORDER BY activated_at DESC, version LIMIT 1"))
+    held = connection.scalar(
+        text("SELECT version FROM policy_version ORDER BY activated_at DESC, version LIMIT 1")
+    )
     if held == policy.version:
         return False
     connection.execute(
@@ -37,12 +46,20 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
                 ON CONFLICT (version) DO UPDATE SET activated_at = excluded.activated_at, actor = excluded.actor"""),
         {"v": policy.version, "b": policy.model_dump_json(), "t": now, "a": actor},
     )
-    audit.append(connection, "policy", "", actor=actor, detail={"version": policy.version, "name": policy.name})
+    audit.append(
+        connection,
+        "policy",
+        "",
+        actor=actor,
+        detail={"version": policy.version, "name": policy.name},
+    )
     return True
 
 
 def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
-    """Ranks anew, in chunks, every row that another version ranked; returns how many. Rows show their version meanwhile."""
+    """Ranks anew, in chunks, every row that another version ranked; returns how many. Rows show
+    their version meanwhile.
+    """
     done, last = 0, ""
     while True:
         with engine.begin() as connection:
@@ -53,7 +70,12 @@ def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
                 {"v": policy.version, "n": chunk, "last": last},
             ).all()
             if rows:
-                project(connection, sorted({n for row in rows for n in row.nodes}), policy=policy, identities=identities)
+                project(
+                    connection,
+                    sorted({n for row in rows for n in row.nodes}),
+                    policy=policy,
+                    identities=identities,
+                )
                 done, last = done + len(rows), rows[-1].study
         if not rows:
             return done

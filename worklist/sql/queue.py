@@ -1,4 +1,6 @@
-"""All other SQL: the list in reading order, claims as leases, and what persons do to a row. One act, one audit row."""
+"""All other SQL: the list in reading order, claims as leases, and what persons do to a row. One
+act, one audit row.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient
     received_at, clock, scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by, opened_by, changed,
     CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by, CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
 
-#: A row is found under every name it ever had: a reader's lease may be on a row that was merged since.
+#: A row is found under every name it ever had: a reader's lease may be on a row that was merged
+#: since.
 _WAY = """WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE study = :s
           UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)"""
 _HERE = "(SELECT way.study FROM way WHERE way.merged_into IS NULL)"
@@ -37,7 +40,9 @@ _LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (SELECT 1 FROM study o WH
 
 
 class QueueError(Exception):
-    """An act that cannot be done: `not_found`, `claimed`, `not_readable`, `wrong_token`, `reason_required`, `bad_cursor`, `finished`."""
+    """An act that cannot be done: `not_found`, `claimed`, `not_readable`, `wrong_token`,
+    `reason_required`, `bad_cursor`, `finished`.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -55,7 +60,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Claim:
-    """A lease on one study: only its token finishes or releases it. `opened_by` names an earlier reader who had it open."""
+    """A lease on one study: only its token finishes or releases it. `opened_by` names an earlier
+    reader who had it open.
+    """
 
     study: str
     token: str
@@ -64,10 +71,16 @@ class Claim:
 
 
 def listing(
-    connection: Connection, *, limit: int = 100, cursor: str | None = None, state: str | None = None, accession: str | None = None,
+    connection: Connection,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    state: str | None = None,
+    accession: str | None = None,
     study_uid: str | None = None,
-) -> Listing:  # fmt: skip
-    """Rows in reading order. Default: what is open, lane 3 included; ``state=all`` adds all others but rows merged into another.
+) -> Listing:
+    """Rows in reading order. Default: what is open, lane 3 included; ``state=all`` adds all others
+    but rows merged into another.
 
     Raises:
         QueueError: `bad_cursor`, or `bad_state`.
@@ -80,12 +93,18 @@ def listing(
         where.append("study_uid = :uid")
         values["uid"] = study_uid  # type: ignore[assignment]
     if cursor:
-        where.append('(lane, due_at, received_at, item) > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")')
+        where.append(
+            '(lane, due_at, received_at, item) > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")'
+        )
         values |= _read_cursor(cursor)
     sql = f"SELECT {_FIELDS} FROM study WHERE {' AND '.join(where)} ORDER BY lane, due_at, received_at, item LIMIT :n"
     rows = connection.execute(text(sql), values).all()
     more = len(rows) > limit
-    return Listing([as_dict(r) for r in rows[:limit]], _cursor(rows[limit - 1]) if more else None, _now(connection))
+    return Listing(
+        [as_dict(r) for r in rows[:limit]],
+        _cursor(rows[limit - 1]) if more else None,
+        _now(connection),
+    )
 
 
 def _state_filter(state: str | None, looked_up: bool) -> str:
@@ -105,24 +124,33 @@ def _now(connection: Connection) -> datetime:
 
 
 def _cursor(row: SqlRow[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([row.lane, row.due_at, row.received_at, row.item])).decode()
+    return base64.urlsafe_b64encode(
+        orjson.dumps([row.lane, row.due_at, row.received_at, row.item])
+    ).decode()
 
 
 def _read_cursor(cursor: str) -> dict[str, Any]:
     try:
         lane, due, received, item = orjson.loads(base64.urlsafe_b64decode(cursor))
         return {
-            "c_lane": int(lane), "c_due": datetime.fromisoformat(due), "c_received": datetime.fromisoformat(received), "c_item": str(item),
-        }  # fmt: skip
+            "c_lane": int(lane),
+            "c_due": datetime.fromisoformat(due),
+            "c_received": datetime.fromisoformat(received),
+            "c_item": str(item),
+        }
     except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError):
         raise QueueError("bad_cursor") from None
 
 
 def as_dict(row: SqlRow[Any]) -> dict[str, Any]:
-    """The row as API and page show it. Flags that a person withdrew are left out; `why` is a list of named terms."""
+    """The row as API and page show it. Flags that a person withdrew are left out; `why` is a list
+    of named terms.
+    """
     body = dict(row._mapping)
     cleared = {tuple(c) for c in body.pop("cleared")}
-    body["flags"] = [{"package": p, "code": c, "name": n} for p, c, n in body["flags"] if (p, c) not in cleared]
+    body["flags"] = [
+        {"package": p, "code": c, "name": n} for p, c, n in body["flags"] if (p, c) not in cleared
+    ]
     body["why"] = [{"term": t, "target_s": s, "source": o} for t, s, o in body["why"]]
     body["finished"] = body["finished_at"] is not None
     return body
@@ -131,8 +159,7 @@ def as_dict(row: SqlRow[Any]) -> dict[str, Any]:
 def detail(connection: Connection, study: str) -> dict[str, Any]:
     """One row by its name, wherever it was merged to. Raises QueueError `not_found`."""
     row = connection.execute(
-        text(f"{_WAY} SELECT {_FIELDS} FROM study WHERE study = {_HERE}"),
-        {"s": study},
+        text(f"{_WAY} SELECT {_FIELDS} FROM study WHERE study = {_HERE}"), {"s": study}
     ).first()
     if row is None:
         raise QueueError("not_found")
@@ -151,8 +178,11 @@ def ahead(connection: Connection, study: str) -> int:
     )
 
 
-def next_study(connection: Connection, reader: str, lease_s: float, skip: tuple[str, ...] = ()) -> Claim | None:
-    """Claims the first study that can be read and nobody has; None when there is none. Two readers never get the same one.
+def next_study(
+    connection: Connection, reader: str, lease_s: float, skip: tuple[str, ...] = ()
+) -> Claim | None:
+    """Claims the first study that can be read and nobody has; None when there is none. Two readers
+    never get the same one.
 
     Raises:
         Retry: somebody is claiming a study of the same accession right now.
@@ -173,7 +203,9 @@ def next_study(connection: Connection, reader: str, lease_s: float, skip: tuple[
 
 
 def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Claim:
-    """Claims one study. Raises QueueError `not_found`, `not_readable` (lane 3), `claimed` or `finished`."""
+    """Claims one study. Raises QueueError `not_found`, `not_readable` (lane 3), `claimed` or
+    `finished`.
+    """
     row = _locked(connection, study)
     if row.finished_at is not None:
         raise QueueError("finished")
@@ -187,13 +219,19 @@ def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Cl
 
 
 def _elsewhere(connection: Connection, row: SqlRow[Any], reader: str) -> bool:
-    """Whether another reader has a study of the same accession (PET and CT are read together). Nobody can claim one meanwhile."""
+    """Whether another reader has a study of the same accession (PET and CT are read together).
+    Nobody can claim one meanwhile.
+    """
     for accession in sorted(row.accessions):
-        if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:a, 7))"), {"a": accession}):
+        if not connection.scalar(
+            text("SELECT pg_try_advisory_xact_lock(hashtextextended(:a, 7))"), {"a": accession}
+        ):
             raise Retry(Reason.OVERLOADED, "claim")
     return bool(
         connection.scalar(
-            text(f"SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND {_LIVE} AND claimed_by <> :r)"),
+            text(
+                f"SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND {_LIVE} AND claimed_by <> :r)"
+            ),
             _accession(row) | {"r": reader},
         )
     )
@@ -205,7 +243,9 @@ def _accession(row: SqlRow[Any]) -> dict[str, Any]:
 
 def names(connection: Connection, study: str) -> list[str]:
     """The nodes of one row, for who locks before ranking anew. Raises QueueError `not_found`."""
-    found = connection.scalar(text(f"{_WAY} SELECT nodes FROM study WHERE study = {_HERE}"), {"s": study})
+    found = connection.scalar(
+        text(f"{_WAY} SELECT nodes FROM study WHERE study = {_HERE}"), {"s": study}
+    )
     if found is None:
         raise QueueError("not_found")
     return list(found)
@@ -213,7 +253,9 @@ def names(connection: Connection, study: str) -> list[str]:
 
 def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     row = connection.execute(
-        text(f"{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked FROM study s WHERE study = {_HERE} FOR UPDATE OF s"),
+        text(
+            f"{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked FROM study s WHERE study = {_HERE} FOR UPDATE OF s"
+        ),
         {"s": study},
     ).first()
     if row is None:
@@ -221,7 +263,9 @@ def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     return row
 
 
-def _lease(connection: Connection, row: SqlRow[Any], reader: str, lease_s: float, act: str) -> Claim:
+def _lease(
+    connection: Connection, row: SqlRow[Any], reader: str, lease_s: float, act: str
+) -> Claim:
     """Leases a locked row, and with it the other studies of its accessions."""
     token = secrets.token_urlsafe(18)
     leased = connection.execute(
@@ -239,7 +283,12 @@ def _lease(connection: Connection, row: SqlRow[Any], reader: str, lease_s: float
             _accession(row) | {"r": reader, "t": token, "e": leased.lease_expires_at},
         )
     audit.append(connection, act, row.study, actor=reader)
-    return Claim(row.study, token, leased.lease_expires_at, leased.opened_by if leased.opened_by != reader else None)
+    return Claim(
+        row.study,
+        token,
+        leased.lease_expires_at,
+        leased.opened_by if leased.opened_by != reader else None,
+    )
 
 
 def _holder(connection: Connection, study: str, token: str) -> SqlRow[Any]:
@@ -275,7 +324,9 @@ def release(connection: Connection, study: str, token: str, actor: str) -> None:
 
 
 def finish(connection: Connection, study: str, token: str, actor: str) -> None:
-    """The study was read: it leaves the list. A lease that ran out finishes too, until it was given back or claimed."""
+    """The study was read: it leaves the list. A lease that ran out finishes too, until it was given
+    back or claimed.
+    """
     _holder(connection, study, token)
     done = connection.execute(
         text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),
@@ -299,10 +350,12 @@ def _reasoned(reason: str) -> None:
 
 
 def act_on_rank(connection: Connection, study: str, act: str, actor: str, reason: str) -> list[str]:
-    """Pin, unpin, promote or clear-flag: writes the person's part and returns the nodes to rank anew (`project`).
+    """Pin, unpin, promote or clear-flag: writes the person's part and returns the nodes to rank
+    anew (`project`).
 
     Raises:
-        QueueError: `not_found`, `reason_required`, `not_readable` (a pin cannot lift lane 3), `not_flagged`.
+        QueueError: `not_found`, `reason_required`, `not_readable` (a pin cannot lift lane 3),
+            `not_flagged`.
     """
     _reasoned(reason)
     row = _locked(connection, study)
@@ -325,8 +378,12 @@ def act_on_rank(connection: Connection, study: str, act: str, actor: str, reason
     return list(row.nodes)
 
 
-def changes_since(connection: Connection, seq: int, limit: int = 1000) -> tuple[list[dict[str, Any]], list[str], int]:
-    """Rows that changed after `seq`: (open ones, names that left the list, new seq). Only what no older transaction can still change."""
+def changes_since(
+    connection: Connection, seq: int, limit: int = 1000
+) -> tuple[list[dict[str, Any]], list[str], int]:
+    """Rows that changed after `seq`: (open ones, names that left the list, new seq). Only what no
+    older transaction can still change.
+    """
     rows = connection.execute(
         text(f"""SELECT {_FIELDS}, ({OPEN}) AS open FROM study WHERE changed > :q
                  AND changed < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint ORDER BY changed LIMIT :n"""),
@@ -338,7 +395,12 @@ def changes_since(connection: Connection, seq: int, limit: int = 1000) -> tuple[
 
 def head_seq(connection: Connection) -> int:
     """Where `changes_since` starts for a page that has just read the list."""
-    return int(connection.scalar(text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint - 1")) or 0)
+    return int(
+        connection.scalar(
+            text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint - 1")
+        )
+        or 0
+    )
 
 
 def depths(connection: Connection) -> list[SqlRow[Any]]:

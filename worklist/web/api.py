@@ -1,4 +1,6 @@
-"""The API that others script against (DESIGN §8): the list, claims, what a lead may do, the live feed."""
+"""The API that others script against (DESIGN §8): the list, claims, what a lead may do, the live
+feed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,17 @@ from worklist.web.schema import Claimed, LeaseOut, Listing, Row
 router = APIRouter(prefix="/api/v1")
 
 Text = Annotated[str | None, Query(max_length=128, pattern=r"^[^\x00-\x1f]*$")]
-State = Literal["open", "all", "expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic"]
+State = Literal[
+    "open",
+    "all",
+    "expected",
+    "arriving",
+    "readable",
+    "preliminary",
+    "final",
+    "cancelled",
+    "historic",
+]
 
 
 class _In(BaseModel):
@@ -64,7 +76,11 @@ def worklist(
 ) -> Response:
     """The list in reading order; what is open by default, lane 3 included."""
     who = caller_of(request).person
-    return _json(_desk(request).listing(who, limit=limit, cursor=cursor, state=state, accession=accession, study_uid=study_uid))
+    return _json(
+        _desk(request).listing(
+            who, limit=limit, cursor=cursor, state=state, accession=accession, study_uid=study_uid
+        )
+    )
 
 
 @router.get("/studies/{study}", name="api_study", response_model=Row)
@@ -130,8 +146,12 @@ def clear_flag(request: Request, study: str, body: Because) -> Response:
 
 
 @router.get("/events", name="api_events", response_class=StreamingResponse)
-async def events(request: Request, last_event_id: Annotated[str | None, Header(max_length=128)] = None) -> StreamingResponse:
-    """Server-sent events: `rows` {items, gone, as_of}, `reload` after a gap, `beat`, `stale` while the database is away."""
+async def events(
+    request: Request, last_event_id: Annotated[str | None, Header(max_length=128)] = None
+) -> StreamingResponse:
+    """Server-sent events: `rows` {items, gone, as_of}, `reload` after a gap, `beat`, `stale` while
+    the database is away.
+    """
     feed: Feed = request.app.state.feed
     session = caller_of(request).session
     sessions = request.app.state.door.sessions
@@ -140,4 +160,6 @@ async def events(request: Request, last_event_id: Annotated[str | None, Header(m
         return session is not None and sessions.ended(session)
 
     stream: AsyncIterator[bytes] = feed.follow(last_event_id, ended)
-    return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+    return StreamingResponse(
+        stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )

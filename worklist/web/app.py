@@ -1,4 +1,6 @@
-"""The web process put together: routes, the gate before them, one table of errors, security headers, the feed and the chores."""
+"""The web process put together: routes, the gate before them, one table of errors, security
+headers, the feed and the chores.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +45,21 @@ _CSP = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 HEADERS = {
-    "content-security-policy": _CSP, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin", "x-frame-options": "DENY",
+    "content-security-policy": _CSP,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-frame-options": "DENY",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}  # fmt: skip
+}
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Guard:
-    """Around everything: security headers on each answer, the session's cookie, and a limit on what is sent here."""
+    """Around everything: security headers on each answer, the session's cookie, and a limit on what
+    is sent here.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -78,8 +86,19 @@ class Guard:
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                extra = HEADERS if scope["path"].startswith("/static/") else HEADERS | {"cache-control": "no-store"}
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in extra.items() if k.encode() not in given)]
+                extra = (
+                    HEADERS
+                    if scope["path"].startswith("/static/")
+                    else HEADERS | {"cache-control": "no-store"}
+                )
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (k.encode(), v.encode())
+                        for k, v in extra.items()
+                        if k.encode() not in given
+                    ),
+                ]
                 if cookie := scope["state"].get("set_cookie"):
                     message["headers"].append((b"set-cookie", cookie.encode()))
             await send(message)
@@ -122,29 +141,46 @@ async def _login(_request: Request, _error: Exception) -> Response:
 
 
 ERRORS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    Problem: _problem, QueueError: _problem, HTTPException: _http, RequestValidationError: _invalid, Unavailable: _unavailable,
+    Problem: _problem,
+    QueueError: _problem,
+    HTTPException: _http,
+    RequestValidationError: _invalid,
+    Unavailable: _unavailable,
     LoginNeeded: _login,
-}  # fmt: skip
+}
 
 
 def _door(settings: WorklistSettings, ring: KeyRing) -> Door:
-    readers: Readers = read_readers(settings.site / "readers.toml", settings.tokens.get_secret_value())
+    readers: Readers = read_readers(
+        settings.site / "readers.toml", settings.tokens.get_secret_value()
+    )
     demo = Person("demo", Role.LEAD, "open-demo") if settings.open_demo else None
     if demo:
         readers.add(demo)
-    # Sessions are signed under a key of the ring: several web processes agree, and a restart logs nobody out.
+    # Sessions are signed under a key of the ring: several web processes agree, and a restart logs
+    # nobody out.
     secret = hmac.digest(ring.pseudonym, b"vigie browser sessions", "sha256")
-    return Door(readers, Sessions(secret), lambda: datetime.now(UTC), demo, secure=not settings.open_demo and not settings.insecure)
+    return Door(
+        readers,
+        Sessions(secret),
+        lambda: datetime.now(UTC),
+        demo,
+        secure=not settings.open_demo and not settings.insecure,
+    )
 
 
 def _ended(task: asyncio.Task[None]) -> None:
-    """A part that must run for ever has ended: end the process, and let the supervisor start it anew."""
+    """A part that must run for ever has ended: end the process, and let the supervisor start it
+    anew.
+    """
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("web_part_failed", part=task.get_name(), error=type(error).__name__)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _lifespan(engine: Engine, identities: Identities) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    engine: Engine, identities: Identities
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = [
@@ -158,7 +194,8 @@ def _lifespan(engine: Engine, identities: Identities) -> Callable[[FastAPI], Abs
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
-        # A cancelled part may have left its thread in mid-query: its connection must come home before the pool closes.
+        # A cancelled part may have left its thread in mid-query: its connection must come home
+        # before the pool closes.
         await asyncio.get_running_loop().shutdown_default_executor()
         engine.dispose()
 
@@ -171,9 +208,13 @@ def create_app(settings: WorklistSettings) -> FastAPI:
     identities = Identities(ring)
     engine = make_engine(settings.database.get_secret_value())
     app = FastAPI(
-        title="Vigie", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json", dependencies=[Depends(gate)],
+        title="Vigie",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        dependencies=[Depends(gate)],
         lifespan=_lifespan(engine, identities),
-    )  # fmt: skip
+    )
     app.state.desk = Desk(engine, identities, settings.lease_s)
     app.state.feed = Feed(app.state.desk.changes)
     app.state.door = _door(settings, ring)
@@ -196,7 +237,11 @@ def _health(app: FastAPI) -> None:
     @app.get("/readyz", name="readyz", include_in_schema=False)
     async def readyz() -> Response:
         up: bool = app.state.feed.up
-        return Response('{"database":true}' if up else '{"database":false}', 200 if up else 503, media_type="application/json")
+        return Response(
+            '{"database":true}' if up else '{"database":false}',
+            200 if up else 503,
+            media_type="application/json",
+        )
 
     @app.get("/metrics", name="metrics", include_in_schema=False)
     def metrics() -> Response:

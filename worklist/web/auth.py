@@ -1,4 +1,6 @@
-"""Who may do what: bearer tokens, browser sessions, roles on every route; what is not allowed here is refused."""
+"""Who may do what: bearer tokens, browser sessions, roles on every route; what is not allowed here
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -40,17 +42,38 @@ _LEAD = frozenset({Role.LEAD})
 _SEE = frozenset({Role.READER, Role.LEAD, Role.SERVICE})
 _ALL = frozenset(Role)
 
-#: Route name → who may call it. `None`: anybody, without a name. A route that is not here is refused to all.
+#: Route name → who may call it. `None`: anybody, without a name. A route that is not here is
+#: refused to all.
 ACCESS: dict[str, frozenset[Role] | None] = {
-    "livez": None, "readyz": None, "metrics": None, "login_form": None, "login": None,
-    "logout": _ALL, "list_page": _READ, "list_fragment": _READ, "study_page": _READ, "page_next": _READ,
-    "page_claim": _READ, "page_release": _READ, "page_finish": _READ, "page_skip": _READ,
-    "page_pin": _LEAD, "page_clear_flag": _LEAD,
+    "livez": None,
+    "readyz": None,
+    "metrics": None,
+    "login_form": None,
+    "login": None,
+    "logout": _ALL,
+    "list_page": _READ,
+    "list_fragment": _READ,
+    "study_page": _READ,
+    "page_next": _READ,
+    "page_claim": _READ,
+    "page_release": _READ,
+    "page_finish": _READ,
+    "page_skip": _READ,
+    "page_pin": _LEAD,
+    "page_clear_flag": _LEAD,
     "ops_page": frozenset({Role.LEAD, Role.OPS, Role.ADMIN}),
-    "api_worklist": _SEE, "api_study": _SEE, "api_events": _SEE,
-    "api_next": _READ, "api_claim": _READ, "api_release": _READ, "api_finish": _READ, "api_renew": _READ, "api_skip": _READ,
-    "api_pin": _LEAD, "api_clear_flag": _LEAD,
-}  # fmt: skip
+    "api_worklist": _SEE,
+    "api_study": _SEE,
+    "api_events": _SEE,
+    "api_next": _READ,
+    "api_claim": _READ,
+    "api_release": _READ,
+    "api_finish": _READ,
+    "api_renew": _READ,
+    "api_skip": _READ,
+    "api_pin": _LEAD,
+    "api_clear_flag": _LEAD,
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,9 @@ class Readers:
     """Everybody who may enter, by the digest of the token."""
 
     def __init__(self, entries: Iterable[tuple[str, Role, str]]) -> None:
-        self._by_digest = {sha256: Person(name, role, sha256[:32]) for name, role, sha256 in entries}
+        self._by_digest = {
+            sha256: Person(name, role, sha256[:32]) for name, role, sha256 in entries
+        }
         self._by_key = {person.key: person for person in self._by_digest.values()}
 
     def by_token(self, token: str) -> Person | None:
@@ -105,7 +130,8 @@ class Readers:
 
 
 def read_readers(file: Path, tokens: str) -> Readers:
-    """The readers of the site's file and of ``name:role:token`` entries (comma or white space between them) in `tokens`.
+    """The readers of the site's file and of ``name:role:token`` entries (comma or white space
+    between them) in `tokens`.
 
     Raises:
         ValueError: the file or `tokens` is not well formed. The message holds no token.
@@ -115,13 +141,17 @@ def read_readers(file: Path, tokens: str) -> Readers:
         try:
             listed = _ReadersFile.model_validate(tomllib.loads(file.read_text()))
         except (tomllib.TOMLDecodeError, ValidationError):
-            raise ValueError(f"{file.name}: each [[reader]] has name, role and sha256 (64 hex digits)") from None
+            raise ValueError(
+                f"{file.name}: each [[reader]] has name, role and sha256 (64 hex digits)"
+            ) from None
         entries += [(entry.name, entry.role, entry.sha256) for entry in listed.reader]
     for item in tokens.replace(",", " ").split():
         name, _, rest = item.partition(":")
         role, _, token = rest.partition(":")
         if not name or len(token) < 16 or role not in tuple(Role):
-            raise ValueError("VIGIE_TOKENS: entries are name:role:token, the token at least 16 characters")
+            raise ValueError(
+                "VIGIE_TOKENS: entries are name:role:token, the token at least 16 characters"
+            )
         entries.append((name, Role(role), digest(token)))
     return Readers(entries)
 
@@ -158,7 +188,9 @@ class Sessions:
         return f"{urlsafe_b64encode(body.encode()).decode()}.{self._mac('session', body)}"
 
     def read(self, cookie: str, now: datetime) -> Session | None:
-        """The session of `cookie`, if it is ours, still within its two lifetimes, and was not logged out."""
+        """The session of `cookie`, if it is ours, still within its two lifetimes, and was not
+        logged out.
+        """
         packed, _, mac = cookie.partition(".")
         try:
             body = urlsafe_b64decode(packed.encode()).decode()
@@ -169,7 +201,10 @@ class Sessions:
         name, key, started, seen = body.split("|")
         session = Session(name, key, int(started), int(seen))
         at = now.timestamp()
-        alive = at - session.started < ABSOLUTE.total_seconds() and at - session.seen < IDLE.total_seconds()
+        alive = (
+            at - session.started < ABSOLUTE.total_seconds()
+            and at - session.seen < IDLE.total_seconds()
+        )
         return session if alive and session.id not in self._ended else None
 
     def end(self, session: Session) -> None:
@@ -201,11 +236,16 @@ class Sessions:
 def same_origin(headers: dict[str, str], scheme: str) -> bool:
     """Whether a browser says that our own page sent this.
 
-    ``Referrer-Policy: no-referrer`` makes form posts carry ``Origin: null``, so ``Sec-Fetch-Site`` is asked first.
+    ``Referrer-Policy: no-referrer`` makes form posts carry ``Origin: null``, so ``Sec-Fetch-Site``
+    is asked first.
     """
     site = headers.get("sec-fetch-site")
     origin = headers.get("origin")
-    if origin is not None and origin != "null" and origin != f"{scheme}://{headers.get('host', '')}":
+    if (
+        origin is not None
+        and origin != "null"
+        and origin != f"{scheme}://{headers.get('host', '')}"
+    ):
         return False
     if site is not None:
         return site == "same-origin"

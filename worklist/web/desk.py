@@ -1,4 +1,6 @@
-"""The reader's desk: each thing that a person does or sees is one transaction, audited, with the street's errors."""
+"""The reader's desk: each thing that a person does or sees is one transaction, audited, with the
+street's errors.
+"""
 
 from __future__ import annotations
 
@@ -57,20 +59,58 @@ class Overview:
 def to_row(item: dict[str, Any]) -> Row:
     """A row of the queue as everybody outside sees it."""
     flags = tuple(Flag(**flag) for flag in item["flags"])
-    same = ("study", "accession", "accessions", "study_uid", "patient_id", "patient_name", "birth_date", "sex", "modality", "body_part",
-            "description", "location", "site", "subspecialty", "state", "ai", "looked_for", "lane", "due_at", "target_at", "received_at",
-            "scheduled_at", "last_image_at", "report_at", "marks", "claimed_by", "opened_by", "finished_at")  # fmt: skip
+    same = (
+        "study",
+        "accession",
+        "accessions",
+        "study_uid",
+        "patient_id",
+        "patient_name",
+        "birth_date",
+        "sex",
+        "modality",
+        "body_part",
+        "description",
+        "location",
+        "site",
+        "subspecialty",
+        "state",
+        "ai",
+        "looked_for",
+        "lane",
+        "due_at",
+        "target_at",
+        "received_at",
+        "scheduled_at",
+        "last_image_at",
+        "report_at",
+        "marks",
+        "claimed_by",
+        "opened_by",
+        "finished_at",
+    )
     return Row(
         **{name: item[name] for name in same},
-        ai_reason=item["ai_reason"] or None, priority=item["order_class"], clock_at=item["clock"], policy=item["policy_version"],
-        flags=flags, why=tuple(Why(**term) for term in item["why"]), claimed_until=item["lease_expires_at"],
-    )  # fmt: skip
+        ai_reason=item["ai_reason"] or None,
+        priority=item["order_class"],
+        clock_at=item["clock"],
+        policy=item["policy_version"],
+        flags=flags,
+        why=tuple(Why(**term) for term in item["why"]),
+        claimed_until=item["lease_expires_at"],
+    )
 
 
 class Desk:
     """What page and API ask of the list."""
 
-    def __init__(self, engine: Engine, identities: Identities, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        identities: Identities,
+        lease_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._identities = identities
         self._lease_s = lease_s
@@ -98,15 +138,31 @@ class Desk:
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
         raise Unavailable(Reason.OVERLOADED)
 
-    def listing(self, who: Person, *, limit: int, cursor: str | None, state: str, accession: str | None, study_uid: str | None) -> Listing:
+    def listing(
+        self,
+        who: Person,
+        *,
+        limit: int,
+        cursor: str | None,
+        state: str,
+        accession: str | None,
+        study_uid: str | None,
+    ) -> Listing:
         """A part of the list in reading order."""
 
         def act(connection: Connection) -> Listing:
             found = queue.listing(
-                connection, limit=limit, cursor=cursor, state=None if state == "open" else state, accession=accession, study_uid=study_uid
+                connection,
+                limit=limit,
+                cursor=cursor,
+                state=None if state == "open" else state,
+                accession=accession,
+                study_uid=study_uid,
             )
             self._audit_reading(connection, who, len(found.items), state)
-            return Listing(items=tuple(map(to_row, found.items)), next=found.next, as_of=found.as_of)
+            return Listing(
+                items=tuple(map(to_row, found.items)), next=found.next, as_of=found.as_of
+            )
 
         return self._do(act)
 
@@ -114,14 +170,22 @@ class Desk:
         now = self._clock()
         if now - self._read_at.get(who.name, -_READ_S) >= _READ_S:
             self._read_at[who.name] = now
-            audit.append(connection, "list", "", actor=who.name, detail={"role": who.role.value, "items": items, "state": state})
+            audit.append(
+                connection,
+                "list",
+                "",
+                actor=who.name,
+                detail={"role": who.role.value, "items": items, "state": state},
+            )
 
     def study(self, who: Person, study: str) -> Row:
         """One study, opened: always audited."""
 
         def act(connection: Connection) -> Row:
             row = to_row(queue.detail(connection, study))
-            audit.append(connection, "open", row.study, actor=who.name, detail={"role": who.role.value})
+            audit.append(
+                connection, "open", row.study, actor=who.name, detail={"role": who.role.value}
+            )
             return row
 
         return self._do(act)
@@ -131,7 +195,9 @@ class Desk:
         return self._do(lambda connection: queue.ahead(connection, study))
 
     def next(self, who: Person) -> Claimed | None:
-        """Claims what is to be read first; what this reader skipped lately comes after everything else."""
+        """Claims what is to be read first; what this reader skipped lately comes after everything
+        else.
+        """
         skipped = self._skipped_by(who)
 
         def act(connection: Connection) -> Claimed | None:
@@ -147,7 +213,9 @@ class Desk:
 
     def _skipped_by(self, who: Person) -> tuple[str, ...]:
         now = self._clock()
-        kept = {study: until for study, until in self._skipped.get(who.name, {}).items() if until > now}
+        kept = {
+            study: until for study, until in self._skipped.get(who.name, {}).items() if until > now
+        }
         self._skipped[who.name] = kept
         return tuple(kept)
 
@@ -159,13 +227,19 @@ class Desk:
 
     def claim(self, who: Person, study: str) -> Claimed:
         """Claims this study."""
-        done = self._do(lambda connection: self._claimed(connection, queue.claim(connection, study, who.name, self._lease_s)))
+        done = self._do(
+            lambda connection: self._claimed(
+                connection, queue.claim(connection, study, who.name, self._lease_s)
+            )
+        )
         metrics.acts.labels("claim").inc()
         return done
 
     @staticmethod
     def _token(connection: Connection, who: Person, study: str, token: str | None) -> str:
-        """The lease's token: as shown, or (a browser's session has shown who it is) the reader's own."""
+        """The lease's token: as shown, or (a browser's session has shown who it is) the reader's
+        own.
+        """
         found = token or connection.scalar(text(_OWN), {"s": study, "me": who.name})
         if found is None:
             raise queue.QueueError("wrong_token")
@@ -176,18 +250,28 @@ class Desk:
 
         def act(connection: Connection) -> LeaseOut:
             held = self._token(connection, who, study, token)
-            return LeaseOut(token=held, expires_at=queue.renew(connection, study, held, self._lease_s))
+            return LeaseOut(
+                token=held, expires_at=queue.renew(connection, study, held, self._lease_s)
+            )
 
         return self._do(act)
 
     def release(self, who: Person, study: str, token: str | None) -> None:
         """Gives a study back, unread."""
-        self._do(lambda connection: queue.release(connection, study, self._token(connection, who, study, token), who.name))
+        self._do(
+            lambda connection: queue.release(
+                connection, study, self._token(connection, who, study, token), who.name
+            )
+        )
         metrics.acts.labels("release").inc()
 
     def finish(self, who: Person, study: str, token: str | None) -> None:
         """The reader has read it."""
-        self._do(lambda connection: queue.finish(connection, study, self._token(connection, who, study, token), who.name))
+        self._do(
+            lambda connection: queue.finish(
+                connection, study, self._token(connection, who, study, token), who.name
+            )
+        )
         metrics.acts.labels("finish").inc()
 
     def skip(self, who: Person, study: str) -> None:
@@ -197,7 +281,9 @@ class Desk:
         metrics.acts.labels("skip").inc()
 
     def act_on_rank(self, who: Person, study: str, act: str, reason: str) -> None:
-        """`pin`, `unpin` or `clear_flag`, with a reason; the row is ranked anew in the same transaction."""
+        """`pin`, `unpin` or `clear_flag`, with a reason; the row is ranked anew in the same
+        transaction.
+        """
 
         def work(connection: Connection) -> None:
             policy = policy_store.active(connection)
@@ -219,7 +305,9 @@ class Desk:
             items, gone, seq = queue.changes_since(connection, int(cursor), _CHANGES)
             if len(items) + len(gone) >= _CHANGES:
                 return Changes(cursor=str(head), gap=True, as_of=now)
-            return Changes(cursor=str(seq), items=tuple(map(to_row, items)), gone=tuple(gone), as_of=now)
+            return Changes(
+                cursor=str(seq), items=tuple(map(to_row, items)), gone=tuple(gone), as_of=now
+            )
 
         return self._do(act)
 
@@ -231,12 +319,18 @@ class Desk:
             for row in queue.depths(connection):
                 old = lanes[row.lane]
                 oldest = max(old.oldest_s, row.oldest_s)
-                lanes[row.lane] = Depth(row.lane, old.unread + row.unread, oldest, old.overdue + row.overdue)
+                lanes[row.lane] = Depth(
+                    row.lane, old.unread + row.unread, oldest, old.overdue + row.overdue
+                )
             flagged = connection.scalar(text(_FLAGGED))
             models = connection.execute(
                 text("""SELECT DISTINCT body->>'package' AS package, body->>'package_version' AS version FROM fact
                         WHERE type = 'FindingsMade' AND body->>'package' <> '' ORDER BY 1, 2""")
             ).all()
-            return Overview(tuple(lanes.values()), int(flagged or 0), tuple(f"{row.package} {row.version}" for row in models))
+            return Overview(
+                tuple(lanes.values()),
+                int(flagged or 0),
+                tuple(f"{row.package} {row.version}" for row in models),
+            )
 
         return self._do(act)

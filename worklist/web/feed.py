@@ -1,4 +1,6 @@
-"""The live feed: one poll of the database, one serialisation, every browser; slow ones are told to reload."""
+"""The live feed: one poll of the database, one serialisation, every browser; slow ones are told to
+reload.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ HISTORY = 256  # frames kept for Last-Event-ID
 QUEUE = 32  # frames that wait for one slow client
 
 clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
-coalesced = Counter("vigie_feed_coalesced_total", "Times that a slow client's waiting frames became one reload")
-frames_sent = Counter("vigie_feed_frames_total", "Frames made for the feed, each once for all clients")
+coalesced = Counter(
+    "vigie_feed_coalesced_total", "Times that a slow client's waiting frames became one reload"
+)
+frames_sent = Counter(
+    "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
+)
 
 
 class Client:
@@ -158,7 +164,9 @@ class Feed:
             clients.dec()
 
     async def follow(self, last: str | None, ended: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """The byte stream of one client, from after `last`; stops when `ended()` (the session was logged out)."""
+        """The byte stream of one client, from after `last`; stops when `ended()` (the session was
+        logged out).
+        """
         with self._joined(last) as client:
             yield b"retry: 1000\n\n"
             while (piece := await client.take()) is not None and not ended():

@@ -1,4 +1,6 @@
-"""Every request: who is it, may they, and did our own page send it. What the table does not allow is refused."""
+"""Every request: who is it, may they, and did our own page send it. What the table does not allow
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from worklist.web.auth import (
     allowed,
     is_loopback,
     same_origin,
-)  # fmt: skip
+)
 from worklist.web.problems import Problem
 
 FORM = "application/x-www-form-urlencoded"
@@ -33,7 +35,9 @@ class LoginNeeded(Exception):
 
 @dataclass(frozen=True)
 class Door:
-    """What the gate knows: readers, sessions, the clock, and whether the demo stands open on loopback."""
+    """What the gate knows: readers, sessions, the clock, and whether the demo stands open on
+    loopback.
+    """
 
     readers: Readers
     sessions: Sessions
@@ -52,7 +56,9 @@ class Caller:
 
 def is_api(request: Request) -> bool:
     """Whether the answer is for a program: problem+json, no redirects."""
-    return request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", "")
+    return request.url.path.startswith("/api/") or "application/json" in request.headers.get(
+        "accept", ""
+    )
 
 
 async def form_of(request: Request) -> dict[str, str]:
@@ -60,7 +66,9 @@ async def form_of(request: Request) -> dict[str, str]:
     if not request.headers.get("content-type", "").startswith(FORM):
         return {}
     try:
-        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=20))
+        return dict(
+            parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=20)
+        )
     except ValueError:
         raise Problem("bad_request") from None
 
@@ -105,7 +113,11 @@ async def _caller(request: Request, door: Door, now: datetime) -> Caller | None:
 
 def _open_demo(request: Request, door: Door, now: datetime) -> Caller | None:
     """On loopback, asked by its loopback name (no DNS rebinding), the demo's page opens as a lead."""
-    here = request.client is not None and is_loopback(request.client.host) and is_loopback(request.headers.get("host", ""))
+    here = (
+        request.client is not None
+        and is_loopback(request.client.host)
+        and is_loopback(request.headers.get("host", ""))
+    )
     if door.open_demo is None or not here or request.method != "GET" or is_api(request):
         return None
     session = Session.start(door.open_demo, now)
@@ -115,7 +127,9 @@ def _open_demo(request: Request, door: Door, now: datetime) -> Caller | None:
 
 async def _ours(request: Request, door: Door, session: Session) -> None:
     sent = request.headers.get(CSRF_HEADER) or (await form_of(request)).get(CSRF_FIELD, "")
-    if not same_origin(dict(request.headers), request.url.scheme) or not door.sessions.csrf_matches(session, sent):
+    if not same_origin(dict(request.headers), request.url.scheme) or not door.sessions.csrf_matches(
+        session, sent
+    ):
         raise Problem("bad_origin")
 
 

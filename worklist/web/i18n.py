@@ -14,9 +14,25 @@ LANGUAGES = ("en", "fr")
 _LONGEST = 120
 #: What the browser's modules say themselves.
 FOR_SCRIPTS = (
-    "left", "over", "days", "hours", "minutes", "live", "connecting", "reconnecting", "stale", "paused", "pause", "resume",
-    "pending_moves", "new_strip", "close", "filter_note", "announce_soon", "announce_over",
-)  # fmt: skip
+    "left",
+    "over",
+    "days",
+    "hours",
+    "minutes",
+    "live",
+    "connecting",
+    "reconnecting",
+    "stale",
+    "paused",
+    "pause",
+    "resume",
+    "pending_moves",
+    "new_strip",
+    "close",
+    "filter_note",
+    "announce_soon",
+    "announce_over",
+)
 
 
 @cache
@@ -51,7 +67,9 @@ def clean(text: str | None) -> str:
 
 
 def person_name(raw: str | None) -> str:
-    """``MARTIN^Anne^B`` as ``MARTIN, Anne B``; other writings of the name (``=``) follow as they came."""
+    """``MARTIN^Anne^B`` as ``MARTIN, Anne B``; other writings of the name (``=``) follow as they
+    came.
+    """
     family, _, given = (raw or "").partition("^")
     rest = " ".join(part for part in given.split("^") if part)
     return clean(f"{family}, {rest}" if rest else family)
@@ -68,14 +86,20 @@ def birth_date(raw: str | None, lang: str) -> str:
 
 def moment(time: datetime | None, lang: str) -> str:
     """A time in the site's zone, 24 hours."""
-    return "" if time is None else time.astimezone().strftime("%d/%m/%Y %H:%M" if lang == "fr" else "%Y-%m-%d %H:%M")
+    return (
+        ""
+        if time is None
+        else time.astimezone().strftime("%d/%m/%Y %H:%M" if lang == "fr" else "%Y-%m-%d %H:%M")
+    )
 
 
 def span(seconds: float, t: Callable[..., str]) -> str:
     """``01:05``, or ``2 d 03 h`` from a day on; the sign is the caller's."""
     minutes = int(abs(seconds) // 60)
     days, hours = divmod(minutes // 60, 24)
-    return f"{days} {t('days')} {hours:02} {t('hours')}" if days else f"{hours:02}:{minutes % 60:02}"
+    return (
+        f"{days} {t('days')} {hours:02} {t('hours')}" if days else f"{hours:02}:{minutes % 60:02}"
+    )
 
 
 def countdown(target: datetime, now: datetime, t: Callable[..., str]) -> str:

@@ -1,4 +1,6 @@
-"""The routes of the page: plain HTML and forms first, so that it works without scripts; words when something fails."""
+"""The routes of the page: plain HTML and forms first, so that it works without scripts; words when
+something fails.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,11 @@ NOTES = frozenset({"nothing_next"})
 def environment() -> Environment:
     """Templates; everything is escaped."""
     return Environment(
-        loader=PackageLoader("worklist"), autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True,
+        loader=PackageLoader("worklist"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -51,7 +55,10 @@ class Memory:
 
 def language(request: Request) -> str:
     """What the browser's user chose here, else what the browser asks for."""
-    return choose(request.query_params.get("lang") or request.cookies.get("vigie_lang"), request.headers.get("accept-language", ""))
+    return choose(
+        request.query_params.get("lang") or request.cookies.get("vigie_lang"),
+        request.headers.get("accept-language", ""),
+    )
 
 
 def _theme(request: Request) -> str:
@@ -71,16 +78,31 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     t, caller = speaker(lang), getattr(request.state, "caller", None)
     words = catalogue(lang)
     memory: Memory = request.app.state.memory
-    html = environment().get_template(template).render(
-        t=t, lang=lang, other_lang="fr" if lang == "en" else "en", theme=theme, other_theme="light" if theme == "dark" else "dark",
-        csrf=_csrf(request, caller), person=caller.person if caller else None, demo=request.app.state.door.open_demo is not None,
-        may_ops=allowed("ops_page", caller.person if caller else None), now=datetime.now(UTC).isoformat(),
-        texts=orjson.dumps({key: words[key] for key in FOR_SCRIPTS}).decode(), models=memory.overview.models, **values,
-    )  # fmt: skip
+    html = (
+        environment()
+        .get_template(template)
+        .render(
+            t=t,
+            lang=lang,
+            other_lang="fr" if lang == "en" else "en",
+            theme=theme,
+            other_theme="light" if theme == "dark" else "dark",
+            csrf=_csrf(request, caller),
+            person=caller.person if caller else None,
+            demo=request.app.state.door.open_demo is not None,
+            may_ops=allowed("ops_page", caller.person if caller else None),
+            now=datetime.now(UTC).isoformat(),
+            texts=orjson.dumps({key: words[key] for key in FOR_SCRIPTS}).decode(),
+            models=memory.overview.models,
+            **values,
+        )
+    )
     response = HTMLResponse(html, status)
     for name, allowed_values in (("lang", ("en", "fr")), ("theme", THEMES)):
         if (value := request.query_params.get(name)) in allowed_values:
-            response.set_cookie(f"vigie_{name}", str(value), max_age=31_536_000, samesite="lax", httponly=True)
+            response.set_cookie(
+                f"vigie_{name}", str(value), max_age=31_536_000, samesite="lax", httponly=True
+            )
     return response
 
 
@@ -101,7 +123,14 @@ def _table(request: Request, cursor: str | None) -> tuple[int, dict[str, Any]]:
     caller, desk, status, stale, first = caller_of(request), _desk(request), 200, "", 0
     t = speaker(language(request))
     try:
-        listing = desk.listing(caller.person, limit=PAGE_ROWS, cursor=cursor, state="open", accession=None, study_uid=None)
+        listing = desk.listing(
+            caller.person,
+            limit=PAGE_ROWS,
+            cursor=cursor,
+            state="open",
+            accession=None,
+            study_uid=None,
+        )
         memory.overview = desk.overview()
         if cursor and listing.items:
             first = desk.ahead(listing.items[0].study)
@@ -110,12 +139,19 @@ def _table(request: Request, cursor: str | None) -> tuple[int, dict[str, Any]]:
     except Unavailable:
         status = 503
         listing = memory.listing or Listing(items=(), next=None, as_of=datetime.now(UTC))
-        stale = t("stale_db", time=moment(listing.as_of, language(request))) if memory.listing else t("stale_empty")
+        stale = (
+            t("stale_db", time=moment(listing.as_of, language(request)))
+            if memory.listing
+            else t("stale_empty")
+        )
     totals = {str(depth.lane): depth.unread for depth in memory.overview.depths}
     return status, {
-        "groups": groups(listing.items, totals, first, _viewer(request, caller.person.name)), "stale": stale, "more": listing.next,
-        "first": first, "counts": {"unread": memory.overview.unread, "flagged": memory.overview.flagged},
-    }  # fmt: skip
+        "groups": groups(listing.items, totals, first, _viewer(request, caller.person.name)),
+        "stale": stale,
+        "more": listing.next,
+        "first": first,
+        "counts": {"unread": memory.overview.unread, "flagged": memory.overview.flagged},
+    }
 
 
 @router.get("/", name="list_page")
@@ -124,7 +160,9 @@ def list_page(request: Request, cursor: Cursor = None) -> Response:
     status, values = _table(request, cursor)
     note = request.query_params.get("note")
     message = speaker(language(request))(note) if note in NOTES else ""
-    return render(request, "list.html", status, message=message, refresh=30 if status == 200 else 5, **values)
+    return render(
+        request, "list.html", status, message=message, refresh=30 if status == 200 else 5, **values
+    )
 
 
 @router.get("/list", name="list_fragment")
@@ -134,7 +172,9 @@ def list_fragment(request: Request, cursor: Cursor = None) -> Response:
     if status != 200:
         raise Problem("database_down")
     response = render(request, "rows.html", **values)
-    response.headers["x-vigie-counts"] = f"{values['counts']['unread']},{values['counts']['flagged']}"
+    response.headers["x-vigie-counts"] = (
+        f"{values['counts']['unread']},{values['counts']['flagged']}"
+    )
     return response
 
 
@@ -144,12 +184,26 @@ def study_page(request: Request, study: str) -> Response:
     caller = caller_of(request)
     row = _desk(request).study(caller.person, study)
     shown = _viewer(request, caller.person.name)(row)
-    other = clean(row.opened_by) if row.opened_by not in (None, caller.person.name) and not row.claimed_by else ""
-    message = speaker(language(request))("opened_before_note") if request.query_params.get("before") == "1" else ""
+    other = (
+        clean(row.opened_by)
+        if row.opened_by not in (None, caller.person.name) and not row.claimed_by
+        else ""
+    )
+    message = (
+        speaker(language(request))("opened_before_note")
+        if request.query_params.get("before") == "1"
+        else ""
+    )
     return render(
-        request, "study.html", r=shown, lead=caller.person.role is Role.LEAD, opened_by=other, message=message, refresh=None,
+        request,
+        "study.html",
+        r=shown,
+        lead=caller.person.role is Role.LEAD,
+        opened_by=other,
+        message=message,
+        refresh=None,
         lease_until=shown["lease_until"],
-    )  # fmt: skip
+    )
 
 
 def _back(request: Request, where: str) -> Response:
@@ -169,7 +223,9 @@ def page_next(request: Request) -> Response:
     claimed = _desk(request).next(caller_of(request).person)
     if claimed is None:
         return RedirectResponse("/?note=nothing_next", 303)
-    return RedirectResponse(_here(claimed.study) + ("?before=1" if claimed.opened_before else ""), 303)
+    return RedirectResponse(
+        _here(claimed.study) + ("?before=1" if claimed.opened_before else ""), 303
+    )
 
 
 @router.post("/studies/{study}/claim", name="page_claim")
@@ -202,7 +258,9 @@ def page_skip(request: Request, study: str) -> Response:
 
 async def _act_on_rank(request: Request, study: str, act: str) -> Response:
     reason = (await form_of(request)).get("reason", "")[:200]
-    await run_in_threadpool(_desk(request).act_on_rank, caller_of(request).person, study, act, reason)
+    await run_in_threadpool(
+        _desk(request).act_on_rank, caller_of(request).person, study, act, reason
+    )
     return _back(request, _here(study))
 
 
@@ -232,7 +290,13 @@ async def login(request: Request) -> Response:
         raise Problem("bad_origin")
     person = door.readers.by_token((await form_of(request)).get("token", "").strip())
     if person is None:
-        return render(request, "login.html", 401, message=speaker(language(request))("login_failed"), refresh=None)
+        return render(
+            request,
+            "login.html",
+            401,
+            message=speaker(language(request))("login_failed"),
+            refresh=None,
+        )
     remember(request, door, Session.start(person, door.now()))
     return RedirectResponse("/", 303)
 
@@ -257,6 +321,22 @@ def ops_page(request: Request) -> Response:
         memory.overview, up = _desk(request).overview(), True
     except Unavailable:
         up = False
-    depths = [{"lane": str(d.lane), "count": d.unread, "oldest": span(d.oldest_s, t)} for d in memory.overview.depths]
-    age = None if feed.changed_at is None else int((datetime.now(UTC) - feed.changed_at).total_seconds())
-    return render(request, "ops.html", 200, up=up, clients=feed.followers, change_age=age, depths=depths, refresh=10)
+    depths = [
+        {"lane": str(d.lane), "count": d.unread, "oldest": span(d.oldest_s, t)}
+        for d in memory.overview.depths
+    ]
+    age = (
+        None
+        if feed.changed_at is None
+        else int((datetime.now(UTC) - feed.changed_at).total_seconds())
+    )
+    return render(
+        request,
+        "ops.html",
+        200,
+        up=up,
+        clients=feed.followers,
+        change_age=age,
+        depths=depths,
+        refresh=10,
+    )

@@ -39,6 +39,20 @@ class Problem(Exception):
 
 def problem(status: int, code: str, detail: str) -> Response:
     """RFC 9457. `detail` is one of our own sentences, never input."""
-    body = orjson.dumps({"type": f"urn:vigie:problem:{code}", "title": code, "status": status, "code": code, "detail": detail})
-    headers = {"www-authenticate": "Bearer"} if status == 401 else {"retry-after": "2"} if status == 503 else {}
+    body = orjson.dumps(
+        {
+            "type": f"urn:vigie:problem:{code}",
+            "title": code,
+            "status": status,
+            "code": code,
+            "detail": detail,
+        }
+    )
+    headers = (
+        {"www-authenticate": "Bearer"}
+        if status == 401
+        else {"retry-after": "2"}
+        if status == 503
+        else {}
+    )
     return Response(body, status, headers, media_type="application/problem+json")

@@ -10,7 +10,16 @@ from typing import Any
 from worklist.web.i18n import birth_date, catalogue, clean, countdown, moment, person_name, span
 from worklist.web.schema import Row
 
-SHAPES = {"pinned": "■", "emergent": "▲", "flagged": "◆", "urgent": "●", "routine": "○", "unknown": "◇", "other": "○", "expected": "◌"}
+SHAPES = {
+    "pinned": "■",
+    "emergent": "▲",
+    "flagged": "◆",
+    "urgent": "●",
+    "routine": "○",
+    "unknown": "◇",
+    "other": "○",
+    "expected": "◌",
+}
 AI_SHAPES = {"flagged": "◆", "not_flagged": "–", "not_analysed": "∅", "pending": "…"}
 _NO_CLAIM = frozenset({"final", "cancelled", "historic", "expected", "arriving"})
 
@@ -25,7 +34,9 @@ class Group:
 
 
 def urgency(row: Row) -> str:
-    """The one word that says why this row is where it is; it must agree with the rank's first reason."""
+    """The one word that says why this row is where it is; it must agree with the rank's first
+    reason.
+    """
     if row.lane == 3:
         return "expected"
     if row.lane == 0:
@@ -44,7 +55,11 @@ def ai_detail(row: Row, t: Callable[..., str], words: dict[str, str]) -> str:
     if row.ai == "not_flagged" and row.looked_for:
         return t("ai_not_flagged_for", what=clean(", ".join(row.looked_for)))
     if row.ai == "not_analysed" and row.ai_reason:
-        return t(f"reason_{row.ai_reason}") if f"reason_{row.ai_reason}" in words else t("reason_other", code=clean(row.ai_reason))
+        return (
+            t(f"reason_{row.ai_reason}")
+            if f"reason_{row.ai_reason}" in words
+            else t("reason_other", code=clean(row.ai_reason))
+        )
     return ""
 
 
@@ -54,15 +69,29 @@ def _why(row: Row, t: Callable[..., str], words: dict[str, str]) -> list[dict[st
     for term in row.why:
         kind, _, what = term.term.partition(":")
         what = names.get(what, words.get(f"{kind}_{what}", what))
-        label = t(f"term_{kind}", what=clean(what)) if f"term_{kind}" in words else t("term_other", what=clean(term.term))
+        label = (
+            t(f"term_{kind}", what=clean(what))
+            if f"term_{kind}" in words
+            else t("term_other", what=clean(term.term))
+        )
         source = words.get(f"source_{term.source}", clean(term.source))
-        shown.append({"term": label, "target": span(term.target_s, t) if term.target_s is not None else "", "source": source})
+        shown.append(
+            {
+                "term": label,
+                "target": span(term.target_s, t) if term.target_s is not None else "",
+                "source": source,
+            }
+        )
     return shown
 
 
 def _order_class(row: Row, kind: str, words: dict[str, str]) -> str:
     """The order's own priority, where the urgency word says something else."""
-    return clean(words.get(f"class_{row.priority}", row.priority)) if kind in ("flagged", "pinned", "emergent") else ""
+    return (
+        clean(words.get(f"class_{row.priority}", row.priority))
+        if kind in ("flagged", "pinned", "emergent")
+        else ""
+    )
 
 
 def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> dict[str, Any]:
@@ -72,26 +101,47 @@ def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> 
     closed = row.state in ("final", "cancelled", "historic")
     target = None if closed or row.lane == 3 else row.target_at
     return {
-        "study": row.study, "lane": "closed" if closed else str(row.lane), "state": row.state,
+        "study": row.study,
+        "lane": "closed" if closed else str(row.lane),
+        "state": row.state,
         "urgency": kind,
-        "word": t(f"urgency_{kind}", what=clean(row.priority)), "shape": SHAPES[kind],
+        "word": t(f"urgency_{kind}", what=clean(row.priority)),
+        "shape": SHAPES[kind],
         "order_class": _order_class(row, kind, catalogue(lang)),
-        "target_iso": target.isoformat() if target else "", "target_text": countdown(target, now, t) if target else "",
+        "target_iso": target.isoformat() if target else "",
+        "target_text": countdown(target, now, t) if target else "",
         "over": target is not None and target < now,
-        "name": person_name(row.patient_name), "birth": birth_date(row.birth_date, lang), "patient_id": clean(row.patient_id),
-        "modality": clean(row.modality), "description": clean(row.description), "accessions": clean(", ".join(row.accessions)),
-        "study_uid": clean(row.study_uid), "marks": [mark for mark in row.marks if f"mark_{mark}" in catalogue(lang)],
-        "ai": row.ai, "ai_shape": AI_SHAPES[row.ai], "ai_detail": ai_detail(row, t, catalogue(lang)),
-        "since_iso": since.isoformat(), "wait_text": span((now - since).total_seconds(), t),
-        "reader": clean(row.claimed_by), "mine": row.claimed_by == me, "claimable": row.lane != 3 and row.state not in _NO_CLAIM,
-        "why": _why(row, t, catalogue(lang)), "due_text": moment(row.due_at, lang) if row.lane != 3 else "", "policy": clean(row.policy),
+        "name": person_name(row.patient_name),
+        "birth": birth_date(row.birth_date, lang),
+        "patient_id": clean(row.patient_id),
+        "modality": clean(row.modality),
+        "description": clean(row.description),
+        "accessions": clean(", ".join(row.accessions)),
+        "study_uid": clean(row.study_uid),
+        "marks": [mark for mark in row.marks if f"mark_{mark}" in catalogue(lang)],
+        "ai": row.ai,
+        "ai_shape": AI_SHAPES[row.ai],
+        "ai_detail": ai_detail(row, t, catalogue(lang)),
+        "since_iso": since.isoformat(),
+        "wait_text": span((now - since).total_seconds(), t),
+        "reader": clean(row.claimed_by),
+        "mine": row.claimed_by == me,
+        "claimable": row.lane != 3 and row.state not in _NO_CLAIM,
+        "why": _why(row, t, catalogue(lang)),
+        "due_text": moment(row.due_at, lang) if row.lane != 3 else "",
+        "policy": clean(row.policy),
         "scheduled": moment(row.scheduled_at, lang) if row.lane == 3 else "",
-        "received_text": moment(row.received_at, lang), "lease_until": moment(row.claimed_until, lang),
-    }  # fmt: skip
+        "received_text": moment(row.received_at, lang),
+        "lease_until": moment(row.claimed_until, lang),
+    }
 
 
-def groups(rows: Sequence[Row], totals: dict[str, int], first: int, render: Callable[[Row], dict[str, Any]]) -> list[Group]:
-    """The rows by lane, in the order they came; places are counted from `first` over what can be read."""
+def groups(
+    rows: Sequence[Row], totals: dict[str, int], first: int, render: Callable[[Row], dict[str, Any]]
+) -> list[Group]:
+    """The rows by lane, in the order they came; places are counted from `first` over what can be
+    read.
+    """
     found: dict[str, Group] = {}
     place = first
     for row in rows:

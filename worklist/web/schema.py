@@ -92,7 +92,9 @@ class LeaseOut(_Out):
 
 
 class Claimed(_Out):
-    """What `next` and `claim` answer. `opened_before` names a reader who had it open and did not finish."""
+    """What `next` and `claim` answer. `opened_before` names a reader who had it open and did not
+    finish.
+    """
 
     study: str
     lease: LeaseOut
@@ -101,7 +103,9 @@ class Claimed(_Out):
 
 
 class Changes(_Out):
-    """What is new since a cursor. `gap`: too much, or the cursor is unknown; read the whole list again."""
+    """What is new since a cursor. `gap`: too much, or the cursor is unknown; read the whole list
+    again.
+    """
 
     cursor: str
     items: tuple[Row, ...] = ()

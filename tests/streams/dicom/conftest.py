@@ -1,4 +1,6 @@
-"""A door on loopback with a real broker protocol behind it, and small DICOM objects of known content."""
+"""A door on loopback with a real broker protocol behind it, and small DICOM objects of known
+content.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,13 @@ class Site:
 
 
 def image(
-    number: int = 1, *, series: str = "1.2.3.4", study: str = "1.2.3", sop_class: str = CT, modality: str = "CT", **more: object
+    number: int = 1,
+    *,
+    series: str = "1.2.3.4",
+    study: str = "1.2.3",
+    sop_class: str = CT,
+    modality: str = "CT",
+    **more: object,
 ) -> Dataset:
     """A tiny image: 4×4, 16 bit."""
     ds = Dataset()
@@ -67,7 +75,10 @@ def file_of(ds: Dataset, transfer_syntax: str = EXPLICIT) -> bytes:
     """`ds` as a DICOM file."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = transfer_syntax
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = (
+        ds.SOPClassUID,
+        ds.SOPInstanceUID,
+    )
     out = io.BytesIO()
     dcmwrite(out, ds, enforce_file_format=True)
     return out.getvalue()
@@ -78,14 +89,25 @@ class Tap:
 
     def __init__(self, broker: str) -> None:
         self.consumer = Consumer(
-            {"bootstrap.servers": broker, "group.id": f"t{time.monotonic_ns()}", "auto.offset.reset": "earliest"}
+            {
+                "bootstrap.servers": broker,
+                "group.id": f"t{time.monotonic_ns()}",
+                "auto.offset.reset": "earliest",
+            }
         )
         # Not `subscribe`: joining a group takes the mock cluster three seconds.
-        self.consumer.assign([TopicPartition("series", partition, 0) for partition in range(topics.SERIES.partitions)])
+        self.consumer.assign(
+            [
+                TopicPartition("series", partition, 0)
+                for partition in range(topics.SERIES.partitions)
+            ]
+        )
         self.events: list[Event | Parked] = []
         self.keys: list[str] = []
 
-    def until(self, enough: Callable[[list[Event | Parked]], bool], timeout_s: float = 20.0) -> list[Event | Parked]:
+    def until(
+        self, enough: Callable[[list[Event | Parked]], bool], timeout_s: float = 20.0
+    ) -> list[Event | Parked]:
         """The events, once there are enough."""
         end = time.monotonic() + timeout_s
         while not enough(self.events):
@@ -99,9 +121,14 @@ class Tap:
 
 def settings_for(root: Path, broker: str, **more: object) -> StreamsSettings:
     values: dict[str, object] = {
-        "kafka": broker, "kafka_mock": True, "store": root / "store", "dicom_port": 0, "quiet_s": 0.5, "confirm_s": 5.0,
+        "kafka": broker,
+        "kafka_mock": True,
+        "store": root / "store",
+        "dicom_port": 0,
+        "quiet_s": 0.5,
+        "confirm_s": 5.0,
         "store_min_free": 0.0,
-    }  # fmt: skip
+    }
     return StreamsSettings(**(values | more))  # type: ignore[arg-type]
 
 
@@ -134,4 +161,6 @@ def tap(own_broker: str) -> Iterator[Tap]:
 @pytest.fixture(scope="session")
 def dicom() -> SimpleNamespace:
     """The makers above, for tests that must not import a conftest."""
-    return SimpleNamespace(image=image, file_of=file_of, settings=settings_for, Site=Site, Sender=Sender, CT=CT, DX=DX)
+    return SimpleNamespace(
+        image=image, file_of=file_of, settings=settings_for, Site=Site, Sender=Sender, CT=CT, DX=DX
+    )

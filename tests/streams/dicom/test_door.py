@@ -1,4 +1,6 @@
-"""Promise 1 at the DICOM door: with real senders, answered means durable, and everything durable is published."""
+"""Promise 1 at the DICOM door: with real senders, answered means durable, and everything durable is
+published.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,17 @@ ENV = os.environ | {"TCP_NODELAY": "1"}
 def storescu(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["storescu", "-aec", "VIGIE", "-v", *arguments[:-1], "127.0.0.1", str(port), arguments[-1]],
-        env=ENV, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
-def send(port: int, *datasets: Dataset, context: str | None = None, title: str = "SCU") -> list[int]:
+def send(
+    port: int, *datasets: Dataset, context: str | None = None, title: str = "SCU"
+) -> list[int]:
     """C-STORE of each in one association; the statuses."""
     ae = AE(ae_title=title)
     for sop_class in {str(ds.SOPClassUID) for ds in datasets} if context is None else {context}:
@@ -55,7 +63,13 @@ def with_meta(dicom: SimpleNamespace, ds: Dataset) -> Dataset:
 
 @pytest.mark.needs("echoscu")
 def test_echo(door: DicomDoor) -> None:
-    result = subprocess.run(["echoscu", "127.0.0.1", str(door.port)], env=ENV, capture_output=True, timeout=30, check=False)
+    result = subprocess.run(
+        ["echoscu", "127.0.0.1", str(door.port)],
+        env=ENV,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
     assert result.returncode == 0
     assert door.alive
 
@@ -72,7 +86,12 @@ def test_promise_1_a_real_sender_s_series_is_durable_and_becomes_one_event(
     assert isinstance(event, SeriesReceived)
     assert len(event.instances) == 5
     assert list(event.instances) == door.store.instances(event.reference)
-    assert (event.modality, event.age_years, event.accessions, event.site) == ("CT", 45.0, ("A1",), "north")
+    assert (event.modality, event.age_years, event.accessions, event.site) == (
+        "CT",
+        45.0,
+        ("A1",),
+        "north",
+    )
     assert event.acquired_at is not None
     assert event.acquired_at.isoformat() == "2026-03-14T09:15:00+00:00"  # Paris, in winter
     assert event.identity is not None
@@ -105,14 +124,18 @@ def test_every_transfer_syntax_is_stored_as_received(
     headers = [part10.header_of_file(file.read_bytes()) for file in files]
     sent = part10.unwrap(path.read_bytes())
     assert [header.sop_instance for header in headers] == [sent.sop_instance]
-    if option != "-xi":  # storescu has read and may have rewritten the group lengths of a native one
+    if (
+        option != "-xi"
+    ):  # storescu has read and may have rewritten the group lengths of a native one
         assert headers[0].transfer_syntax == sent.transfer_syntax
 
 
 def test_promise_1_broker_down_is_still_durable_and_published_after_recovery(
     tmp_path: Path, own_broker: str, tap: Any, dicom: SimpleNamespace, ring: KeyRing
 ) -> None:
-    """The first gateway never reaches a broker and is gone; the next one of the same store publishes all."""
+    """The first gateway never reaches a broker and is gone; the next one of the same store
+    publishes all.
+    """
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         settings = dicom.settings(tmp_path, f"127.0.0.1:{closed.getsockname()[1]}", confirm_s=0.5)
@@ -185,7 +208,11 @@ def test_promise_1_a_broker_that_comes_back_gets_all_without_a_restart(
     publisher = Publisher(settings)
     door = DicomDoor(settings, dicom.Site(), ring, publisher)
     door.start()
-    assert send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (1, 2, 3))) == [0, 0, 0]
+    assert send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (1, 2, 3))) == [
+        0,
+        0,
+        0,
+    ]
     while not metrics.publish_failed.labels("series")._value.get():
         time.sleep(0.05)
     assert len(list(door.store.unpublished())) == 3
@@ -217,12 +244,17 @@ time.sleep(60)
 def test_promise_1_a_gateway_killed_in_mid_association_loses_nothing_answered(
     tmp_path: Path, own_broker: str, tap: Any, dicom: SimpleNamespace, ring: KeyRing
 ) -> None:
-    gateway = subprocess.Popen([sys.executable, "-c", GATEWAY, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+    gateway = subprocess.Popen(
+        [sys.executable, "-c", GATEWAY, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
+    )
     assert gateway.stdout is not None
     ae = AE()
     ae.add_requested_context(dicom.CT, "1.2.840.10008.1.2.1")
     association = ae.associate("127.0.0.1", int(gateway.stdout.readline()))
-    statuses = [association.send_c_store(with_meta(dicom, dicom.image(number))).Status for number in range(1, 8)]
+    statuses = [
+        association.send_c_store(with_meta(dicom, dicom.image(number))).Status
+        for number in range(1, 8)
+    ]
     connection = association.dul.socket.socket
     gateway.kill()
     gateway.wait()
@@ -240,14 +272,18 @@ def test_promise_1_a_gateway_killed_in_mid_association_loses_nothing_answered(
     publisher.close()
 
 
-def test_images_one_association_each_are_not_one_event_each(door: DicomDoor, tap: Any, dicom: SimpleNamespace) -> None:
+def test_images_one_association_each_are_not_one_event_each(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
     for number in range(1, 13):
         assert send(door.port, with_meta(dicom, dicom.image(number))) == [0]
     events = tap.until(lambda events: any(len(event.instances) == 12 for event in events))
     assert len(events) < 12
 
 
-def test_a_late_image_is_a_new_version_of_the_same_series(door: DicomDoor, tap: Any, dicom: SimpleNamespace) -> None:
+def test_a_late_image_is_a_new_version_of_the_same_series(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
     send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (1, 2)))
     tap.until(lambda events: len(events) == 1)
     send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (3, 4)))
@@ -258,12 +294,16 @@ def test_a_late_image_is_a_new_version_of_the_same_series(door: DicomDoor, tap: 
     assert first.reference == second.reference
 
 
-def test_the_announced_number_publishes_before_the_association_ends(door: DicomDoor, tap: Any, dicom: SimpleNamespace) -> None:
+def test_the_announced_number_publishes_before_the_association_ends(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
     ae = AE()
     ae.add_requested_context(dicom.CT, "1.2.840.10008.1.2.1")
     association = ae.associate("127.0.0.1", door.port)
     for number in (1, 2):
-        association.send_c_store(with_meta(dicom, dicom.image(number, NumberOfSeriesRelatedInstances=2)))
+        association.send_c_store(
+            with_meta(dicom, dicom.image(number, NumberOfSeriesRelatedInstances=2))
+        )
     (event,) = tap.until(lambda events: len(events) == 1)
     assert event.complete
     association.release()
@@ -271,9 +311,14 @@ def test_the_announced_number_publishes_before_the_association_ends(door: DicomD
 
 @pytest.mark.parametrize(
     ("change", "status"),
-    [({"StudyInstanceUID": ""}, 0xC000), ({"Rows": 65535, "Columns": 65535, "BitsAllocated": 64}, 0xC000)],
+    [
+        ({"StudyInstanceUID": ""}, 0xC000),
+        ({"Rows": 65535, "Columns": 65535, "BitsAllocated": 64}, 0xC000),
+    ],
 )
-def test_refusals_have_their_status(door: DicomDoor, dicom: SimpleNamespace, change: dict[str, Any], status: int) -> None:
+def test_refusals_have_their_status(
+    door: DicomDoor, dicom: SimpleNamespace, change: dict[str, Any], status: int
+) -> None:
     assert send(door.port, with_meta(dicom, dicom.image(1, **change))) == [status]
     assert list(door.store.unpublished()) == []
 
@@ -282,7 +327,9 @@ def test_a_stranger_is_not_authorised(door: DicomDoor, dicom: SimpleNamespace) -
     assert send(door.port, with_meta(dicom, dicom.image()), title="STRANGER") == [0x0124]
 
 
-def test_a_full_disk_answers_out_of_resources(tmp_path: Path, own_broker: str, dicom: SimpleNamespace, ring: KeyRing) -> None:
+def test_a_full_disk_answers_out_of_resources(
+    tmp_path: Path, own_broker: str, dicom: SimpleNamespace, ring: KeyRing
+) -> None:
     settings = dicom.settings(tmp_path, own_broker, store_min_free=1.0)
     publisher = Publisher(settings)
     door = DicomDoor(settings, dicom.Site(), ring, publisher)
@@ -301,7 +348,9 @@ def test_storage_commitment_is_never_accepted(door: DicomDoor, dicom: SimpleName
     ae.add_requested_context(COMMITMENT)
     ae.add_requested_context(dicom.CT)
     association = ae.associate("127.0.0.1", door.port)
-    assert [str(context.abstract_syntax) for context in association.rejected_contexts] == [COMMITMENT]
+    assert [str(context.abstract_syntax) for context in association.rejected_contexts] == [
+        COMMITMENT
+    ]
     association.release()
 
 
@@ -313,7 +362,9 @@ def step(status: str, **more: Any) -> Dataset:
     return ds
 
 
-def test_mpps_says_in_progress_and_completed(door: DicomDoor, tap: Any, dicom: SimpleNamespace) -> None:
+def test_mpps_says_in_progress_and_completed(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
     scheduled, performed, reference = Dataset(), Dataset(), Dataset()
     scheduled.StudyInstanceUID, scheduled.AccessionNumber = "1.2.3", "A1"
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = dicom.CT, "1.2.3.4.1"
@@ -321,7 +372,12 @@ def test_mpps_says_in_progress_and_completed(door: DicomDoor, tap: Any, dicom: S
     ae = AE()
     ae.add_requested_context(MPPS)
     association = ae.associate("127.0.0.1", door.port)
-    first = step("IN PROGRESS", ScheduledStepAttributesSequence=[scheduled], PatientID="P1", PatientName="X^Y")
+    first = step(
+        "IN PROGRESS",
+        ScheduledStepAttributesSequence=[scheduled],
+        PatientID="P1",
+        PatientName="X^Y",
+    )
     assert association.send_n_create(first, MPPS, "1.9.1")[0].Status == 0
     last = step("COMPLETED", PerformedSeriesSequence=[performed])
     assert association.send_n_set(last, MPPS, "1.9.1")[0].Status == 0
@@ -341,15 +397,26 @@ def test_mpps_says_in_progress_and_completed(door: DicomDoor, tap: Any, dicom: S
 
 
 @pytest.mark.parametrize(
-    "junk", [b"", b"\x01", b"GET / HTTP/1.1\r\n\r\n", b"\x04\x00\xff\xff\xff\xff" + b"x" * 4096, b"\x01\x00\xff\xff\xff\xf0"]
+    "junk",
+    [
+        b"",
+        b"\x01",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x04\x00\xff\xff\xff\xff" + b"x" * 4096,
+        b"\x01\x00\xff\xff\xff\xf0",
+    ],
 )
-def test_any_bytes_at_the_port_leave_the_door_alive(door: DicomDoor, dicom: SimpleNamespace, junk: bytes) -> None:
+def test_any_bytes_at_the_port_leave_the_door_alive(
+    door: DicomDoor, dicom: SimpleNamespace, junk: bytes
+) -> None:
     with socket.create_connection(("127.0.0.1", door.port), timeout=5) as connection:
         connection.sendall(junk)
     assert send(door.port, with_meta(dicom, dicom.image())) == [0]
 
 
-def test_more_connections_than_allowed_are_closed(tmp_path: Path, own_broker: str, dicom: SimpleNamespace, ring: KeyRing) -> None:
+def test_more_connections_than_allowed_are_closed(
+    tmp_path: Path, own_broker: str, dicom: SimpleNamespace, ring: KeyRing
+) -> None:
     settings = dicom.settings(tmp_path, own_broker, dicom_connections=1)
     publisher = Publisher(settings)
     door = DicomDoor(settings, dicom.Site(), ring, publisher)
@@ -380,7 +447,9 @@ def test_every_file_of_the_corpora_is_stored_or_clearly_refused(
         except Refuse:
             apart += 1
             continue
-        by_context.setdefault((file.sop_class, file.transfer_syntax), []).append((file, data[file.start :]))
+        by_context.setdefault((file.sop_class, file.transfer_syntax), []).append(
+            (file, data[file.start :])
+        )
     for context, files in by_context.items():
         ae = AE()
         ae.add_requested_context(*context)

@@ -17,9 +17,15 @@ from streams.dicom import gate, part10, steps
 from streams.errors import Reason, Refuse
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED, J2K = (
-    "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.90",
-)  # fmt: skip
-SYNTAXES = st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED, J2K, "1.2.840.10008.1.2.5", "1.3.6.1.4.1.9999"])
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.4.90",
+)
+SYNTAXES = st.sampled_from(
+    [IMPLICIT, EXPLICIT, BIG, DEFLATED, J2K, "1.2.840.10008.1.2.5", "1.3.6.1.4.1.9999"]
+)
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MANY = settings(max_examples=300, deadline=None)
 
@@ -30,7 +36,12 @@ def element(tag: int, vr: bytes, value: bytes) -> bytes:
 
 
 def smallest(**changes: bytes) -> bytes:
-    fields = {"cls": CT.encode(), "sop": b"1.2.3.4.1", "study": b"1.2.3", "series": b"1.2.3.4"} | changes
+    fields = {
+        "cls": CT.encode(),
+        "sop": b"1.2.3.4.1",
+        "study": b"1.2.3",
+        "series": b"1.2.3.4",
+    } | changes
     return (
         element(0x00080016, b"UI", fields["cls"])
         + element(0x00080018, b"UI", fields["sop"])
@@ -72,8 +83,16 @@ def test_any_bytes(data: bytes, transfer_syntax: str) -> None:
 
 
 @MANY
-@given(cut=st.integers(0, 400), place=st.integers(0, 2000), junk=st.binary(max_size=8), transfer_syntax=SYNTAXES, data=st.data())
-def test_mutated_images(dicom: SimpleNamespace, cut: int, place: int, junk: bytes, transfer_syntax: str, data: Any) -> None:
+@given(
+    cut=st.integers(0, 400),
+    place=st.integers(0, 2000),
+    junk=st.binary(max_size=8),
+    transfer_syntax=SYNTAXES,
+    data=st.data(),
+)
+def test_mutated_images(
+    dicom: SimpleNamespace, cut: int, place: int, junk: bytes, transfer_syntax: str, data: Any
+) -> None:
     file = dicom.file_of(dicom.image())
     whole = bytearray(file[part10.unwrap(file).start :])
     whole[place % len(whole) : place % len(whole) + data.draw(st.integers(0, 8))] = junk
@@ -85,7 +104,9 @@ def test_mutated_images(dicom: SimpleNamespace, cut: int, place: int, junk: byte
 @MANY
 @given(data=st.binary(max_size=400), preamble=st.booleans())
 def test_any_file(data: bytes, preamble: bool) -> None:
-    expect_refusal_or_none(lambda: part10.header_of_file(bytes(128) + b"DICM" + data if preamble else data))
+    expect_refusal_or_none(
+        lambda: part10.header_of_file(bytes(128) + b"DICM" + data if preamble else data)
+    )
 
 
 @MANY
@@ -97,11 +118,28 @@ def test_any_mpps_bytes(data: bytes, transfer_syntax: str) -> None:
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])
 def test_a_good_image_passes_in_each_encoding(dicom: SimpleNamespace, transfer_syntax: str) -> None:
     header = part10.header_of_file(dicom.file_of(dicom.image(NumberOfFrames=1), transfer_syntax))
-    assert (header.study, header.series, header.has_pixels, header.transfer_syntax) == ("1.2.3", "1.2.3.4", True, transfer_syntax)
+    assert (header.study, header.series, header.has_pixels, header.transfer_syntax) == (
+        "1.2.3",
+        "1.2.3.4",
+        True,
+        transfer_syntax,
+    )
 
 
 @pytest.mark.parametrize(
-    "bad", [b"../../x", b"/etc/passwd", b"1.2\0.3", b"1" * 65, b"1..2", b".1", b"1.", b"", "1.é".encode(), b"1.2\\1.3"]
+    "bad",
+    [
+        b"../../x",
+        b"/etc/passwd",
+        b"1.2\0.3",
+        b"1" * 65,
+        b"1..2",
+        b".1",
+        b"1.",
+        b"",
+        "1.é".encode(),
+        b"1.2\\1.3",
+    ],
 )
 def test_uids_are_uids(bad: bytes) -> None:
     assert refusal(smallest(study=bad)) is Reason.BAD_UID
@@ -122,7 +160,9 @@ def size(rows: int, columns: int, bits: int = 16, frames: bytes = b"1") -> bytes
 
 
 def test_claims_that_no_image_makes_are_bombs() -> None:
-    assert refusal(smallest(more=size(65535, 65535))) is Reason.BOMB  # the 690-byte RLE file that took 4.1 GB
+    assert (
+        refusal(smallest(more=size(65535, 65535))) is Reason.BOMB
+    )  # the 690-byte RLE file that took 4.1 GB
     assert refusal(smallest(more=size(4096, 4096, frames=b"2147483647"))) is Reason.BOMB
     assert check(smallest(more=size(4096, 4096, frames=b"100"))).frames == 100
 
@@ -137,14 +177,16 @@ def test_claims_that_no_image_makes_are_bombs() -> None:
         element(0x00280100, b"US", struct.pack("<H", 4096)),
         size(4, 4) + size(4, 4),
     ],
-)  # fmt: skip
+)
 def test_dimensions_of_a_wrong_kind_are_refused(more: bytes) -> None:
     assert refusal(smallest(more=more)) is Reason.BAD_DICOM
 
 
 def test_a_deflate_bomb_costs_no_memory() -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = compressor.compress(smallest() + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, 600_000_000))
+    bomb = compressor.compress(
+        smallest() + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, 600_000_000)
+    )
     for _ in range(600):
         bomb += compressor.compress(bytes(1_000_000))
     bomb += compressor.flush()
@@ -154,7 +196,9 @@ def test_a_deflate_bomb_costs_no_memory() -> None:
 
 
 def test_a_header_that_never_ends_is_a_bomb() -> None:
-    nested = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    nested = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
     assert refusal(nested * 5000) is Reason.BOMB
     assert refusal(smallest(more=element(0x00290010, b"LO", b"") * 1_000_001)) is Reason.BOMB
 
@@ -162,9 +206,13 @@ def test_a_header_that_never_ends_is_a_bomb() -> None:
 @pytest.mark.parametrize("cut", [1, 5, 9, 20])
 def test_a_cut_compressed_stream_is_refused(cut: int) -> None:
     """pydicom answers such a file with an empty data set and a warning."""
-    item = struct.pack("<HHL", 0xFFFE, 0xE000, 0) + struct.pack("<HHL", 0xFFFE, 0xE000, 16) + bytes(16)
+    item = (
+        struct.pack("<HHL", 0xFFFE, 0xE000, 0) + struct.pack("<HHL", 0xFFFE, 0xE000, 16) + bytes(16)
+    )
     whole = smallest(
-        more=struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+        more=struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+        + item
+        + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
     )
     assert check(whole, J2K).has_pixels
     assert check(whole[:-8], J2K).has_pixels  # a forgotten delimiter loses nothing

@@ -1,4 +1,6 @@
-"""Header → facts: whatever the values say, facts are clamped, readable or not, and merge in any order."""
+"""Header → facts: whatever the values say, facts are clamped, readable or not, and merge in any
+order.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,21 @@ def facts_of(dicom: SimpleNamespace, ring: KeyRing, now: datetime, **more: Any) 
 
 def test_what_an_image_says(dicom: SimpleNamespace, ring: KeyRing, now: datetime) -> None:
     found = facts_of(
-        dicom, ring, now, BodyPartExamined="HEAD", StudyDescription="CT Schädel", SeriesDescription="dünn", ViewPosition="AP",
+        dicom,
+        ring,
+        now,
+        BodyPartExamined="HEAD",
+        StudyDescription="CT Schädel",
+        SeriesDescription="dünn",
+        ViewPosition="AP",
         NumberOfSeriesRelatedInstances=40,
-    )  # fmt: skip
-    assert (found.body_part, found.description, found.series_description, found.view) == ("HEAD", "CT Schädel", "dünn", "AP")
+    )
+    assert (found.body_part, found.description, found.series_description, found.view) == (
+        "HEAD",
+        "CT Schädel",
+        "dünn",
+        "AP",
+    )
     assert (found.announced, found.readable, found.sop_class) == (40, True, dicom.CT)
     assert "LEF" not in found.model_dump_json()
     assert "P1" not in found.model_dump_json(exclude={"identity"})
@@ -49,7 +62,9 @@ def test_what_an_image_says(dicom: SimpleNamespace, ring: KeyRing, now: datetime
         ({"StudyDate": "20990101"}, "2026-03-14T16:00:00+00:00"),
     ],
 )
-def test_the_end_of_acquisition(dicom: SimpleNamespace, ring: KeyRing, fields: dict[str, str], expected: str | None) -> None:
+def test_the_end_of_acquisition(
+    dicom: SimpleNamespace, ring: KeyRing, fields: dict[str, str], expected: str | None
+) -> None:
     """Its own offset, else the image's, else the sender's zone; never after receipt."""
     received = datetime(2026, 3, 14, 16, 0, tzinfo=UTC)
     header = part10.header_of_file(dicom.file_of(dicom.image()))
@@ -68,7 +83,13 @@ def test_the_end_of_acquisition(dicom: SimpleNamespace, ring: KeyRing, fields: d
         ({"PatientAge": "", "PatientBirthDate": "19760314"}, 50.0),
     ],
 )
-def test_age(dicom: SimpleNamespace, ring: KeyRing, now: datetime, fields: dict[str, str], years: float | None) -> None:
+def test_age(
+    dicom: SimpleNamespace,
+    ring: KeyRing,
+    now: datetime,
+    fields: dict[str, str],
+    years: float | None,
+) -> None:
     found = facts_of(dicom, ring, now, **fields).age_years
     assert found == (None if years is None else pytest.approx(years, abs=0.01))
 
@@ -88,10 +109,17 @@ def test_age(dicom: SimpleNamespace, ring: KeyRing, now: datetime, fields: dict[
     ],
 )
 def test_only_images_are_readable(
-    dicom: SimpleNamespace, ring: KeyRing, now: datetime, sop_class: str, modality: str, readable: bool
+    dicom: SimpleNamespace,
+    ring: KeyRing,
+    now: datetime,
+    sop_class: str,
+    modality: str,
+    readable: bool,
 ) -> None:
     assert facts_of(dicom, ring, now, sop_class=sop_class, modality=modality).readable is readable
-    assert not facts_of(dicom, ring, now, sop_class=sop_class, modality=modality, Manufacturer="Vigie").readable
+    assert not facts_of(
+        dicom, ring, now, sop_class=sop_class, modality=modality, Manufacturer="Vigie"
+    ).readable
 
 
 VALUES = st.dictionaries(st.sampled_from(sorted(gate.FACTS)), st.binary(max_size=80), max_size=12)
@@ -103,7 +131,9 @@ def test_any_values_make_an_event(
     dicom: SimpleNamespace, ring: KeyRing, values: dict[int, bytes], accessions: list[bytes]
 ) -> None:
     received = datetime(2026, 3, 14, tzinfo=UTC)
-    header = gate.Header("1.2.840.10008.1.2", dicom.CT, "1.2", "1.3", "1.4", True, 1, values, tuple(accessions))
+    header = gate.Header(
+        "1.2.840.10008.1.2", dicom.CT, "1.2", "1.3", "1.4", True, 1, values, tuple(accessions)
+    )
     found = facts(header, dicom.Sender(timezone="Nowhere/There"), ring, received)
     event = event_of(found, "a" * 32 + "/" + "b" * 32, ["c" * 32], "gateway-1", None)
     assert decode(encode(event)) == event
@@ -116,19 +146,38 @@ def test_promise_5_facts_merge_alike_in_any_order(data: Any) -> None:
     start = datetime(2026, 3, 14, tzinfo=UTC)
     times = st.integers(0, 100).map(lambda seconds: start + timedelta(seconds=seconds))
     part = st.builds(
-        Facts, study_uid=st.just("1"), series_uid=st.just("2"), sop_class=st.sampled_from(["1.1", "1.2"]),
-        sender=st.sampled_from(["a", "b"]), accessions=st.lists(st.sampled_from(["A", "B"]), max_size=2).map(tuple),
-        modality=st.sampled_from(["", "CT", "SR"]), age_years=st.none() | st.sampled_from([1.0, 2.0]),
-        acquired_at=st.none() | times, readable=st.booleans(), announced=st.none() | st.integers(1, 9),
-        patient=st.none() | st.sampled_from(["p", "q"]), identity=st.none() | st.sampled_from(["i", "j"]),
-        first_received=times, last_received=times,
-    )  # fmt: skip
+        Facts,
+        study_uid=st.just("1"),
+        series_uid=st.just("2"),
+        sop_class=st.sampled_from(["1.1", "1.2"]),
+        sender=st.sampled_from(["a", "b"]),
+        accessions=st.lists(st.sampled_from(["A", "B"]), max_size=2).map(tuple),
+        modality=st.sampled_from(["", "CT", "SR"]),
+        age_years=st.none() | st.sampled_from([1.0, 2.0]),
+        acquired_at=st.none() | times,
+        readable=st.booleans(),
+        announced=st.none() | st.integers(1, 9),
+        patient=st.none() | st.sampled_from(["p", "q"]),
+        identity=st.none() | st.sampled_from(["i", "j"]),
+        first_received=times,
+        last_received=times,
+    )
     parts = data.draw(st.lists(part, min_size=2, max_size=4))
-    merged = {functools.reduce(merge, order, order[0]).model_dump_json() for order in itertools.permutations(parts)}
+    merged = {
+        functools.reduce(merge, order, order[0]).model_dump_json()
+        for order in itertools.permutations(parts)
+    }
     assert len(merged) == 1
 
 
-CHARSETS = [b"", b"ISO_IR 192", b"ISO 2022 IR 6\\ISO 2022 IR 87", b"\\ISO 2022 IR 149", b"\xff", b"ISO_IR 13"]
+CHARSETS = [
+    b"",
+    b"ISO_IR 192",
+    b"ISO 2022 IR 6\\ISO 2022 IR 87",
+    b"\\ISO 2022 IR 149",
+    b"\xff",
+    b"ISO_IR 13",
+]
 
 
 @settings(max_examples=300, deadline=None)
@@ -138,15 +187,24 @@ def test_any_text_is_printable(raw: bytes, charset: bytes) -> None:
 
 
 @pytest.mark.needs("corpora")
-def test_names_of_the_character_set_files(corpora_dir: Path, ring: KeyRing, dicom: SimpleNamespace, now: datetime) -> None:
+def test_names_of_the_character_set_files(
+    corpora_dir: Path, ring: KeyRing, dicom: SimpleNamespace, now: datetime
+) -> None:
     """Names as PS3.5 Annexes H to K print them."""
     names = {}
     for name in ("chrArab", "chrFren", "chrGreek", "chrH32", "chrRuss", "chrX1", "chrKoreanMulti"):
-        header = part10.header_of_file((corpora_dir / "dicom" / f"charset__{name}.dcm").read_bytes())
+        header = part10.header_of_file(
+            (corpora_dir / "dicom" / f"charset__{name}.dcm").read_bytes()
+        )
         identity = facts(header, dicom.Sender(), ring, now).identity
         assert identity is not None
         names[name] = ring.open_identity(identity).name
     assert names == {
-        "chrArab": "قباني^لنزار", "chrFren": "Buc^Jérôme", "chrGreek": "Διονυσιος", "chrH32": "ﾔﾏﾀﾞ^ﾀﾛｳ", "chrRuss": "Люкceмбypг",
-        "chrX1": "Wang^XiaoDong", "chrKoreanMulti": "김희중",
-    }  # fmt: skip
+        "chrArab": "قباني^لنزار",
+        "chrFren": "Buc^Jérôme",
+        "chrGreek": "Διονυσιος",
+        "chrH32": "ﾔﾏﾀﾞ^ﾀﾛｳ",
+        "chrRuss": "Люкceмбypг",
+        "chrX1": "Wang^XiaoDong",
+        "chrKoreanMulti": "김희중",
+    }

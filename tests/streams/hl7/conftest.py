@@ -1,4 +1,6 @@
-"""A site in which everybody may close, messages that are easy to change, and a door with a publisher that can fail."""
+"""A site in which everybody may close, messages that are easy to change, and a door with a
+publisher that can fail.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,23 @@ NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"
 
 
-def order(control: str = "NW", *, accession: str = "A1", msh: str = "RIS|HOSP", more: str = "", **values: str) -> bytes:
+def order(
+    control: str = "NW",
+    *,
+    accession: str = "A1",
+    msh: str = "RIS|HOSP",
+    more: str = "",
+    **values: str,
+) -> bytes:
     """An ORM^O01 of one CT head."""
-    given = {"id": "M1", "processing": "P", "charset": "UNICODE UTF-8", "name": "Lefèvre^Zoé", "priority": "S", "event": "ORM^O01"} | values
+    given = {
+        "id": "M1",
+        "processing": "P",
+        "charset": "UNICODE UTF-8",
+        "name": "Lefèvre^Zoé",
+        "priority": "S",
+        "event": "ORM^O01",
+    } | values
     lines = (
         f"MSH|^~\\&|{msh}|VIGIE|HOSP|20260314101500||{given['event']}|{given['id']}|{given['processing']}|2.5.1||||||{given['charset']}",
         f"PID|1||P1^^^HOSP^MR||{given['name']}||19500102|F",
@@ -44,7 +60,9 @@ def report(status: str = "F", msh: str = "RIS|HOSP") -> bytes:
 
 
 class Broker:
-    """Where a door publishes in these tests; it can be down. Delivery itself is proved on a real broker protocol elsewhere."""
+    """Where a door publishes in these tests; it can be down. Delivery itself is proved on a real
+    broker protocol elsewhere.
+    """
 
     def __init__(self) -> None:
         self.down = False
@@ -79,7 +97,9 @@ class Client:
 @pytest.fixture(scope="session")
 def site() -> Site:
     example = load_site(EXAMPLE)
-    return example.model_copy(update={"default": example.default.model_copy(update={"closes": True})})
+    return example.model_copy(
+        update={"default": example.default.model_copy(update={"closes": True})}
+    )
 
 
 @pytest.fixture
@@ -93,7 +113,9 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-async def door(site: Site, ring: KeyRing, broker: Broker, tmp_path: Path) -> AsyncIterator[MllpDoor]:
+async def door(
+    site: Site, ring: KeyRing, broker: Broker, tmp_path: Path
+) -> AsyncIterator[MllpDoor]:
     settings = StreamsSettings(
         kafka="unused",
         site=EXAMPLE,
@@ -105,7 +127,9 @@ async def door(site: Site, ring: KeyRing, broker: Broker, tmp_path: Path) -> Asy
         mllp_connections=4,
     )
     numbers = itertools.count()
-    door = MllpDoor(settings, site, ring, broker, now=lambda: NOW, new_id=lambda: f"V{next(numbers)}")
+    door = MllpDoor(
+        settings, site, ring, broker, now=lambda: NOW, new_id=lambda: f"V{next(numbers)}"
+    )
     await door.start()
     yield door
     await door.stop()

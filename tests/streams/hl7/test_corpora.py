@@ -36,7 +36,10 @@ def outcome(raw: bytes, site: Site, ring: KeyRing) -> tuple[str, str]:
 
 def table(folder: Path, site: Site, ring: KeyRing) -> dict[str, tuple[str, str]]:
     files = sorted([*(folder / "hl7").glob("*.hl7"), *(folder / "hl7_other").glob("*.hl7")])
-    return {hashlib.sha256(raw).hexdigest()[:16]: outcome(raw, site, ring) for raw in (file.read_bytes() for file in files)}
+    return {
+        hashlib.sha256(raw).hexdigest()[:16]: outcome(raw, site, ring)
+        for raw in (file.read_bytes() for file in files)
+    }
 
 
 @pytest.mark.needs("corpora")

@@ -26,7 +26,9 @@ async def test_aa_only_after_the_broker_confirmed(client: Client, broker: Broker
     assert isinstance(decode(broker.on("orders")[0]), OrderChanged)
 
 
-async def test_promise_1_no_positive_answer_without_the_broker(client: Client, broker: Broker) -> None:
+async def test_promise_1_no_positive_answer_without_the_broker(
+    client: Client, broker: Broker
+) -> None:
     broker.down = True
     answer = await client.ask(order())
     assert "MSA|AR|M1" in answer
@@ -44,7 +46,9 @@ async def test_the_same_message_again_is_the_same_event(client: Client, broker: 
     assert (first.event_id, first.version) == (second.event_id, second.version)
 
 
-async def test_a_refused_message_is_answered_parked_and_the_next_one_is_on_time(client: Client, broker: Broker, ring: KeyRing) -> None:
+async def test_a_refused_message_is_answered_parked_and_the_next_one_is_on_time(
+    client: Client, broker: Broker, ring: KeyRing
+) -> None:
     answer = await client.ask(order("Q?"))
     assert "MSA|AE|M1" in answer
     assert "ERR||ORC^1^1|102^Data type error^HL70357|E|bad_field^^VIGIE" in answer
@@ -61,17 +65,23 @@ async def test_older_versions_get_the_older_error_segment(client: Client) -> Non
 
 
 @pytest.mark.parametrize("processing", ["T", "D"])
-async def test_tests_are_answered_and_are_no_row(processing: str, client: Client, broker: Broker) -> None:
+async def test_tests_are_answered_and_are_no_row(
+    processing: str, client: Client, broker: Broker
+) -> None:
     assert "MSA|AA|M1" in await client.ask(order(processing=processing))
     assert broker.sent == []
 
 
 async def test_messages_sent_without_waiting_are_answered_in_order(client: Client) -> None:
     client.writer.write(b"".join(frame(order(id=f"N{number}")) for number in range(20)))
-    assert [re.findall(r"MSA\|AA\|(\w+)", await client.answer())[0] for _ in range(20)] == [f"N{number}" for number in range(20)]
+    assert [re.findall(r"MSA\|AA\|(\w+)", await client.answer())[0] for _ in range(20)] == [
+        f"N{number}" for number in range(20)
+    ]
 
 
-async def test_a_message_over_the_limit_is_answered_then_the_connection_ends(client: Client) -> None:
+async def test_a_message_over_the_limit_is_answered_then_the_connection_ends(
+    client: Client,
+) -> None:
     client.writer.write(b"\x0b" + order() + b"NTE|" + b"x" * 70_000)
     answer = await client.answer()
     assert "MSA|AR|M1" in answer
@@ -79,7 +89,9 @@ async def test_a_message_over_the_limit_is_answered_then_the_connection_ends(cli
     assert await client.reader.read() == b""
 
 
-async def test_silence_and_half_a_message_end_the_connection(door: MllpDoor, client: Client) -> None:
+async def test_silence_and_half_a_message_end_the_connection(
+    door: MllpDoor, client: Client
+) -> None:
     labels = {"door": "mllp", "reason": "not_hl7"}
     before = REGISTRY.get_sample_value("vigie_refused_total", labels) or 0
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
@@ -90,7 +102,9 @@ async def test_silence_and_half_a_message_end_the_connection(door: MllpDoor, cli
     assert await asyncio.wait_for(client.reader.read(), 5) == b""
 
 
-async def test_too_many_connections_are_closed_and_the_open_ones_served(door: MllpDoor, client: Client) -> None:
+async def test_too_many_connections_are_closed_and_the_open_ones_served(
+    door: MllpDoor, client: Client
+) -> None:
     assert "AA" in await client.ask(order())
     others = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(3)]
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
@@ -111,7 +125,9 @@ def _mutations() -> st.SearchStrategy[bytes]:
     return st.tuples(st.integers(0, 500), st.integers(0, 60), st.binary(max_size=20)).map(change)
 
 
-async def test_promise_1_any_bytes_get_an_answer_or_a_closed_connection(door: MllpDoor, broker: Broker) -> None:
+async def test_promise_1_any_bytes_get_an_answer_or_a_closed_connection(
+    door: MllpDoor, broker: Broker
+) -> None:
     async def send(raw: bytes) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
         writer.write(raw)
@@ -123,7 +139,14 @@ async def test_promise_1_any_bytes_get_an_answer_or_a_closed_connection(door: Ml
     loop = asyncio.get_running_loop()
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.one_of(st.binary(max_size=200), st.binary(max_size=200).map(frame), _mutations().map(frame), _mutations()))
+    @given(
+        st.one_of(
+            st.binary(max_size=200),
+            st.binary(max_size=200).map(frame),
+            _mutations().map(frame),
+            _mutations(),
+        )
+    )
     def examples(raw: bytes) -> None:
         asyncio.run_coroutine_threadsafe(send(raw), loop).result(15)
 
@@ -137,7 +160,13 @@ async def test_a_sender_that_is_not_ours(door: MllpDoor, broker: Broker, tmp_pat
     file = tmp_path / "order.hl7"
     file.write_bytes(b"\x0b" + order() + b"\x1c\r")
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.prefix) / "bin" / "mllp_send"), "-f", str(file), "-p", str(door.port), "127.0.0.1", stdout=asyncio.subprocess.PIPE
+        str(Path(sys.prefix) / "bin" / "mllp_send"),
+        "-f",
+        str(file),
+        "-p",
+        str(door.port),
+        "127.0.0.1",
+        stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await asyncio.wait_for(process.communicate(), 20)
     assert b"MSA|AA|M1" in out

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import Reason, Refuse
-from streams.events import Event, OrderChanged, PatientChanged, PatientMerged, ReportReceived, encode
+from streams.events import (
+    Event,
+    OrderChanged,
+    PatientChanged,
+    PatientMerged,
+    ReportReceived,
+    encode,
+)
 from streams.hl7.mapping import Context, events
 from streams.hl7.message import parse, when
 from streams.seal import KeyRing
@@ -29,17 +36,28 @@ def made(raw: bytes, context: Context) -> OrderChanged:
 
 def test_an_order_in_full(context: Context, ring: KeyRing) -> None:
     event = made(order(), context)
-    assert (event.accessions, event.study_uids, event.order, event.status) == (("A1",), ("1.2.3",), "FI1", "scheduled")
-    assert (event.priority, event.location, event.modality, event.body_part, event.subspecialty) == (
-        "stat",
-        "emergency",
-        "CT",
-        "HEAD",
-        "neuro",
+    assert (event.accessions, event.study_uids, event.order, event.status) == (
+        ("A1",),
+        ("1.2.3",),
+        "FI1",
+        "scheduled",
     )
+    assert (
+        event.priority,
+        event.location,
+        event.modality,
+        event.body_part,
+        event.subspecialty,
+    ) == ("stat", "emergency", "CT", "HEAD", "neuro")
     assert event.version.time == when("20260314101400", "Europe/Paris")
     who = ring.open_identity(event.identity or "")
-    assert (who.patient_id, who.issuer, who.name, who.birth_date, who.sex) == ("P1", "HOSP", "Lefèvre^Zoé", "19500102", "F")
+    assert (who.patient_id, who.issuer, who.name, who.birth_date, who.sex) == (
+        "P1",
+        "HOSP",
+        "Lefèvre^Zoé",
+        "19500102",
+        "F",
+    )
 
 
 def test_promise_8_no_name_outside_the_seal(context: Context) -> None:
@@ -52,19 +70,33 @@ def test_promise_8_no_name_outside_the_seal(context: Context) -> None:
 
 @pytest.mark.parametrize(
     ("control", "status"),
-    [("NW", "scheduled"), ("XO", "scheduled"), ("CA", "cancelled"), ("DC", "cancelled"), ("RP", "replaced"), ("RO", "scheduled")],
+    [
+        ("NW", "scheduled"),
+        ("XO", "scheduled"),
+        ("CA", "cancelled"),
+        ("DC", "cancelled"),
+        ("RP", "replaced"),
+        ("RO", "scheduled"),
+    ],
 )
 def test_order_controls(control: str, status: str, context: Context) -> None:
     assert made(order(control), context).status == status
 
 
 @pytest.mark.parametrize(("control", "count"), [("UC", 0), ("UX", 0), ("DE", 0)])
-def test_a_refused_request_of_the_placer_changes_nothing(control: str, count: int, context: Context) -> None:
+def test_a_refused_request_of_the_placer_changes_nothing(
+    control: str, count: int, context: Context
+) -> None:
     assert len(events(parse(order(control)), context)) == count
 
 
-@pytest.mark.parametrize(("code", "word"), [("S", "stat"), ("A", "urgent"), ("R", "routine"), ("", "unknown"), ("Z9", "unknown")])
-def test_a_missing_priority_is_unknown_and_never_routine(code: str, word: str, context: Context) -> None:
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [("S", "stat"), ("A", "urgent"), ("R", "routine"), ("", "unknown"), ("Z9", "unknown")],
+)
+def test_a_missing_priority_is_unknown_and_never_routine(
+    code: str, word: str, context: Context
+) -> None:
     assert made(order(priority=code), context).priority == word
 
 
@@ -73,7 +105,14 @@ def test_of_two_priorities_the_more_urgent_wins(context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "word"), [("P", "preliminary"), ("F", "final"), ("C", "corrected"), ("X", "cancelled"), ("Prelim", "preliminary")]
+    ("status", "word"),
+    [
+        ("P", "preliminary"),
+        ("F", "final"),
+        ("C", "corrected"),
+        ("X", "cancelled"),
+        ("Prelim", "preliminary"),
+    ],
 )
 def test_reports(status: str, word: str, context: Context) -> None:
     event = only(report(status), context)
@@ -82,7 +121,9 @@ def test_reports(status: str, word: str, context: Context) -> None:
 
 
 def test_only_senders_that_the_site_names_close_a_study(context: Context) -> None:
-    stranger = Context(context.site, context.sender.model_copy(update={"closes": False}), context.ring, NOW)
+    stranger = Context(
+        context.site, context.sender.model_copy(update={"closes": False}), context.ring, NOW
+    )
     for raw in (report(), order("CA")):
         with pytest.raises(Refuse) as refused:
             events(parse(raw), stranger)
@@ -95,9 +136,14 @@ def test_an_echo_of_our_own_changes_nothing(context: Context) -> None:
 
 
 def test_several_orders_share_the_one_study_uid_that_comes_last(context: Context) -> None:
-    raw = order().replace(b"ZDS|", b"ORC|NW|PL2|FI2||SC\rOBR|2|PL2|FI2|CTHEAD||||||||||||||A2||||||CT\rZDS|")
+    raw = order().replace(
+        b"ZDS|", b"ORC|NW|PL2|FI2||SC\rOBR|2|PL2|FI2|CTHEAD||||||||||||||A2||||||CT\rZDS|"
+    )
     found = [event for _, event in events(parse(raw), context) if isinstance(event, OrderChanged)]
-    assert [(event.accessions, event.study_uids) for event in found] == [(("A1",), ("1.2.3",)), (("A2",), ("1.2.3",))]
+    assert [(event.accessions, event.study_uids) for event in found] == [
+        (("A1",), ("1.2.3",)),
+        (("A2",), ("1.2.3",)),
+    ]
 
 
 def test_merge_and_demographics(context: Context) -> None:
@@ -133,10 +179,17 @@ def test_bad_input_says_where(raw: bytes, reason: Reason, where: str, context: C
 
 @pytest.mark.parametrize(
     ("charset", "codec", "name"),
-    [("8859/1", "latin-1", "Müller"), ("", "latin-1", "Müller"), ("", "utf-8", "Müller"), ("ISO IR6~ISO IR87", "iso2022_jp", "山田"),
-     ("GB 18030-2000", "gb18030", "王小东")],
-)  # fmt: skip
-def test_names_come_through_in_their_character_set(charset: str, codec: str, name: str, context: Context, ring: KeyRing) -> None:
+    [
+        ("8859/1", "latin-1", "Müller"),
+        ("", "latin-1", "Müller"),
+        ("", "utf-8", "Müller"),
+        ("ISO IR6~ISO IR87", "iso2022_jp", "山田"),
+        ("GB 18030-2000", "gb18030", "王小东"),
+    ],
+)
+def test_names_come_through_in_their_character_set(
+    charset: str, codec: str, name: str, context: Context, ring: KeyRing
+) -> None:
     event = made(order(charset=charset, name=name).decode().encode(codec), context)
     assert ring.open_identity(event.identity or "").name == name
 

@@ -1,4 +1,6 @@
-"""`settle`: the one place where an outcome becomes ack, retry in place, park or stop. No exception leaves it."""
+"""`settle`: the one place where an outcome becomes ack, retry in place, park or stop. No exception
+leaves it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,27 @@ NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 class Bench:
     """A settler with what it published and how long it paused."""
 
-    def __init__(self, *, parking: VigieError | None = None, attempts: int = 5, park_limit: int = 100, chance: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        parking: VigieError | None = None,
+        attempts: int = 5,
+        park_limit: int = 100,
+        chance: float = 1.0,
+    ) -> None:
         self.parked: list[tuple[str, str, Parked]] = []
         self.pauses: list[float] = []
         self._parking = parking
-        self.settler = Settler("test", RING, self._publish, lambda: NOW, self._sleep, lambda: chance, attempts, park_limit)
+        self.settler = Settler(
+            "test",
+            RING,
+            self._publish,
+            lambda: NOW,
+            self._sleep,
+            lambda: chance,
+            attempts,
+            park_limit,
+        )
 
     async def _publish(self, topic: str, key: str, value: bytes) -> None:
         if self._parking:
@@ -98,13 +116,31 @@ async def test_what_can_never_succeed_is_parked_whole_and_sealed() -> None:
     assert topic == "parked"
     assert base64.b64decode(event.key) == ORIGIN.key
     assert base64.b64decode(key) == ORIGIN.key
-    assert (event.topic, event.partition, event.offset, event.stage, event.parked_at) == ("orders", 2, 17, "test", NOW)
+    assert (event.topic, event.partition, event.offset, event.stage, event.parked_at) == (
+        "orders",
+        2,
+        17,
+        "test",
+        NOW,
+    )
     assert RING.open(event.original) == ORIGIN.value
 
 
-@pytest.mark.parametrize("error", [RuntimeError("MARTIN"), KeyError("MARTIN"), ExceptionGroup("x", [ValueError("MARTIN")]),
-                                   Refuse(Reason.BAD_FIELD), RecursionError(), MemoryError(), AssertionError("MARTIN")])  # fmt: skip
-async def test_promise_8_what_nobody_foresaw_is_parked_and_its_words_are_told_nowhere(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("MARTIN"),
+        KeyError("MARTIN"),
+        ExceptionGroup("x", [ValueError("MARTIN")]),
+        Refuse(Reason.BAD_FIELD),
+        RecursionError(),
+        MemoryError(),
+        AssertionError("MARTIN"),
+    ],
+)
+async def test_promise_8_what_nobody_foresaw_is_parked_and_its_words_are_told_nowhere(
+    error: Exception,
+) -> None:
     bench = Bench()
     with structlog.testing.capture_logs() as logs:
         assert await bench.settle(error) is Fate.PARK
@@ -112,7 +148,9 @@ async def test_promise_8_what_nobody_foresaw_is_parked_and_its_words_are_told_no
     assert "MARTIN" not in str(logs)
     assert "MARTIN" not in bench.parked[0][2].model_dump_json()
     assert b"MARTIN" not in generate_latest(REGISTRY)
-    assert any(line.get("file", "").endswith("test_consume.py") for line in logs)  # where it rose is told
+    assert any(
+        line.get("file", "").endswith("test_consume.py") for line in logs
+    )  # where it rose is told
 
 
 async def test_stop_ends_the_process_and_parks_nothing() -> None:
@@ -142,12 +180,23 @@ async def test_a_batch_is_never_parked_whole() -> None:
     assert await bench.settle(Park(Reason.BAD_EVENT)) is Fate.STOP
 
 
-OUTCOMES = st.sampled_from([None, Park(Reason.BAD_EVENT), Retry(Reason.OVERLOADED), Unavailable(Reason.BROKER_DOWN),
-                            Stop(Reason.UNEXPECTED), ValueError("x")])  # fmt: skip
+OUTCOMES = st.sampled_from(
+    [
+        None,
+        Park(Reason.BAD_EVENT),
+        Retry(Reason.OVERLOADED),
+        Unavailable(Reason.BROKER_DOWN),
+        Stop(Reason.UNEXPECTED),
+        ValueError("x"),
+    ]
+)
 
 
 @settings(max_examples=60)
-@given(outcomes=st.lists(OUTCOMES, max_size=12), parking=st.sampled_from([None, Unavailable(Reason.BROKER_DOWN)]))
+@given(
+    outcomes=st.lists(OUTCOMES, max_size=12),
+    parking=st.sampled_from([None, Unavailable(Reason.BROKER_DOWN)]),
+)
 async def test_promise_1_whatever_happens_an_event_is_done_or_parked_or_not_acknowledged(
     outcomes: list[Exception | None], parking: VigieError | None
 ) -> None:

@@ -34,7 +34,12 @@ def settings(address: str, confirm_s: float = 10.0) -> StreamsSettings:
 
 def stored(address: str, topic: str) -> list[tuple[bytes | None, bytes | None]]:
     consumer = Consumer({"bootstrap.servers": address, "group.id": "t"})
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in consumer.list_topics(topic, timeout=5).topics[topic].partitions])
+    consumer.assign(
+        [
+            TopicPartition(topic, p, OFFSET_BEGINNING)
+            for p in consumer.list_topics(topic, timeout=5).topics[topic].partitions
+        ]
+    )
     found, quiet = [], 0
     while quiet < 30:  # 3 s: a busy machine fetches late
         message = consumer.poll(0.1)
@@ -48,7 +53,9 @@ def stored(address: str, topic: str) -> list[tuple[bytes | None, bytes | None]]:
 async def test_promise_1_what_was_published_is_there(broker: MockKafka) -> None:
     publisher = Publisher(settings(broker.address))
     before = count("vigie_published_total", "orders")
-    await asyncio.gather(*(publisher.publish("orders", f"k{n}", f"v{n}".encode()) for n in range(50)))
+    await asyncio.gather(
+        *(publisher.publish("orders", f"k{n}", f"v{n}".encode()) for n in range(50))
+    )
     publisher.publish_sync("orders", "k50", b"v50")
     there = stored(broker.address, "orders")
     assert sorted(there) == sorted((f"k{n}".encode(), f"v{n}".encode()) for n in range(51))
@@ -59,8 +66,12 @@ async def test_promise_1_what_was_published_is_there(broker: MockKafka) -> None:
 
 async def test_promise_1_one_key_keeps_its_order(broker: MockKafka) -> None:
     publisher = Publisher(settings(broker.address))
-    await asyncio.gather(*(publisher.publish("series", "same", str(n).encode()) for n in range(100)))
-    assert [value for _, value in stored(broker.address, "series")] == [str(n).encode() for n in range(100)]
+    await asyncio.gather(
+        *(publisher.publish("series", "same", str(n).encode()) for n in range(100))
+    )
+    assert [value for _, value in stored(broker.address, "series")] == [
+        str(n).encode() for n in range(100)
+    ]
     publisher.close()
 
 
@@ -87,7 +98,10 @@ async def test_promise_1_an_event_that_is_too_large_is_no(broker: MockKafka) -> 
 
 def test_many_threads_publish_through_one_publisher(broker: MockKafka) -> None:
     publisher = Publisher(settings(broker.address))
-    threads = [threading.Thread(target=publisher.publish_sync, args=("findings", f"{n}", b"v")) for n in range(8)]
+    threads = [
+        threading.Thread(target=publisher.publish_sync, args=("findings", f"{n}", b"v"))
+        for n in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -97,6 +111,17 @@ def test_many_threads_publish_through_one_publisher(broker: MockKafka) -> None:
 
 
 def test_a_secured_cluster_gets_its_credentials() -> None:
-    config = client_config(StreamsSettings(kafka="k:9092", kafka_security="SASL_SSL", kafka_username="v", kafka_password=SecretStr("s")))
-    assert (config["security.protocol"], config["sasl.mechanism"], config["sasl.password"]) == ("SASL_SSL", "SCRAM-SHA-512", "s")
+    config = client_config(
+        StreamsSettings(
+            kafka="k:9092",
+            kafka_security="SASL_SSL",
+            kafka_username="v",
+            kafka_password=SecretStr("s"),
+        )
+    )
+    assert (config["security.protocol"], config["sasl.mechanism"], config["sasl.password"]) == (
+        "SASL_SSL",
+        "SCRAM-SHA-512",
+        "s",
+    )
     assert "sasl.username" not in client_config(StreamsSettings(kafka="k:9092"))

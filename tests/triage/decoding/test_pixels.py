@@ -48,13 +48,22 @@ def test_ct_is_rescaled_to_hounsfield(ct_file: FileDataset, tmp_path: Path) -> N
     assert frame.unit == "hu"
     assert frame.position_mm == 0.0
     assert frame.pixels.dtype == np.float32
-    assert np.array_equal(frame.pixels, np.maximum(stored(ct_file) * 2.0 - 1000, -1024).astype(np.float32))
+    assert np.array_equal(
+        frame.pixels, np.maximum(stored(ct_file) * 2.0 - 1000, -1024).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_lossless_syntaxes_give_the_same_pixels(ct_file: FileDataset, tmp_path: Path, syntax: str) -> None:
+def test_lossless_syntaxes_give_the_same_pixels(
+    ct_file: FileDataset, tmp_path: Path, syntax: str
+) -> None:
     plain = only(ct_file, tmp_path)
-    compress(ct_file, syntax, encoding_plugin="" if syntax != RLELossless else "pydicom", generate_instance_uid=False)
+    compress(
+        ct_file,
+        syntax,
+        encoding_plugin="" if syntax != RLELossless else "pydicom",
+        generate_instance_uid=False,
+    )
     assert np.array_equal(only(ct_file, tmp_path), plain)
 
 
@@ -79,7 +88,9 @@ def test_bits_above_bits_stored_are_not_the_image(ct_file: FileDataset, tmp_path
 
 def film(dataset: FileDataset) -> FileDataset:
     dataset.Modality = "DX"
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = (
+        DigitalXRayImageStorageForPresentation
+    )
     dataset.PixelRepresentation = 0
     del dataset.RescaleSlope, dataset.RescaleIntercept
     dataset.WindowCenter, dataset.WindowWidth = 1024, 2048
@@ -87,7 +98,9 @@ def film(dataset: FileDataset) -> FileDataset:
 
 
 @pytest.mark.parametrize("windowed", [True, False])
-def test_a_monochrome1_twin_is_the_same_image(ct_file: FileDataset, tmp_path: Path, windowed: bool) -> None:
+def test_a_monochrome1_twin_is_the_same_image(
+    ct_file: FileDataset, tmp_path: Path, windowed: bool
+) -> None:
     film(ct_file)
     pixels = stored(ct_file).copy()
     pixels[0, :2] = 0, 2047
@@ -119,11 +132,18 @@ def test_windows_are_centred(ct_file: FileDataset, tmp_path: Path, function: str
     assert shown[stored(ct_file) > 1100].min() > 0.5 > shown[stored(ct_file) < 900].max()
 
 
-def test_a_capture_of_a_screen_is_display_and_colour_is_luminance(ct_file: FileDataset, tmp_path: Path) -> None:
+def test_a_capture_of_a_screen_is_display_and_colour_is_luminance(
+    ct_file: FileDataset, tmp_path: Path
+) -> None:
     ct_file.SOPClassUID = ct_file.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     grey = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
     ct_file.BitsAllocated = ct_file.BitsStored = 8
-    ct_file.HighBit, ct_file.PixelRepresentation, ct_file.SamplesPerPixel, ct_file.PlanarConfiguration = 7, 0, 3, 0
+    (
+        ct_file.HighBit,
+        ct_file.PixelRepresentation,
+        ct_file.SamplesPerPixel,
+        ct_file.PlanarConfiguration,
+    ) = 7, 0, 3, 0
     ct_file.PhotometricInterpretation = "RGB"
     ct_file.PixelData = np.repeat(grey[..., None], 3, axis=2).tobytes()
     (frame,) = frames(ct_file, tmp_path)
@@ -131,10 +151,17 @@ def test_a_capture_of_a_screen_is_display_and_colour_is_luminance(ct_file: FileD
     assert np.allclose(frame.pixels, grey / 255, atol=1e-6)
 
 
-def test_enhanced_multi_frame_is_sorted_and_rescaled_by_its_groups(ct_file: FileDataset, tmp_path: Path) -> None:
+def test_enhanced_multi_frame_is_sorted_and_rescaled_by_its_groups(
+    ct_file: FileDataset, tmp_path: Path
+) -> None:
     ct_file.NumberOfFrames = 3
     ct_file.PixelData = np.repeat(np.array([30, 10, 20], dtype=np.int16), 64 * 64).tobytes()
-    del ct_file.RescaleSlope, ct_file.RescaleIntercept, ct_file.ImagePositionPatient, ct_file.ImageOrientationPatient
+    del (
+        ct_file.RescaleSlope,
+        ct_file.RescaleIntercept,
+        ct_file.ImagePositionPatient,
+        ct_file.ImageOrientationPatient,
+    )
     shared, groups = Dataset(), []
     shared.PlaneOrientationSequence = [Dataset()]
     shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
@@ -147,7 +174,10 @@ def test_enhanced_multi_frame_is_sorted_and_rescaled_by_its_groups(ct_file: File
         group.PixelValueTransformationSequence[0].RescaleSlope = 1
         group.PixelValueTransformationSequence[0].RescaleType = "HU"
         groups.append(group)
-    ct_file.SharedFunctionalGroupsSequence, ct_file.PerFrameFunctionalGroupsSequence = [shared], groups
+    ct_file.SharedFunctionalGroupsSequence, ct_file.PerFrameFunctionalGroupsSequence = (
+        [shared],
+        groups,
+    )
     found = frames(ct_file, tmp_path)
     assert [frame.position_mm for frame in found] == [10.0, 20.0, 30.0]
     assert [float(frame.pixels[0, 0]) for frame in found] == [20.0, 40.0, 60.0]
@@ -165,7 +195,9 @@ def test_enhanced_multi_frame_is_sorted_and_rescaled_by_its_groups(ct_file: File
         ("Rows", 65, Reason.UNDECODABLE_PIXELS),
     ],
 )
-def test_wrong_headers_are_refused(ct_file: FileDataset, tmp_path: Path, name: str, value: object, reason: Reason) -> None:
+def test_wrong_headers_are_refused(
+    ct_file: FileDataset, tmp_path: Path, name: str, value: object, reason: Reason
+) -> None:
     setattr(ct_file, name, value)
     with pytest.raises(NotAnalysed) as refused:
         frames(ct_file, tmp_path)
@@ -196,10 +228,15 @@ def blocks(pixels: NDArray[np.float32], by: int) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("kind", ["window", "range", "voi_lut", "signed", "j2k", "rgb"])
-def test_a_large_frame_is_reduced_by_means_of_its_pixels(make_ct: MakeCt, tmp_path: Path, kind: str, photometric: str) -> None:
+def test_a_large_frame_is_reduced_by_means_of_its_pixels(
+    make_ct: MakeCt, tmp_path: Path, kind: str, photometric: str
+) -> None:
     dataset = film(make_ct(66, 101))
     dataset.PhotometricInterpretation = photometric
-    dataset.WindowCenter, dataset.WindowWidth = 1024, 4096  # nothing is clipped: a mean of what is shown is what is shown of the mean
+    dataset.WindowCenter, dataset.WindowWidth = (
+        1024,
+        4096,
+    )  # nothing is clipped: a mean of what is shown is what is shown of the mean
     if kind == "range":
         del dataset.WindowCenter, dataset.WindowWidth
         pixels = stored(dataset).copy()
@@ -208,7 +245,10 @@ def test_a_large_frame_is_reduced_by_means_of_its_pixels(make_ct: MakeCt, tmp_pa
     elif kind == "voi_lut":
         del dataset.WindowCenter, dataset.WindowWidth
         item = Dataset()
-        item.LUTDescriptor, item.LUTData = [2048, 0, 16], np.arange(0, 2048 * 32, 32, dtype=np.uint16).tobytes()
+        item.LUTDescriptor, item.LUTData = (
+            [2048, 0, 16],
+            np.arange(0, 2048 * 32, 32, dtype=np.uint16).tobytes(),
+        )
         dataset.VOILUTSequence = [item]
     elif kind == "signed":
         dataset.PixelRepresentation, dataset.WindowCenter = 1, 0
@@ -219,7 +259,9 @@ def test_a_large_frame_is_reduced_by_means_of_its_pixels(make_ct: MakeCt, tmp_pa
         dataset.BitsAllocated = dataset.BitsStored = 8
         dataset.HighBit, dataset.SamplesPerPixel, dataset.PlanarConfiguration = 7, 3, 0
         dataset.PhotometricInterpretation = "RGB"
-        dataset.PixelData = np.random.default_rng(1).integers(0, 256, (66, 101, 3)).astype(np.uint8).tobytes()
+        dataset.PixelData = (
+            np.random.default_rng(1).integers(0, 256, (66, 101, 3)).astype(np.uint8).tobytes()
+        )
     full = only(dataset, tmp_path)
     small = reduced(dataset, tmp_path, 32)
     assert full.shape == (66, 101)
@@ -240,7 +282,9 @@ def test_padding_is_no_part_of_a_mean(make_ct: MakeCt, tmp_path: Path) -> None:
     assert np.allclose(small[1:], full[4, 4])
 
 
-def test_hounsfield_units_are_left_alone_up_to_twice_the_side(make_ct: MakeCt, tmp_path: Path) -> None:
+def test_hounsfield_units_are_left_alone_up_to_twice_the_side(
+    make_ct: MakeCt, tmp_path: Path
+) -> None:
     for rows, kept in ((64, 64), (66, 33)):
         dataset = make_ct(rows, rows)
         full, small = only(dataset, tmp_path), reduced(dataset, tmp_path, 32)

@@ -1,4 +1,6 @@
-"""The jail: bombs, loops and crashes end as a reason, within limits, and the next series is decoded."""
+"""The jail: bombs, loops and crashes end as a reason, within limits, and the next series is
+decoded.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +54,17 @@ def refused(jail: Jail, *paths: str | Path, axial: bool = False) -> Reason:
 def rle(segment: bytes) -> bytes:
     """An encapsulated RLE frame of two segments (16 bits)."""
     frame = struct.pack("<16L", 2, 64, 64 + len(segment), *[0] * 13) + segment * 2
-    item = struct.pack("<HHL", 0xFFFE, 0xE000, 0) + struct.pack("<HHL", 0xFFFE, 0xE000, len(frame)) + frame
+    item = (
+        struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+        + struct.pack("<HHL", 0xFFFE, 0xE000, len(frame))
+        + frame
+    )
     return item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 
 
-def test_frames_of_a_series_come_sorted_thinned_and_equal_to_the_workshops(jail: Jail, tmp_path: Path, make_ct: MakeCt) -> None:
+def test_frames_of_a_series_come_sorted_thinned_and_equal_to_the_workshops(
+    jail: Jail, tmp_path: Path, make_ct: MakeCt
+) -> None:
     paths = [save(make_ct(z=float(-z), number=z + 1), tmp_path / f"{z}") for z in range(30)]
     frames = jail.decode(Request(tuple(paths), 24, True))
     places = [frame.position_mm for frame in frames]
@@ -66,7 +74,9 @@ def test_frames_of_a_series_come_sorted_thinned_and_equal_to_the_workshops(jail:
     assert np.array_equal(frames[-1].pixels, read_frames(Path(paths[0]))[0].pixels)
 
 
-def test_only_axial_slices_that_are_no_scouts_and_no_bone(jail: Jail, tmp_path: Path, make_ct: MakeCt) -> None:
+def test_only_axial_slices_that_are_no_scouts_and_no_bone(
+    jail: Jail, tmp_path: Path, make_ct: MakeCt
+) -> None:
     scout, bone, coronal = make_ct(number=1), make_ct(number=2), make_ct(number=3)
     scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     bone.ConvolutionKernel = "H60s"
@@ -78,7 +88,9 @@ def test_only_axial_slices_that_are_no_scouts_and_no_bone(jail: Jail, tmp_path: 
     assert frame.position_mm == 5.0
 
 
-def test_a_broken_slice_does_not_cost_the_series(jail: Jail, tmp_path: Path, make_ct: MakeCt) -> None:
+def test_a_broken_slice_does_not_cost_the_series(
+    jail: Jail, tmp_path: Path, make_ct: MakeCt
+) -> None:
     good = save(make_ct(), tmp_path / "good")
     (tmp_path / "bad").write_bytes(b"noise")
     assert len(jail.decode(Request((str(tmp_path / "bad"), good), 24, True))) == 1
@@ -101,12 +113,16 @@ def test_a_deflate_bomb_is_stopped(jail: Jail, tmp_path: Path, make_ct: MakeCt) 
     deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     plain = save(deflated, tmp_path / "plain")
     (frame,) = jail.decode(Request((plain,), 1, True))
-    assert np.array_equal(frame.pixels, np.frombuffer(deflated.PixelData, np.int16).reshape(64, 64) - np.float32(1024))
+    assert np.array_equal(
+        frame.pixels, np.frombuffer(deflated.PixelData, np.int16).reshape(64, 64) - np.float32(1024)
+    )
     raw = Path(plain).read_bytes()
     start = 144 + struct.unpack_from("<L", raw, 140)[0]
     body = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = struct.pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, 600 * 1024**2)
-    bomb = b"".join([body.compress(head), *(body.compress(bytes(1024**2)) for _ in range(600)), body.flush()])
+    bomb = b"".join(
+        [body.compress(head), *(body.compress(bytes(1024**2)) for _ in range(600)), body.flush()]
+    )
     (tmp_path / "bomb").write_bytes(raw[:start] + bomb)
     assert refused(jail, tmp_path / "bomb") is Reason.DECODE_LIMIT
 
@@ -125,7 +141,9 @@ def test_memory_is_limited(tmp_path: Path, make_ct: MakeCt) -> None:
         jail.close()
 
 
-def test_too_many_pixels_for_one_answer(tmp_path: Path, ct_file: FileDataset, make_ct: MakeCt) -> None:
+def test_too_many_pixels_for_one_answer(
+    tmp_path: Path, ct_file: FileDataset, make_ct: MakeCt
+) -> None:
     jail = Jail(1, Limits(reply_bytes=64 * 64 * 4 * 2))
     try:
         paths = [save(make_ct(z=z, number=z), tmp_path / str(z)) for z in (1, 2, 3)]
@@ -154,7 +172,8 @@ def test_a_child_that_dies_or_hangs_is_replaced(tmp_path: Path, make_ct: MakeCt)
 
 
 def test_a_loop_runs_out_of_processor_time(tmp_path: Path, make_ct: MakeCt) -> None:
-    # A named pipe nobody writes to would hang; a file of endless headers is work: 8,000 paths of a large header.
+    # A named pipe nobody writes to would hang; a file of endless headers is work: 8,000 paths of a
+    # large header.
     many = make_ct()
     for group in range(0x1001, 0x1801, 2):
         for element in range(0x10, 0x30):
@@ -179,7 +198,10 @@ def test_children_have_no_secrets_and_end_with_the_pool(monkeypatch: pytest.Monk
 def test_many_threads_share_the_children(jail: Jail, tmp_path: Path, make_ct: MakeCt) -> None:
     path = save(make_ct(), tmp_path / "one")
     got: list[int] = []
-    threads = [threading.Thread(target=lambda: got.append(len(jail.decode(Request((path,), 1, True))))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: got.append(len(jail.decode(Request((path,), 1, True)))))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -192,7 +214,8 @@ def rows(corpora_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-#: pydicom reads these only when told to believe anything (no meta), or through a decoder under the GPL.
+#: pydicom reads these only when told to believe anything (no meta), or through a decoder under the
+#: GPL.
 _NOT_READ = re.compile(r"JLS[LN]_RGB_ILV|SC_rgb_jpeg\.dcm$")
 
 
@@ -203,11 +226,15 @@ def test_corpora_every_file_gives_frames_or_a_reason(jail: Jail, corpora_dir: Pa
         try:
             frames = jail.decode(Request((str(corpora_dir / "dicom" / row["file"]),), 24, False))
         except NotAnalysed as error:
-            twelve_bit = error.reason is Reason.NO_DECODER and row["bits_alloc_stored_signed"] == "16/12/0"
+            twelve_bit = (
+                error.reason is Reason.NO_DECODER and row["bits_alloc_stored_signed"] == "16/12/0"
+            )
             if row["pixels"] == "ok" and not twelve_bit and not _NOT_READ.search(row["file"]):
                 wrong.append((row["file"], error.reason))
             continue
-        if not all(np.isfinite(frame.pixels).all() and frame.pixels.dtype == np.float32 for frame in frames):
+        if not all(
+            np.isfinite(frame.pixels).all() and frame.pixels.dtype == np.float32 for frame in frames
+        ):
             wrong.append((row["file"], "not finite"))
     assert wrong == []
 
@@ -218,7 +245,11 @@ def test_corpora_decoded_pixels_are_the_oracles(corpora_dir: Path) -> None:
     compared, differ = 0, []
     for row in rows(corpora_dir):
         # Colour goes through codecs whose roundings differ by version.
-        if row["pixels"] != "ok" or not row["photometric"].startswith("MONO") or _NOT_READ.search(row["file"]):
+        if (
+            row["pixels"] != "ok"
+            or not row["photometric"].startswith("MONO")
+            or _NOT_READ.search(row["file"])
+        ):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -231,7 +262,9 @@ def test_corpora_decoded_pixels_are_the_oracles(corpora_dir: Path) -> None:
         compared += 1
         # The oracle kept the sender's byte order; a stack and what was masked are in ours.
         orders = (whole, whole.astype(whole.dtype.newbyteorder(">")))
-        if row["pixel_sha12"] not in {hashlib.sha256(array.tobytes()).hexdigest()[:12] for array in orders}:
+        if row["pixel_sha12"] not in {
+            hashlib.sha256(array.tobytes()).hexdigest()[:12] for array in orders
+        }:
             differ.append(row["file"])
     assert compared > 100
     assert differ == []

@@ -23,7 +23,9 @@ def header(dataset: FileDataset) -> Header:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.permutations(range(40)), st.integers(1, 24))
-def test_any_order_of_files_gives_the_same_evenly_spaced_stack(make_ct: MakeCt, order: list[int], most: int) -> None:
+def test_any_order_of_files_gives_the_same_evenly_spaced_stack(
+    make_ct: MakeCt, order: list[int], most: int
+) -> None:
     headers = [header(make_ct(8, 8, z=2.5 * z, number=100 - z)) for z in order]
     places = choose(headers, most=most, axial=True)
     heights = [place.position for place in places]
@@ -59,7 +61,15 @@ def test_an_orientation_that_is_none_gives_no_position(make_ct: MakeCt, value: l
 
 @pytest.mark.parametrize(
     ("kernel", "bone"),
-    [("H60s", True), ("Hr68h", True), ("BONEPLUS", True), ("H30s", False), ("STANDARD", False), ("J40s", False), ("UB", False)],
+    [
+        ("H60s", True),
+        ("Hr68h", True),
+        ("BONEPLUS", True),
+        ("H30s", False),
+        ("STANDARD", False),
+        ("J40s", False),
+        ("UB", False),
+    ],
 )
 def test_bone_kernels(make_ct: MakeCt, kernel: str, bone: bool) -> None:
     dataset = make_ct(8, 8)

@@ -1,4 +1,6 @@
-"""Compiled networks: the same logits, only from a folder that is ours and as it was made, and nothing is compiled while serving."""
+"""Compiled networks: the same logits, only from a folder that is ours and as it was made, and
+nothing is compiled while serving.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ PRECISION = "bfloat16" if has_bf16(CPU) else "float32"
 def make_network(seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     return torch.nn.Sequential(
-        torch.nn.Conv2d(2, 8, 3, stride=2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
-        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 1),
-    ).eval()  # fmt: skip
+        torch.nn.Conv2d(2, 8, 3, stride=2),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 1),
+    ).eval()
 
 
 class Package:
@@ -50,7 +56,10 @@ def images(count: int) -> NDArray[np.float32]:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with our network, compiled (some ten seconds)."""
     folder = tmp_path_factory.mktemp("compiled")
-    assert compile_network(make_network(), images(9), folder_of(folder, "p", make_network(), SHAPE)) < MAX_DRIFT
+    assert (
+        compile_network(make_network(), images(9), folder_of(folder, "p", make_network(), SHAPE))
+        < MAX_DRIFT
+    )
     return folder
 
 
@@ -63,7 +72,10 @@ def artefact(cache: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.needs("g++")
 def test_every_batch_size_gives_the_logits_of_the_network(cache: Path) -> None:
-    compiled, exact = load(cache, "p", make_network(), SHAPE), Eager(make_network(), CPU, bf16=False)
+    compiled, exact = (
+        load(cache, "p", make_network(), SHAPE),
+        Eager(make_network(), CPU, bf16=False),
+    )
     expected = exact(images(70))
     for count in (1, 2, 5, 6, 7, 8, 9, 14, 64, 70):
         assert np.abs(compiled(images(70)[:count]) - expected[:count]).max() <= 0.02
@@ -93,15 +105,25 @@ def test_it_takes_as_many_threads_as_were_set_in_whichever_thread_it_runs(cache:
 
 
 @pytest.mark.needs("g++")
-def test_the_mode_says_what_runs(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Screener(Package(), SHAPE, device="cpu", compiled=cache).mode == f"cpu, {PRECISION}, compiled"
+def test_the_mode_says_what_runs(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        Screener(Package(), SHAPE, device="cpu", compiled=cache).mode
+        == f"cpu, {PRECISION}, compiled"
+    )
     absent = Screener(Package(), SHAPE, device="cpu", compiled=tmp_path)
     assert absent.mode == f"cpu, {PRECISION}, eager (not compiled: vigie models compile)"
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert Screener(Package(), SHAPE, device="cpu", compiled=tmp_path).mode == f"cpu, {PRECISION}, eager (no C++ compiler)"
+    assert (
+        Screener(Package(), SHAPE, device="cpu", compiled=tmp_path).mode
+        == f"cpu, {PRECISION}, eager (no C++ compiler)"
+    )
 
 
-def test_without_a_compiler_each_package_is_told_of_and_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_each_package_is_told_of_and_nothing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     (made,) = compile_packages([tmp_path / "p"], tmp_path / "compiled")
     assert made.package == "p"
@@ -174,11 +196,19 @@ def test_serving_starts_no_compiler_and_loads_none(cache: Path) -> None:
         assert not {"torch._dynamo", "torch._inductor", "triage.inference.compile"} & sys.modules.keys()
     """
     quiet = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(serve), cache], env=quiet, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(serve), cache],
+        env=quiet,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("folder", find_packages(TriageSettings().models), ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", find_packages(TriageSettings().models), ids=lambda folder: folder.name
+)
 def test_shipped_packages_are_served_within_the_stated_drift(folder: Path) -> None:
     """Compiled where `make setup` could, else eager: in both cases beside float32."""
     package, settings = load_package(folder), TriageSettings()
@@ -187,4 +217,6 @@ def test_shipped_packages_are_served_within_the_stated_drift(folder: Path) -> No
     expected = Eager(package.load_network(), CPU, bf16=False)(seen)
     assert (np.abs(served.scores(seen) - expected) <= MAX_DRIFT * (1 + np.abs(expected))).all()
     if not served.mode.endswith("compiled"):
-        (pytest.fail if os.environ.get("VIGIE_REQUIRE") == "all" else pytest.skip)(f"NOT RUN compiled, but {served.mode}")
+        (pytest.fail if os.environ.get("VIGIE_REQUIRE") == "all" else pytest.skip)(
+            f"NOT RUN compiled, but {served.mode}"
+        )

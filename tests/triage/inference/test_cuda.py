@@ -18,9 +18,13 @@ SHAPE = (2, 64, 64)
 def make_network() -> torch.nn.Module:
     torch.manual_seed(0)
     return torch.nn.Sequential(
-        torch.nn.Conv2d(2, 16, 3, stride=2), torch.nn.BatchNorm2d(16), torch.nn.ReLU(),
-        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 1),
-    )  # fmt: skip
+        torch.nn.Conv2d(2, 16, 3, stride=2),
+        torch.nn.BatchNorm2d(16),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 1),
+    )
 
 
 @pytest.mark.needs("cuda")

@@ -1,4 +1,6 @@
-"""The resident network: same scores alone and in a batch, close to float32, and it says how it runs."""
+"""The resident network: same scores alone and in a batch, close to float32, and it says how it
+runs.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,12 @@ class Package:
     def load_network(self) -> torch.nn.Module:
         torch.manual_seed(0)
         return torch.nn.Sequential(
-            torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.ReLU(),
-            torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 1),
-        )  # fmt: skip
+            torch.nn.Conv2d(1, 8, 3, stride=2),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(8, 1),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -96,4 +101,6 @@ def test_out_of_memory_halves_the_batch_and_every_image_is_scored() -> None:
 
 
 def test_an_image_for_which_there_is_no_memory_has_no_score() -> None:
-    assert np.isnan(Screener(SmallPackage(room=0), (1, 32, 32), device="cpu").scores(images(3))).all()
+    assert np.isnan(
+        Screener(SmallPackage(room=0), (1, 32, 32), device="cpu").scores(images(3))
+    ).all()

@@ -1,4 +1,6 @@
-"""However an image was framed, turned or windowed, the network sees nearly the same; whatever it is, it sees numbers."""
+"""However an image was framed, turned or windowed, the network sees nearly the same; whatever it
+is, it sees numbers.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,10 @@ def test_hounsfield_units_and_their_picture_are_the_same(head: NDArray[np.int16]
 def test_another_window_moves_neither_brain_nor_bone(head: NDArray[np.int16]) -> None:
     narrow, wide = seen(shown(head, 0.0, 80.0))[0], seen(shown(head, -60.0, 140.0))[0]
     for share in (0.5, 0.99):
-        assert abs(np.quantile(narrow[30:66, 30:66], share) - np.quantile(wide[30:66, 30:66], share)) < 0.5
+        assert (
+            abs(np.quantile(narrow[30:66, 30:66], share) - np.quantile(wide[30:66, 30:66], share))
+            < 0.5
+        )
     assert abs(narrow.max() - wide.max()) < 0.15
 
 
@@ -110,10 +115,13 @@ def test_a_monotone_curve_changes_no_film() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=90),
-                  elements=st.floats(width=32, allow_nan=True, allow_infinity=True)),
+    arrays.arrays(
+        np.float32,
+        arrays.array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=90),
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    ),
     st.sampled_from(["hu", "display"]),
-)  # fmt: skip
+)
 def test_whatever_comes_the_network_sees_finite_numbers(pixels: Array, unit: str) -> None:
     for spec in (HEAD, CHEST):
         if unit == "hu" and spec is CHEST:

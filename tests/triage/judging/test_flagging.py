@@ -1,4 +1,6 @@
-"""From logits to a probability and a flag: one image and a series each on a scale of their own, chosen on known cases."""
+"""From logits to a probability and a flag: one image and a series each on a scale of their own,
+chosen on known cases.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from triage.packages.load import Package, Scale, find_packages, load_package
 from triage.settings import shipped_models
 from triage.train.package import SPECIFICITY, Group, calibrate
 
-logits = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=24).map(lambda some: np.array(some, np.float32))
+logits = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=24).map(
+    lambda some: np.array(some, np.float32)
+)
 
 
 @pytest.fixture(scope="module", params=[folder.name for folder in find_packages(shipped_models())])
@@ -25,7 +29,9 @@ def package(request: pytest.FixtureRequest) -> Package:
 
 @settings(max_examples=60)
 @given(some=logits, more=st.floats(0, 4), at=st.integers(0, 23))
-def test_a_higher_image_never_makes_a_series_less_probable(package: Package, some: NDArray[np.float32], more: float, at: int) -> None:
+def test_a_higher_image_never_makes_a_series_less_probable(
+    package: Package, some: NDArray[np.float32], more: float, at: int
+) -> None:
     raised = some.copy()
     raised[at % len(some)] += np.float32(more)
     scale, top_k = package.manifest.scale(len(some)), package.manifest.operating.top_k
@@ -34,8 +40,13 @@ def test_a_higher_image_never_makes_a_series_less_probable(package: Package, som
 
 
 def test_one_image_and_a_series_are_judged_on_their_own_scales(package: Package) -> None:
-    one, several = Scale(slope=1, intercept=0, threshold=0.4), Scale(slope=1, intercept=0, threshold=0.6)
-    told = replace(package, manifest=package.manifest.model_copy(update={"image": one, "series": several}))
+    one, several = (
+        Scale(slope=1, intercept=0, threshold=0.4),
+        Scale(slope=1, intercept=0, threshold=0.6),
+    )
+    told = replace(
+        package, manifest=package.manifest.model_copy(update={"image": one, "series": several})
+    )
     shape = (package.input.channels, package.input.height, package.input.width)
     images = np.broadcast_to(package.typical.mean.mean(), (2, *shape)).astype(np.float32)
     near = replace(told, typical=replace(told.typical, scale=1e6))  # whatever they look like
@@ -46,11 +57,18 @@ def test_one_image_and_a_series_are_judged_on_their_own_scales(package: Package)
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), apart=st.floats(0, 4), size=st.integers(1, 6))
-def test_the_threshold_has_its_specificity_and_the_scale_rises(seed: int, apart: float, size: int) -> None:
+def test_the_threshold_has_its_specificity_and_the_scale_rises(
+    seed: int, apart: float, size: int
+) -> None:
     rng = np.random.default_rng(seed)
     truths = [0, 1] * 40
-    groups = [Group(rng.normal(apart * truth, 1, size).astype(np.float32), truth, str(i)) for i, truth in enumerate(truths)]
+    groups = [
+        Group(rng.normal(apart * truth, 1, size).astype(np.float32), truth, str(i))
+        for i, truth in enumerate(truths)
+    ]
     scale = calibrate(groups, top_k=2)
     told = np.array([probability(highest(group.logits, 2), scale) for group in groups])
     assert scale.slope > 0
-    assert (told[::2] < scale.threshold + 1e-4).mean() >= SPECIFICITY  # it is rounded to four digits
+    assert (
+        told[::2] < scale.threshold + 1e-4
+    ).mean() >= SPECIFICITY  # it is rounded to four digits

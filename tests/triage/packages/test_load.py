@@ -1,4 +1,6 @@
-"""The shipped packages are what their cards say; a package that was changed is refused or found out."""
+"""The shipped packages are what their cards say; a package that was changed is refused or found
+out.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,9 @@ def test_weights_of_another_shape_are_refused(copy: Path) -> None:
 
 def test_weights_that_are_no_numbers_are_refused(copy: Path) -> None:
     tensors = load_file(copy / WEIGHTS)
-    tensors["network.members.1.head.bias"] = torch.full_like(tensors["network.members.1.head.bias"], float("nan"))
+    tensors["network.members.1.head.bias"] = torch.full_like(
+        tensors["network.members.1.head.bias"], float("nan")
+    )
     resave(copy, tensors)
     with pytest.raises(PackageError, match="not finite"):
         load_package(copy).load_network()
@@ -123,7 +127,10 @@ def test_constancy_references_have_the_scores_that_they_had(name: str) -> None:
     found = references([package])
     assert found
     for reference in found:
-        assert abs(float(screener.scores(prepare(reference.frames, spec)).mean()) - reference.expected) <= reference.tolerance
+        assert (
+            abs(float(screener.scores(prepare(reference.frames, spec)).mean()) - reference.expected)
+            <= reference.tolerance
+        )
 
 
 @each
@@ -135,7 +142,9 @@ def test_phantoms_with_the_finding_are_flagged_and_the_others_are_not(name: str)
     for seed in range(500, 524):
         frames, truth = reference_series(np.random.default_rng(seed), spec.kind)
         images = prepare(frames, spec)
-        right += (judge(package, screener.scores(images), images).outcome == "flagged") == bool(truth)
+        right += (judge(package, screener.scores(images), images).outcome == "flagged") == bool(
+            truth
+        )
     assert right >= 20
 
 
@@ -162,11 +171,30 @@ def labelled(folder: Path, count: int = 6) -> Path:
 def test_evaluate_from_the_command_line(tmp_path: Path) -> None:
     labels, plot = labelled(tmp_path), tmp_path / "plot.png"
     run = CliRunner().invoke(
-        app, ["evaluate", "chest-opacity", "--labels", str(labels), "--images", str(tmp_path), "--json", "--plot", str(plot)]
+        app,
+        [
+            "evaluate",
+            "chest-opacity",
+            "--labels",
+            str(labels),
+            "--images",
+            str(tmp_path),
+            "--json",
+            "--plot",
+            str(plot),
+        ],
     )
     assert run.exit_code == 0, run.output
     result = json.loads(run.stdout)
-    assert {"auroc", "auroc_ci95", "sensitivity", "specificity", "ece", "n", "abstained"} <= result.keys()
+    assert {
+        "auroc",
+        "auroc_ci95",
+        "sensitivity",
+        "specificity",
+        "ece",
+        "n",
+        "abstained",
+    } <= result.keys()
     assert (result["n"], result["patients"]) == (6, 3)
     assert "not checked" in result["outside_intended_use"]
     assert plot.read_bytes().startswith(b"\x89PNG")

@@ -35,7 +35,9 @@ def test_a_sites_threshold_changes_the_verdict_and_nothing_else(package: Package
     images = prepare(reference_series(np.random.default_rng(12), spec.kind)[0], spec)
     scores = screener.scores(images)
     own = judge(package, scores, images)
-    below, above = (judge(package.flagging_at(own.probability + step), scores, images) for step in (-1e-6, 1e-6))
+    below, above = (
+        judge(package.flagging_at(own.probability + step), scores, images) for step in (-1e-6, 1e-6)
+    )
     assert (below.outcome, above.outcome) == ("flagged", "not_flagged")
     assert own.probability == below.probability == above.probability
 
@@ -50,7 +52,9 @@ def test_triage_reads_it_and_the_finding_carries_it(tmp_path: Path) -> None:
         images = resident.prepare(frames)
         verdicts.append(resident.judge(resident.network(images), images))
         other = next(one for one in residents if one.name != NAME)
-        film = other.prepare(next(reference.frames for reference in references if reference.package == other.name))
+        film = other.prepare(
+            next(reference.frames for reference in references if reference.package == other.name)
+        )
         own = load_package(shipped_models() / other.name).manifest.image.threshold
         assert other.judge(other.network(film), film).findings[0].threshold == own
     assert [verdict.outcome for verdict in verdicts] == ["flagged", "not_flagged"]

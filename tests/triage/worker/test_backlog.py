@@ -1,4 +1,6 @@
-"""Promise 1 inside triage: only the contiguous prefix of the current generation is ever acknowledged."""
+"""Promise 1 inside triage: only the contiguous prefix of the current generation is ever
+acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from triage.worker.backlog import Entry, Pool
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Reads, works, finishes and rebalances in any order, beside a model that is a plain list for each partition."""
+    """Reads, works, finishes and rebalances in any order, beside a model that is a plain list for
+    each partition.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,14 +25,29 @@ class PoolMachine(RuleBasedStateMachine):
         self.finished: set[tuple[int, int]] = set()
         self.working: list[Entry[str]] = []
 
-    @rule(partition=st.sampled_from([0, 1]), urgency=st.integers(0, 3), keys=st.sets(st.sampled_from("abc")))
+    @rule(
+        partition=st.sampled_from([0, 1]),
+        urgency=st.integers(0, 3),
+        keys=st.sets(st.sampled_from("abc")),
+    )
     def read(self, partition: int, urgency: int, keys: set[str]) -> None:
         if self.pool.full:
             with pytest.raises(OverflowError):
                 self.pool.add("series", partition, 0, self.generation, urgency, "x")
             return
         offset = self.next_offset[partition]
-        assert self.pool.add("series", partition, offset, self.generation, urgency, f"{partition}/{offset}", tuple(keys)) is not None
+        assert (
+            self.pool.add(
+                "series",
+                partition,
+                offset,
+                self.generation,
+                urgency,
+                f"{partition}/{offset}",
+                tuple(keys),
+            )
+            is not None
+        )
         self.next_offset[partition] += 1
 
     @rule()
@@ -38,7 +57,11 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from("abc"), urgency=st.integers(0, 3))
     def an_order_names_it(self, key: str, urgency: int) -> None:
         self.pool.raise_urgency([key], urgency)
-        assert all(entry.urgency <= urgency for entry in self.working if key in entry.keys and self.pool.current(entry))
+        assert all(
+            entry.urgency <= urgency
+            for entry in self.working
+            if key in entry.keys and self.pool.current(entry)
+        )
 
     @rule()
     def take(self) -> None:
@@ -114,4 +137,9 @@ def test_a_late_hint_moves_what_waits() -> None:
     for offset, value in enumerate("abcd"):
         pool.add("series", 0, offset, 0, 2, value, ("study of " + value, "accession"))
     assert pool.raise_urgency(["study of c", "of another study"], 0) == 1
-    assert [entry.value for entry in (pool.take() for _ in range(5)) if entry] == ["c", "a", "b", "d"]
+    assert [entry.value for entry in (pool.take() for _ in range(5)) if entry] == [
+        "c",
+        "a",
+        "b",
+        "d",
+    ]

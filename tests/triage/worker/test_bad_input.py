@@ -1,4 +1,6 @@
-"""Bad input through the flow: each study is "not analysed" with its reason, the worker lives, the partition moves, the counter moves."""
+"""Bad input through the flow: each study is "not analysed" with its reason, the worker lives, the
+partition moves, the counter moves.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,12 @@ def jail() -> Iterator[Jail]:
 
 def counted() -> Counter[str]:
     """What the counter of studies that were not analysed says, by reason."""
-    samples = next(one for one in REGISTRY.collect() if one.name == "vigie_triage_not_analysed").samples
-    return Counter({one.labels["reason"]: int(one.value) for one in samples if one.name.endswith("_total")})
+    samples = next(
+        one for one in REGISTRY.collect() if one.name == "vigie_triage_not_analysed"
+    ).samples
+    return Counter(
+        {one.labels["reason"]: int(one.value) for one in samples if one.name.endswith("_total")}
+    )
 
 
 async def through(jail: Jail, ring: KeyRing, files: list[Path]) -> list[Reason | None]:
@@ -52,13 +58,17 @@ async def through(jail: Jail, ring: KeyRing, files: list[Path]) -> list[Reason |
     house.analyst.decode = decode
     house.analyst.path = lambda reference, _name: files[int(reference, 16)]
     for number in range(len(files)):
-        await house.put(number, series(f"1.{number}").model_copy(update={"reference": f"{number:x}"}))
+        await house.put(
+            number, series(f"1.{number}").model_copy(update={"reference": f"{number:x}"})
+        )
     before = counted()
     await house.work(len(files), also=len(files))
     assert house.acknowledged == list(range(len(files)))
     assert [topic for topic, _ in house.published] == ["findings"] * len(files)
     found = {event.study_uid: event for event in house.findings()}
-    assert all((event.outcome == "not_analysed") == (event.reason is not None) for event in found.values())
+    assert all(
+        (event.outcome == "not_analysed") == (event.reason is not None) for event in found.values()
+    )
     reasons = [found[f"1.{number}"].reason for number in range(len(files))]
     assert counted() - before == Counter(reason.value for reason in reasons if reason)
     return reasons
@@ -76,14 +86,18 @@ def deflate_bomb(folder: Path, dataset: FileDataset) -> Path:
     raw = write(folder, "deflated", dataset).read_bytes()
     body = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = struct.pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, 400 * 1024**2)
-    bomb = b"".join([body.compress(head), *(body.compress(bytes(1024**2)) for _ in range(400)), body.flush()])
+    bomb = b"".join(
+        [body.compress(head), *(body.compress(bytes(1024**2)) for _ in range(400)), body.flush()]
+    )
     (folder / "deflate_bomb").write_bytes(raw[: 144 + struct.unpack_from("<L", raw, 140)[0]] + bomb)
     return folder / "deflate_bomb"
 
 
 def rle_bomb(folder: Path, dataset: FileDataset) -> Path:
     dataset.file_meta.TransferSyntaxUID = RLELossless
-    dataset.PixelData = struct.pack("<HHL", 0xFFFE, 0xE000, 0) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    dataset.PixelData = struct.pack("<HHL", 0xFFFE, 0xE000, 0) + struct.pack(
+        "<HHL", 0xFFFE, 0xE0DD, 0
+    )
     dataset["PixelData"].is_undefined_length = True
     return write(folder, "rle_bomb", dataset, Rows=65535, Columns=65535)
 
@@ -94,17 +108,23 @@ async def test_each_kind_of_bad_file_is_a_reason_and_the_next_study_is_analysed(
     bad = {
         rle_bomb(tmp_path, make_ct()): Reason.DECODE_LIMIT,
         deflate_bomb(tmp_path, make_ct()): Reason.DECODE_LIMIT,
-        write(tmp_path, "photometric", make_ct(), PhotometricInterpretation="CMYK"): Reason.UNSUPPORTED_PHOTOMETRIC,
+        write(
+            tmp_path, "photometric", make_ct(), PhotometricInterpretation="CMYK"
+        ): Reason.UNSUPPORTED_PHOTOMETRIC,
         write(tmp_path, "no_frames", make_ct(), NumberOfFrames=0): Reason.NO_PIXELS,
         write(tmp_path, "no_rows", make_ct(), Rows=0): Reason.NO_PIXELS,
-        write(tmp_path, "too_many_frames", make_ct(), NumberOfFrames=2**31 - 1): Reason.DECODE_LIMIT,
+        write(
+            tmp_path, "too_many_frames", make_ct(), NumberOfFrames=2**31 - 1
+        ): Reason.DECODE_LIMIT,
         write(tmp_path, "short", make_ct(), Rows=200): Reason.UNDECODABLE_PIXELS,
         write(tmp_path, _LOOP, make_ct()): Reason.DECODE_LIMIT,
         tmp_path / "gone": Reason.STORE_MISSING,
     }
     good = write(tmp_path, "good", make_ct())
     files = [path for one in bad for path in (one, good)]
-    assert await through(jail, ring, files) == [reason for one in bad.values() for reason in (one, None)]
+    assert await through(jail, ring, files) == [
+        reason for one in bad.values() for reason in (one, None)
+    ]
 
 
 @pytest.mark.needs("corpora")

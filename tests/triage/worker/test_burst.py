@@ -1,4 +1,6 @@
-"""Ten times what the flow can hold at once: pool, house and batch queue stay within their bounds, the reader waits, memory is flat."""
+"""Ten times what the flow can hold at once: pool, house and batch queue stay within their bounds,
+the reader waits, memory is flat.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ from triage.inference.batch import BUCKETS
 from triage.inference.queue import Forward
 
 POOL, BURST, IMAGES = 50, 500, 8
-#: An event of 1,200 instances is 40 kB and a study's prepared images 128 kB: unbounded, the burst would be 85 MB more.
+#: An event of 1,200 instances is 40 kB and a study's prepared images 128 kB: unbounded, the burst
+#: would be 85 MB more.
 MARGIN = 25 * 1024**2
 
 
 class Watched(House):
-    """A flow with a small pool; the most that was ever in each of its places, and how often the reader had to wait."""
+    """A flow with a small pool; the most that was ever in each of its places, and how often the
+    reader had to wait.
+    """
 
     def __init__(self, ring: KeyRing) -> None:
         super().__init__(ring)
@@ -54,7 +59,9 @@ class Watched(House):
 
     async def read(self) -> None:
         """As Faust's agent does: the next event only once there is room for this one."""
-        one = series("1.1").model_copy(update={"instances": tuple(f"{number:032x}" for number in range(1200))})
+        one = series("1.1").model_copy(
+            update={"instances": tuple(f"{number:032x}" for number in range(1200))}
+        )
         for offset in range(BURST):
             value = encode(one)  # each message is its own bytes
             taking = asyncio.create_task(self.put(offset, value))

@@ -32,17 +32,30 @@ NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 
 def series(study: str, modality: str = "CT") -> SeriesReceived:
     return SeriesReceived(
-        event_id="ab" * 16, sender="ct", received_at=NOW, version=Version(time=NOW, digest="cd" * 8), study_uid=study,
-        accessions=(f"A{study}",), series_uid=f"{study}.1", gateway="g", reference="ab/cd", instances=("ab" * 16,),
-        sop_class="1.2", modality=modality,
-    )  # fmt: skip
+        event_id="ab" * 16,
+        sender="ct",
+        received_at=NOW,
+        version=Version(time=NOW, digest="cd" * 8),
+        study_uid=study,
+        accessions=(f"A{study}",),
+        series_uid=f"{study}.1",
+        gateway="g",
+        reference="ab/cd",
+        instances=("ab" * 16,),
+        sop_class="1.2",
+        modality=modality,
+    )
 
 
 def order(study: str, priority: str) -> OrderChanged:
     return OrderChanged(
-        event_id="ab" * 16, sender="ris", received_at=NOW, version=Version(time=NOW, digest="cd" * 8),
-        accessions=(f"A{study}",), priority=priority,
-    )  # fmt: skip
+        event_id="ab" * 16,
+        sender="ris",
+        received_at=NOW,
+        version=Version(time=NOW, digest="cd" * 8),
+        accessions=(f"A{study}",),
+        priority=priority,
+    )
 
 
 def prepare(frames: Sequence[Frame]) -> NDArray[np.float32]:
@@ -84,12 +97,25 @@ class House:
         self.threads = ThreadPoolExecutor(1)
         self.forward = Forward({"p": network})
         resident = Resident("p", "1", only_ct, 24, True, prepare, network, judge)
-        self.analyst = Analyst([resident], self.decode, self.forward, lambda r, n: Path("/", r, n), self.threads, lambda: NOW)
+        self.analyst = Analyst(
+            [resident],
+            self.decode,
+            self.forward,
+            lambda r, n: Path("/", r, n),
+            self.threads,
+            lambda: NOW,
+        )
         settler = Settler("triage", ring, self.publish, lambda: NOW, sleep=self.sleep)
         self.flow = Flow(
-            self.analyst, settler, self.publish, lambda: self.epoch, deadline_s,
-            decoding=1, read_ahead=6000, clock=lambda: self.now,
-        )  # fmt: skip
+            self.analyst,
+            settler,
+            self.publish,
+            lambda: self.epoch,
+            deadline_s,
+            decoding=1,
+            read_ahead=6000,
+            clock=lambda: self.now,
+        )
 
     def decode(self, _request: Request) -> list[Frame]:
         return [self.frame]
@@ -110,7 +136,9 @@ class House:
         await self.flow.take_in(origin, generation, lambda: self.acknowledged.append(offset))
 
     def findings(self) -> list[FindingsMade]:
-        return [event for _, value in self.published if isinstance(event := decode(value), FindingsMade)]
+        return [
+            event for _, value in self.published if isinstance(event := decode(value), FindingsMade)
+        ]
 
     async def work(self, until: int, also: int = 0) -> None:
         running = [asyncio.create_task(self.flow.run()), asyncio.create_task(self.forward.run())]
@@ -132,7 +160,11 @@ async def test_a_series_becomes_one_finding_for_each_package(ring: KeyRing) -> N
     await house.put(1, series("1.2", "MR"))
     await house.work(2, also=2)
     found = {event.study_uid: event for event in house.findings()}
-    assert (found["1.1"].outcome, found["1.1"].package, found["1.1"].package_version) == ("flagged", "p", "1")
+    assert (found["1.1"].outcome, found["1.1"].package, found["1.1"].package_version) == (
+        "flagged",
+        "p",
+        "1",
+    )
     assert (found["1.2"].outcome, found["1.2"].reason) == ("not_analysed", Reason.OUTSIDE_MODALITY)
     assert house.acknowledged == [0, 1]
 
@@ -155,7 +187,9 @@ async def test_poison_is_parked_and_the_next_one_is_done(ring: KeyRing) -> None:
     assert house.acknowledged == [0, 1]
 
 
-async def test_an_urgent_study_behind_5000_routine_ones_is_screened_within_two(ring: KeyRing) -> None:
+async def test_an_urgent_study_behind_5000_routine_ones_is_screened_within_two(
+    ring: KeyRing,
+) -> None:
     house = House(ring)
     for offset in range(5000):
         await house.put(offset, series(f"2.{offset}"))
@@ -183,7 +217,9 @@ async def test_a_lost_generation_is_neither_worked_on_nor_acknowledged(ring: Key
     async def rebalance() -> None:
         await asyncio.sleep(0.1)
         house.epoch = 2
-        await house.put(3, series("1.3"), generation=1)  # still in Faust's buffer: of the old generation
+        await house.put(
+            3, series("1.3"), generation=1
+        )  # still in Faust's buffer: of the old generation
         await house.put(1, series("1.1"), generation=2)
         house.gate.set()
 
@@ -215,20 +251,30 @@ async def test_a_network_that_fails_is_a_reason(ring: KeyRing, wrong: str) -> No
     assert event.reason is Reason.MODEL_FAILED
 
 
-async def test_promise_3_a_package_that_drifted_goes_on_scoring_and_says_so_until_it_passes(ring: KeyRing) -> None:
+async def test_promise_3_a_package_that_drifted_goes_on_scoring_and_says_so_until_it_passes(
+    ring: KeyRing,
+) -> None:
     house = House(ring, value=0.75)
     running = asyncio.create_task(house.forward.run())
     made = []
     for expected in (0.75, 0.5, 0.75):
         await Constancy(house.analyst, [Reference("p", (house.frame,), expected, 0.01)]).once()
-        assert REGISTRY.get_sample_value("vigie_triage_constancy_ok", {"package": "p"}) == (expected == 0.75)
+        assert REGISTRY.get_sample_value("vigie_triage_constancy_ok", {"package": "p"}) == (
+            expected == 0.75
+        )
         made += await house.analyst.analyse(series("1.1"), 0, 60)
-    assert [(event.outcome, event.constancy) for event in made] == [("flagged", True), ("flagged", False), ("flagged", True)]
+    assert [(event.outcome, event.constancy) for event in made] == [
+        ("flagged", True),
+        ("flagged", False),
+        ("flagged", True),
+    ]
     assert made[0].event_id == made[2].event_id != made[1].event_id
     running.cancel()
 
 
-async def test_what_was_scored_while_the_check_failed_is_doubted_though_it_passed_meanwhile(ring: KeyRing) -> None:
+async def test_what_was_scored_while_the_check_failed_is_doubted_though_it_passed_meanwhile(
+    ring: KeyRing,
+) -> None:
     house = House(ring, value=0.75)
     running = asyncio.create_task(house.forward.run())
     house.analyst.drifted.add("p")
@@ -238,9 +284,13 @@ async def test_what_was_scored_while_the_check_failed_is_doubted_though_it_passe
 
 
 @pytest.mark.parametrize("wrong", ["nan", "raises", "unprepared"])
-async def test_a_package_that_gives_its_references_no_score_screens_nothing_until_it_does(ring: KeyRing, wrong: str) -> None:
+async def test_a_package_that_gives_its_references_no_score_screens_nothing_until_it_does(
+    ring: KeyRing, wrong: str
+) -> None:
     house = House(ring, value=0.25)
-    networks: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {"nan": lambda images: np.full(len(images), np.nan)}
+    networks: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+        "nan": lambda images: np.full(len(images), np.nan)
+    }
     good, references = house.forward, [Reference("p", (house.frame,), 0.25, 0.01)]
     if wrong == "unprepared":
         resident = house.analyst.residents[0]
@@ -252,7 +302,10 @@ async def test_a_package_that_gives_its_references_no_score_screens_nothing_unti
     assert (house.analyst.failed, house.analyst.drifted) == ({"p"}, set())
     (event,) = await house.analyst.analyse(series("1.1"), 0, 60)
     assert event.reason is Reason.MODEL_FAILED
-    house.analyst.forward, house.analyst.residents = good, [replace(house.analyst.residents[0], prepare=prepare)]
+    house.analyst.forward, house.analyst.residents = (
+        good,
+        [replace(house.analyst.residents[0], prepare=prepare)],
+    )
     await Constancy(house.analyst, references).once()
     assert house.analyst.failed == set()
     for task in running:

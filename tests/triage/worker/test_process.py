@@ -1,4 +1,6 @@
-"""The shell on the mock broker: a series event becomes a finding, a poison event is parked, and the next one goes on."""
+"""The shell on the mock broker: a series event becomes a finding, a poison event is parked, and the
+next one goes on.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from streams.errors import Reason
-from streams.events import Finding, FindingsMade, OrderChanged, Parked, SeriesReceived, Version, decode, encode
+from streams.events import (
+    Finding,
+    FindingsMade,
+    OrderChanged,
+    Parked,
+    SeriesReceived,
+    Version,
+    decode,
+    encode,
+)
 from streams.seal import KeyRing, write_ring
 from streams.store import Store
 from triage.decoding.frames import Frame
@@ -35,7 +46,9 @@ def prepare(frames: Sequence[Frame]) -> NDArray[np.float32]:
 
 def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
     flagged = bool(scores.max() > 40)
-    finding = Finding(code="X", name="bright", flagged=flagged, probability=0.9 if flagged else 0.1, threshold=0.5)
+    finding = Finding(
+        code="X", name="bright", flagged=flagged, probability=0.9 if flagged else 0.1, threshold=0.5
+    )
     return Verdict("flagged" if flagged else "not_flagged", None, (finding,))
 
 
@@ -46,23 +59,42 @@ def only_ct(series: SeriesReceived) -> Reason | None:
 RESIDENT = Resident("bright", "1", only_ct, 24, True, prepare, brightness, judge)
 
 
-def series_event(study: str, store: Store, datasets: Sequence[bytes], modality: str = "CT") -> SeriesReceived:
-    names = sorted(store.put(study, f"{study}.1", f"{study}.1.{n}", data, b"") for n, data in enumerate(datasets))
+def series_event(
+    study: str, store: Store, datasets: Sequence[bytes], modality: str = "CT"
+) -> SeriesReceived:
+    names = sorted(
+        store.put(study, f"{study}.1", f"{study}.1.{n}", data, b"")
+        for n, data in enumerate(datasets)
+    )
     now = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
     return SeriesReceived(
-        event_id="ab" * 16, sender="ct1", received_at=now, version=Version(time=now, digest="cd" * 8), accessions=(f"A{study}",),
-        study_uid=study, series_uid=f"{study}.1", gateway="g", reference=store.folder(study, f"{study}.1"),
-        instances=tuple(names), sop_class=CT, modality=modality,
-    )  # fmt: skip
+        event_id="ab" * 16,
+        sender="ct1",
+        received_at=now,
+        version=Version(time=now, digest="cd" * 8),
+        accessions=(f"A{study}",),
+        study_uid=study,
+        series_uid=f"{study}.1",
+        gateway="g",
+        reference=store.folder(study, f"{study}.1"),
+        instances=tuple(names),
+        sop_class=CT,
+        modality=modality,
+    )
 
 
 @pytest.fixture
 def settings(tmp_path: Path, ring: KeyRing) -> TriageSettings:
     write_ring(ring, tmp_path / "keys.json")
     return TriageSettings(
-        keys=tmp_path / "keys.json", store=tmp_path / "store", decoders=1, kafka_mock=True, ready_file=tmp_path / "ready",
-        store_min_free=0.0, metrics_port=0,
-    )  # fmt: skip
+        keys=tmp_path / "keys.json",
+        store=tmp_path / "store",
+        decoders=1,
+        kafka_mock=True,
+        ready_file=tmp_path / "ready",
+        store_min_free=0.0,
+        metrics_port=0,
+    )
 
 
 def read(consumer: Consumer, count: int) -> list[bytes]:
@@ -80,15 +112,21 @@ async def test_series_become_findings_and_poison_is_parked(
     settings: TriageSettings, tmp_path: Path, ct_file: FileDataset, ring: KeyRing
 ) -> None:
     broker = Producer({"test.mock.num.brokers": 1})
-    address = ",".join(f"{b.host}:{b.port}" for b in broker.list_topics(timeout=10).brokers.values())
+    address = ",".join(
+        f"{b.host}:{b.port}" for b in broker.list_topics(timeout=10).brokers.values()
+    )
     settings = settings.model_copy(update={"kafka": address})
     (tmp_path / "store").mkdir()
     store = Store(tmp_path / "store", min_free=0.0)
     bright, dark = ct_bytes(ct_file, 60, tmp_path), ct_bytes(ct_file, 20, tmp_path)
     order = OrderChanged(
-        event_id="ef" * 16, sender="ris", received_at=datetime.now(UTC), priority="stat", accessions=("A1.2.1",),
+        event_id="ef" * 16,
+        sender="ris",
+        received_at=datetime.now(UTC),
+        priority="stat",
+        accessions=("A1.2.1",),
         version=Version(time=datetime.now(UTC), digest="ab" * 8),
-    )  # fmt: skip
+    )
     events = [
         encode(series_event("1.2.1", store, [bright] * 3)),
         b"\xff not an event",
@@ -106,7 +144,9 @@ async def test_series_become_findings_and_poison_is_parked(
 
     triage = Triage(settings, [RESIDENT])
     running = asyncio.create_task(triage.run())
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "test", "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": "test", "auto.offset.reset": "earliest"}
+    )
     consumer.subscribe(["findings", "parked"])
     values = await asyncio.to_thread(read, consumer, 2 + 5)
     consumer.close()
@@ -136,6 +176,8 @@ async def test_series_become_findings_and_poison_is_parked(
 
 
 def ct_bytes(dataset: FileDataset, hounsfield: int, folder: Path) -> bytes:
-    dataset.PixelData = np.full((dataset.Rows, dataset.Columns), hounsfield + 1024, dtype=np.int16).tobytes()
+    dataset.PixelData = np.full(
+        (dataset.Rows, dataset.Columns), hounsfield + 1024, dtype=np.int16
+    ).tobytes()
     dataset.save_as(folder / "one.dcm", enforce_file_format=True)
     return (folder / "one.dcm").read_bytes()

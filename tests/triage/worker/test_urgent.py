@@ -1,4 +1,6 @@
-"""An urgent study behind 5,000 routine ones, while the house is full: its images are in the next batch but one at the latest."""
+"""An urgent study behind 5,000 routine ones, while the house is full: its images are in the next
+batch but one at the latest.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ ROUTINE = 5000
 
 
 class FullHouse(House):
-    """A flow whose network is slow: the first batch runs until `open` is set. Each study's pixels are its number."""
+    """A flow whose network is slow: the first batch runs until `open` is set. Each study's pixels
+    are its number.
+    """
 
     def __init__(self, ring: KeyRing, images: int) -> None:
         super().__init__(ring)
@@ -60,13 +64,19 @@ class FullHouse(House):
 
     @asynccontextmanager
     async def full(self) -> AsyncIterator[None]:
-        """Works behind `ROUTINE` studies, one batch under way, until no routine study goes in any more."""
+        """Works behind `ROUTINE` studies, one batch under way, until no routine study goes in any
+        more.
+        """
         for number in range(ROUTINE):
             await self.put(number, numbered(number))
         running = [asyncio.create_task(self.flow.run()), asyncio.create_task(self.forward.run())]
         try:
             # Where the first batch took many, the series in flight are what is full.
-            await self.until(lambda: self.forward.waiting >= BUCKETS[-1] or len(self.decoded) == self.flow.in_flight)
+            await self.until(
+                lambda: (
+                    self.forward.waiting >= BUCKETS[-1] or len(self.decoded) == self.flow.in_flight
+                )
+            )
             await self.settled()
             yield
         finally:
@@ -110,7 +120,9 @@ async def test_an_urgent_study_is_in_the_second_batch(house: FullHouse, hint: st
             await asyncio.sleep(0.02)
             assert ROUTINE not in house.decoded
             house.flow.learn(urgent)
-        await house.until(lambda: ROUTINE in house.decoded)  # past all that wait, though the house is full
+        await house.until(
+            lambda: ROUTINE in house.decoded
+        )  # past all that wait, though the house is full
         await asyncio.sleep(0.05)
         house.open.set()
         await house.until(lambda: len(house.batches) >= 2)
@@ -127,11 +139,19 @@ async def test_a_hint_moves_images_that_wait_for_a_batch_already(house: FullHous
         assert house.batches[1].count(last) == house.images
 
 
-async def test_urgent_ones_do_not_fill_the_house_without_bound_nor_starve_the_oldest(house: FullHouse) -> None:
+async def test_urgent_ones_do_not_fill_the_house_without_bound_nor_starve_the_oldest(
+    house: FullHouse,
+) -> None:
     async with house.full():
         before = list(house.decoded)
         urgent = range(ROUTINE, ROUTINE + 200)
-        house.flow.learn(encode(order("", "stat").model_copy(update={"accessions": tuple(f"A2.{number}" for number in urgent)})))
+        house.flow.learn(
+            encode(
+                order("", "stat").model_copy(
+                    update={"accessions": tuple(f"A2.{number}" for number in urgent)}
+                )
+            )
+        )
         for number in urgent:
             await house.put(number, numbered(number))
         await house.settled()

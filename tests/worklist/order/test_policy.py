@@ -48,7 +48,7 @@ def test_the_example_site_is_sound() -> None:
         ("", "classes"),
         ("name = ", "no TOML"),
     ],
-)  # fmt: skip
+)
 def test_what_is_unsound_is_refused_with_its_place(text: str, where: str) -> None:
     with pytest.raises(ValueError, match=where.replace(".", r"\.")) as refused:
         parse(text)
@@ -59,7 +59,9 @@ def test_a_flagged_or_emergent_horizon_may_be_short() -> None:
     assert load(ROOT / "infra" / "site").findings["RID4700"].horizon == 15
 
 
-def test_the_same_rules_have_the_same_version_in_any_order_and_from_the_database(engine: Engine, policy: Policy) -> None:
+def test_the_same_rules_have_the_same_version_in_any_order_and_from_the_database(
+    engine: Engine, policy: Policy
+) -> None:
     turned = json.loads(policy.model_dump_json())
     turned["locations"] = dict(reversed(turned["locations"].items()))
     assert Policy.model_validate(turned).version == policy.version
@@ -68,7 +70,9 @@ def test_the_same_rules_have_the_same_version_in_any_order_and_from_the_database
     assert policy.model_copy(update={"ai": False}).version != policy.version
 
 
-def test_activating_the_same_policy_again_is_nothing_and_an_old_one_comes_back(engine: Engine, policy: Policy) -> None:
+def test_activating_the_same_policy_again_is_nothing_and_an_old_one_comes_back(
+    engine: Engine, policy: Policy
+) -> None:
     other = policy.model_copy(update={"name": "other"})
     with engine.begin() as connection:
         assert not policy_store.activate(connection, policy, actor="lead", now=T0)
@@ -81,7 +85,11 @@ def test_activating_the_same_policy_again_is_nothing_and_an_old_one_comes_back(e
 def test_a_new_policy_ranks_every_row_anew_in_chunks_and_ends(
     engine: Engine, make: Make, feed: Feed, policy: Policy, ring: KeyRing
 ) -> None:
-    feed(*(make.series(f"1.2.{n}", patient=f"P{n}") for n in range(7)), make.finding("1.2.3"), make.order("B", patient="PB"))
+    feed(
+        *(make.series(f"1.2.{n}", patient=f"P{n}") for n in range(7)),
+        make.finding("1.2.3"),
+        make.order("B", patient="PB"),
+    )
     off = policy.without_ai()
     with engine.begin() as connection:
         policy_store.activate(connection, off, actor="lead", now=T0 + timedelta(hours=1))

@@ -15,57 +15,106 @@ from streams.events import Event
 from streams.seal import KeyRing
 from tests.worklist.conftest import ROOT, T0, Make
 from worklist.order.policy import Policy, load
-from worklist.order.rank import EMERGENT, PINNED, READABLE, UNREADABLE, StudyFacts, overtaken_until, rank, variants
+from worklist.order.rank import (
+    EMERGENT,
+    PINNED,
+    READABLE,
+    UNREADABLE,
+    StudyFacts,
+    overtaken_until,
+    rank,
+    variants,
+)
 from worklist.sql import queue
 from worklist.sql.project import Identities, apply
 
 SITE = load(ROOT / "infra" / "site")
-POLICIES = [*variants(SITE).values(), SITE.model_copy(update={"mode": "strict_classes"}), SITE.model_copy(update={"findings": {}})]
+POLICIES = [
+    *variants(SITE).values(),
+    SITE.model_copy(update={"mode": "strict_classes"}),
+    SITE.model_copy(update={"findings": {}}),
+]
 PACKAGES = ("head-ct-ich", "chest-opacity", "new-one")
 CODES = ("RID4700", "RID5350", "never heard of")
 
-times = st.integers(0, 150 * 86400).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
-flags = st.lists(st.tuples(st.sampled_from(PACKAGES), st.sampled_from(CODES)), max_size=4).map(tuple)
+times = st.integers(0, 150 * 86400).map(
+    lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s)
+)
+flags = st.lists(st.tuples(st.sampled_from(PACKAGES), st.sampled_from(CODES)), max_size=4).map(
+    tuple
+)
 studies = st.builds(
     StudyFacts,
-    study=st.text("0123456789.", min_size=1, max_size=8), received_at=times, clock=times, readable=st.booleans(),
-    scheduled_at=st.none() | times, pinned=st.booleans(), order_class=st.sampled_from([*SITE.classes, "made up", ""]),
-    location=st.sampled_from(["", "mars", *SITE.locations]), flags=flags,
+    study=st.text("0123456789.", min_size=1, max_size=8),
+    received_at=times,
+    clock=times,
+    readable=st.booleans(),
+    scheduled_at=st.none() | times,
+    pinned=st.booleans(),
+    order_class=st.sampled_from([*SITE.classes, "made up", ""]),
+    location=st.sampled_from(["", "mars", *SITE.locations]),
+    flags=flags,
     abstained=st.lists(st.sampled_from(PACKAGES), max_size=2).map(tuple),
-)  # fmt: skip
+)
 policies = st.sampled_from(POLICIES)
 
 
-@given(study=studies, policy=policies, more=flags, unsure=st.lists(st.sampled_from(PACKAGES), max_size=2))
-def test_promise_3_ai_only_raises(study: StudyFacts, policy: Policy, more: tuple[tuple[str, str], ...], unsure: list[str]) -> None:
+@given(
+    study=studies,
+    policy=policies,
+    more=flags,
+    unsure=st.lists(st.sampled_from(PACKAGES), max_size=2),
+)
+def test_promise_3_ai_only_raises(
+    study: StudyFacts, policy: Policy, more: tuple[tuple[str, str], ...], unsure: list[str]
+) -> None:
     before = rank(study, policy)
-    after = rank(replace(study, flags=(*study.flags, *more), abstained=(*study.abstained, *unsure)), policy)
+    after = rank(
+        replace(study, flags=(*study.flags, *more), abstained=(*study.abstained, *unsure)), policy
+    )
     assert after.key <= before.key
     assert after.target_at <= before.target_at
     assert after.lane == before.lane
 
 
 @given(study=studies, policy=policies)
-def test_promise_3_with_ai_off_nothing_that_ai_says_changes_the_place(study: StudyFacts, policy: Policy) -> None:
+def test_promise_3_with_ai_off_nothing_that_ai_says_changes_the_place(
+    study: StudyFacts, policy: Policy
+) -> None:
     silent = replace(study, flags=(), abstained=())
     assert rank(study, policy.without_ai()) == rank(silent, policy.without_ai())
     assert rank(silent, policy).key == rank(silent, policy.without_ai()).key
 
 
-@given(study=studies.map(lambda s: replace(s, readable=True, pinned=False)), package=st.sampled_from(PACKAGES))
-def test_promise_3_a_flag_that_the_policy_does_not_know_counts_as_the_most_urgent_it_knows(study: StudyFacts, package: str) -> None:
-    known, unknown = (rank(replace(study, flags=((package, code),)), SITE) for code in ("RID4700", "from tomorrow"))
+@given(
+    study=studies.map(lambda s: replace(s, readable=True, pinned=False)),
+    package=st.sampled_from(PACKAGES),
+)
+def test_promise_3_a_flag_that_the_policy_does_not_know_counts_as_the_most_urgent_it_knows(
+    study: StudyFacts, package: str
+) -> None:
+    known, unknown = (
+        rank(replace(study, flags=((package, code),)), SITE)
+        for code in ("RID4700", "from tomorrow")
+    )
     assert unknown.key == known.key
 
 
 @settings(max_examples=60)
 @given(waiting=studies, newcomers=st.lists(studies, max_size=12), policy=policies)
-def test_promise_4_nobody_who_starts_after_the_bound_goes_before(waiting: StudyFacts, newcomers: list[StudyFacts], policy: Policy) -> None:
+def test_promise_4_nobody_who_starts_after_the_bound_goes_before(
+    waiting: StudyFacts, newcomers: list[StudyFacts], policy: Policy
+) -> None:
     place = rank(replace(waiting, readable=True), policy)
     bound = overtaken_until(place, policy)
     for newcomer in newcomers:
-        late = replace(newcomer, readable=True, clock=max(newcomer.clock, bound + timedelta(microseconds=1)))
-        for raised in (late, replace(late, flags=(("head-ct-ich", "RID4700"),), abstained=PACKAGES)):
+        late = replace(
+            newcomer, readable=True, clock=max(newcomer.clock, bound + timedelta(microseconds=1))
+        )
+        for raised in (
+            late,
+            replace(late, flags=(("head-ct-ich", "RID4700"),), abstained=PACKAGES),
+        ):
             other = rank(raised, policy)
             assert other.lane != place.lane or other.key > place.key
 
@@ -74,27 +123,37 @@ def test_promise_4_nobody_who_starts_after_the_bound_goes_before(waiting: StudyF
 def test_promise_4_the_bound_is_not_looser_than_it_must_be(study: StudyFacts) -> None:
     place = rank(study, SITE)
     bound = overtaken_until(place, SITE)
-    last = replace(study, clock=bound - timedelta(seconds=1), order_class="stat" if place.lane == EMERGENT else "routine",
-                   flags=(("head-ct-ich", "RID4700"),))  # fmt: skip
+    last = replace(
+        study,
+        clock=bound - timedelta(seconds=1),
+        order_class="stat" if place.lane == EMERGENT else "routine",
+        flags=(("head-ct-ich", "RID4700"),),
+    )
     assert rank(last, SITE).key < place.key
 
 
 @given(study=studies, policy=policies)
-def test_promise_6_the_rank_is_total_and_its_reasons_give_due_and_target(study: StudyFacts, policy: Policy) -> None:
+def test_promise_6_the_rank_is_total_and_its_reasons_give_due_and_target(
+    study: StudyFacts, policy: Policy
+) -> None:
     place = rank(study, policy)
     assert place == rank(study, policy)  # nothing but its arguments: no clock, no chance
     said = [t for t in place.why if t.term not in ("pinned", "not_readable_yet")]
     assert place.target_at == study.clock + timedelta(seconds=min(t.target_s for t in said))
     if study.readable and policy.mode == "vigie":
         assert place.due_at == study.clock + min(horizon(t.term, policy) for t in said)
-    assert place.lane == (UNREADABLE if not study.readable else PINNED if study.pinned else place.lane)
+    assert place.lane == (
+        UNREADABLE if not study.readable else PINNED if study.pinned else place.lane
+    )
 
 
 def horizon(term: str, policy: Policy) -> timedelta:
     """What a reason stands for: the look-up that anybody can make with the row's policy version."""
     kind, _, name = term.partition(":")
     if kind == "flag":
-        return (policy.findings.get(name) or min(policy.findings.values(), key=lambda t: t.horizon)).wait
+        return (
+            policy.findings.get(name) or min(policy.findings.values(), key=lambda t: t.horizon)
+        ).wait
     if kind == "abstained":
         assert policy.abstention is not None
         return policy.abstention.wait
@@ -102,9 +161,13 @@ def horizon(term: str, policy: Policy) -> timedelta:
 
 
 @given(study=studies, policy=policies, shift=st.timedeltas(timedelta(0), timedelta(days=900)))
-def test_promise_6_the_order_of_two_studies_does_not_change_as_time_passes(study: StudyFacts, policy: Policy, shift: timedelta) -> None:
+def test_promise_6_the_order_of_two_studies_does_not_change_as_time_passes(
+    study: StudyFacts, policy: Policy, shift: timedelta
+) -> None:
     # The key holds no "now": the same facts, all shifted, stand in the same order.
-    other = replace(study, study="other", clock=study.clock + timedelta(hours=1), order_class="urgent")
+    other = replace(
+        study, study="other", clock=study.clock + timedelta(hours=1), order_class="urgent"
+    )
     first = rank(study, policy).key < rank(other, policy).key
 
     def later(s: StudyFacts) -> StudyFacts:
@@ -134,26 +197,36 @@ def test_among_equals_the_earlier_receipt_then_the_name_decide() -> None:
     assert rank(replace(b, received_at=T0 - timedelta(seconds=1)), SITE).key < rank(a, SITE).key
 
 
-def write(engine: Engine, policy: Policy, ring: KeyRing, events: list[Event], chunk: int = 200) -> None:
+def write(
+    engine: Engine, policy: Policy, ring: KeyRing, events: list[Event], chunk: int = 200
+) -> None:
     identities = Identities(ring)
     for i in range(0, len(events), chunk):
         with engine.begin() as connection:
             apply(connection, events[i : i + chunk], policy=policy, identities=identities)
 
 
-def test_promise_6_what_sql_sorts_by_is_the_pure_function(engine: Engine, make: Make, policy: Policy, ring: KeyRing) -> None:
+def test_promise_6_what_sql_sorts_by_is_the_pure_function(
+    engine: Engine, make: Make, policy: Policy, ring: KeyRing
+) -> None:
     rng = random.Random(5)
     events: list[Event] = []
     for n in range(60):
         uid = f"1.{n}" if n % 2 else f"1.0{n}"  # names whose order differs between collations
         at = rng.choice([10, 20, 30, 2000.0])
         order = make.order(
-            f"A{n}", at=at - 5, patient=f"P{n}", priority=rng.choice([*policy.classes, "?"]), location=rng.choice(["", "icu"])
+            f"A{n}",
+            at=at - 5,
+            patient=f"P{n}",
+            priority=rng.choice([*policy.classes, "?"]),
+            location=rng.choice(["", "icu"]),
         )
         events.append(order)
         if n % 5:
             events.append(make.series(uid, accessions=(f"A{n}",), patient=f"P{n}", at=at))
-            events.append(make.finding(uid, flagged=rng.random() < 0.3, at=at + 1, code=rng.choice(CODES)))
+            events.append(
+                make.finding(uid, flagged=rng.random() < 0.3, at=at + 1, code=rng.choice(CODES))
+            )
     write(engine, policy, ring, events)
     with engine.begin() as connection:
         pinned = queue.listing(connection, limit=50, state="readable").items[-1]
@@ -162,21 +235,38 @@ def test_promise_6_what_sql_sorts_by_is_the_pure_function(engine: Engine, make: 
 
         project(connection, nodes, policy=policy, identities=Identities(ring))
         items = queue.listing(connection, limit=1000).items
-        plan = "\n".join(connection.scalars(text(
-            "EXPLAIN SELECT study FROM study WHERE state IN ('expected','arriving','readable','preliminary') AND merged_into IS NULL "
-            "AND finished_at IS NULL ORDER BY lane, due_at, received_at, item LIMIT 1")))  # fmt: skip
+        plan = "\n".join(
+            connection.scalars(
+                text(
+                    "EXPLAIN SELECT study FROM study WHERE state IN ('expected','arriving','readable','preliminary') AND merged_into IS NULL "
+                    "AND finished_at IS NULL ORDER BY lane, due_at, received_at, item LIMIT 1"
+                )
+            )
+        )
     assert len(items) == 60
     places = []
     for item in items:
         study = StudyFacts(
-            study=item["item"], received_at=item["received_at"], clock=item["clock"], readable=item["state"] == "readable",
-            scheduled_at=item["scheduled_at"], pinned=item["pinned"], order_class=item["order_class"], location=item["location"],
+            study=item["item"],
+            received_at=item["received_at"],
+            clock=item["clock"],
+            readable=item["state"] == "readable",
+            scheduled_at=item["scheduled_at"],
+            pinned=item["pinned"],
+            order_class=item["order_class"],
+            location=item["location"],
             flags=tuple((f["package"], f["code"]) for f in item["flags"]),
-        )  # fmt: skip
+        )
         place = rank(study, policy)
         places.append(place.key)
-        assert (item["lane"], item["due_at"], item["target_at"]) == (place.lane, place.due_at, place.target_at)
-        assert [(w["term"], w["target_s"], w["source"]) for w in item["why"]] == [tuple(t) for t in place.why]
+        assert (item["lane"], item["due_at"], item["target_at"]) == (
+            place.lane,
+            place.due_at,
+            place.target_at,
+        )
+        assert [(w["term"], w["target_s"], w["source"]) for w in item["why"]] == [
+            tuple(t) for t in place.why
+        ]
         assert item["policy_version"] == policy.version
     assert places == sorted(places)
     assert items[0]["study"] == pinned["study"]
@@ -202,5 +292,11 @@ def test_a_fresh_flagged_bleed_goes_before_a_thousand_routine_studies_three_days
         second = queue.next_study(connection, "r2", 60)
         assert second is not None
         assert queue.detail(connection, second.study)["ai"] == "pending"
-        assert connection.scalar(text("SELECT count(*) FROM study WHERE target_at < :t"), {"t": T0 - timedelta(days=2.9)}) == 1000
+        assert (
+            connection.scalar(
+                text("SELECT count(*) FROM study WHERE target_at < :t"),
+                {"t": T0 - timedelta(days=2.9)},
+            )
+            == 1000
+        )
     assert (row["study_uid"], row["ai"], row["lane"]) == ("9.9", "flagged", READABLE)

@@ -1,4 +1,6 @@
-"""Every decision can be replayed (promise 9): the chain of seals, what breaks it, and the list of a past moment."""
+"""Every decision can be replayed (promise 9): the chain of seals, what breaks it, and the list of a
+past moment.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def seal_all(engine: Engine) -> audit.Verdict:
 def act(engine: Engine, n: int = 1, **more: Any) -> None:
     for i in range(n):
         with engine.begin() as connection:
-            audit.append(connection, "note", f"s{i}", actor="ann", reason="asked for", detail={"n": i} | more)
+            audit.append(
+                connection, "note", f"s{i}", actor="ann", reason="asked for", detail={"n": i} | more
+            )
 
 
 def change(engine: Engine, sql: str) -> None:
@@ -61,18 +65,32 @@ def test_promise_9_sealing_in_small_steps_gives_the_same_chain(engine: Engine) -
 
 @pytest.mark.parametrize(
     "change_to",
-    ["act = 'other'", "study = 'other'", "actor = 'bob'", "reason = ''", "detail = '{\"n\": 9}'", "at = at + interval '1 s'", "seal = 'ab'",
-     "place = 99", "xid = xid + 1"],
-)  # fmt: skip
+    [
+        "act = 'other'",
+        "study = 'other'",
+        "actor = 'bob'",
+        "reason = ''",
+        "detail = '{\"n\": 9}'",
+        "at = at + interval '1 s'",
+        "seal = 'ab'",
+        "place = 99",
+        "xid = xid + 1",
+    ],
+)
 def test_promise_9_a_changed_row_is_noticed(engine: Engine, change_to: str) -> None:
     act(engine, 6)
     assert seal_all(engine).broken is None
-    change(engine, f"UPDATE audit SET {change_to} WHERE id = (SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)")
+    change(
+        engine,
+        f"UPDATE audit SET {change_to} WHERE id = (SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)",
+    )
     with engine.connect() as connection:
         place = connection.scalar(text("SELECT min(place) FROM audit WHERE act = 'note'"))
         verdict = audit.verify(connection)
     assert verdict.broken is not None
-    assert verdict.broken == (place or 0) + 2 or "act = 'other'" in change_to  # the first note is another row then
+    assert (
+        verdict.broken == (place or 0) + 2 or "act = 'other'" in change_to
+    )  # the first note is another row then
 
 
 @pytest.mark.parametrize("which", ["place = 2", "place = 1"])
@@ -105,7 +123,9 @@ def test_promise_9_the_chain_never_passes_over_a_row_that_commits_late(engine: E
     after = seal_all(engine)
     assert (after.unsealed, after.broken) == (0, None)
     with engine.connect() as connection:
-        acts = connection.scalars(text("SELECT act FROM audit WHERE act <> 'policy' ORDER BY place")).all()
+        acts = connection.scalars(
+            text("SELECT act FROM audit WHERE act <> 'policy' ORDER BY place")
+        ).all()
     assert acts == ["slow", "note", "note", "note"]
 
 
@@ -143,33 +163,61 @@ def test_an_act_that_failed_leaves_no_row(engine: Engine, make: Make, feed: Feed
         assert queue.listing(connection).items[0]["claimed_by"] is None
 
 
-def test_promise_8_no_name_is_in_the_audit_or_in_what_goes_out(engine: Engine, make: Make, feed: Feed) -> None:
-    feed(make.order(), make.series(accessions=("A1",)), make.finding(), make.merge("P1", "P9"), make.patient("P1"))
+def test_promise_8_no_name_is_in_the_audit_or_in_what_goes_out(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
+    feed(
+        make.order(),
+        make.series(accessions=("A1",)),
+        make.finding(),
+        make.merge("P1", "P9"),
+        make.patient("P1"),
+    )
     with engine.begin() as connection:
         queue.next_study(connection, "ann", 60)
-        kept = connection.scalars(text("SELECT audit::text FROM audit UNION ALL SELECT outbox::text FROM outbox")).all()
+        kept = connection.scalars(
+            text("SELECT audit::text FROM audit UNION ALL SELECT outbox::text FROM outbox")
+        ).all()
     assert len(kept) > 3
     assert not [row for row in kept if "NAME" in row or "19600101" in row or '"P1"' in row]
 
 
-def test_promise_9_the_list_of_any_past_moment_is_rebuilt_from_the_audit(engine: Engine, make: Make, policy: Policy, ring: KeyRing) -> None:
+def test_promise_9_the_list_of_any_past_moment_is_rebuilt_from_the_audit(
+    engine: Engine, make: Make, policy: Policy, ring: KeyRing
+) -> None:
     rng = random.Random(2)
     identities = Identities(ring)
     events: list[Any] = []
     for n in range(8):
         uid, name = f"1.3.{n}", f"A{n}"
-        events += [make.order(name, patient=f"P{n}", priority=rng.choice(["stat", "routine"])),
-                   make.series(uid, patient=f"P{n}", at=10 + n, accessions=() if n == 3 else (name,)),
-                   make.finding(uid, flagged=n % 2 == 0)]  # fmt: skip
-    events += [make.report("A5", at=50), make.order("A6", patient="P6", at=51, status="cancelled"),
-               make.series("1.3.3", n=2, at=52, patient="P3", accessions=("A3",))]  # fmt: skip
+        events += [
+            make.order(name, patient=f"P{n}", priority=rng.choice(["stat", "routine"])),
+            make.series(uid, patient=f"P{n}", at=10 + n, accessions=() if n == 3 else (name,)),
+            make.finding(uid, flagged=n % 2 == 0),
+        ]
+    events += [
+        make.report("A5", at=50),
+        make.order("A6", patient="P6", at=51, status="cancelled"),
+        make.series("1.3.3", n=2, at=52, patient="P3", accessions=("A3",)),
+    ]
     rng.shuffle(events)
     moments: list[tuple[datetime, list[tuple[Any, ...]]]] = []
 
     def remember() -> None:
         with engine.connect() as connection:
             shown = queue.listing(connection, limit=1000)
-        places = [(i["study"], i["lane"], i["due_at"], i["state"], i["ai"], i["policy_version"], len(i["why"])) for i in shown.items]
+        places = [
+            (
+                i["study"],
+                i["lane"],
+                i["due_at"],
+                i["state"],
+                i["ai"],
+                i["policy_version"],
+                len(i["why"]),
+            )
+            for i in shown.items
+        ]
         moments.append((shown.as_of, places))
 
     for step, event in enumerate(events):
@@ -180,11 +228,16 @@ def test_promise_9_the_list_of_any_past_moment_is_rebuilt_from_the_audit(engine:
             if step % 7 == 6:
                 readable = queue.listing(connection, state="readable").items
                 if readable:
-                    nodes = queue.act_on_rank(connection, readable[-1]["study"], "pin", "lead", "asked for")
+                    nodes = queue.act_on_rank(
+                        connection, readable[-1]["study"], "pin", "lead", "asked for"
+                    )
                     project(connection, nodes, policy=policy, identities=identities)
         remember()
     assert any(places for _, places in moments)
     with engine.connect() as connection:
         for moment, places in moments:
-            rebuilt = [(p.study, p.lane, p.due_at, p.state, p.ai, p.policy, len(p.why)) for p in audit.list_at(connection, moment)]
+            rebuilt = [
+                (p.study, p.lane, p.due_at, p.state, p.ai, p.policy, len(p.why))
+                for p in audit.list_at(connection, moment)
+            ]
             assert rebuilt == places

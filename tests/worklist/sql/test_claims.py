@@ -1,4 +1,6 @@
-"""One reader per study (promise 7): leases on the database's clock, fencing tokens, readers that race."""
+"""One reader per study (promise 7): leases on the database's clock, fencing tokens, readers that
+race.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def race(n: int, act: Callable[[int], None]) -> None:
     assert failures == []
 
 
-def test_promise_7_readers_that_race_never_get_the_same_study_and_leave_none(engine: Engine, make: Make, feed: Feed) -> None:
+def test_promise_7_readers_that_race_never_get_the_same_study_and_leave_none(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 60))
     order = studies(engine)
     got: list[list[str]] = [[] for _ in range(8)]
@@ -78,10 +82,14 @@ def test_promise_7_readers_that_race_never_get_the_same_study_and_leave_none(eng
     flat = [study for own in got for study in own]
     assert sorted(flat) == sorted(order)
     assert len(set(flat)) == 60
-    assert all(own == sorted(own, key=order.index) for own in got)  # each was served in reading order
+    assert all(
+        own == sorted(own, key=order.index) for own in got
+    )  # each was served in reading order
 
 
-def test_promise_7_of_many_who_click_the_same_study_one_wins(engine: Engine, make: Make, feed: Feed) -> None:
+def test_promise_7_of_many_who_click_the_same_study_one_wins(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 1))
     (study,) = studies(engine)
     outcomes: list[str] = []
@@ -98,7 +106,9 @@ def test_promise_7_of_many_who_click_the_same_study_one_wins(engine: Engine, mak
     assert sorted(outcomes) == ["claimed"] * 7 + ["won"]
 
 
-def test_promise_7_studies_of_one_accession_go_to_one_reader_even_when_readers_race(engine: Engine, make: Make, feed: Feed) -> None:
+def test_promise_7_studies_of_one_accession_go_to_one_reader_even_when_readers_race(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     for n in range(15):
         feed(*(make.series(f"1.{n}.{k}", accessions=(f"A{n}",), patient=f"P{n}") for k in (1, 2)))
 
@@ -108,11 +118,17 @@ def test_promise_7_studies_of_one_accession_go_to_one_reader_even_when_readers_r
 
     race(6, read)
     with engine.connect() as connection:
-        readers = connection.execute(text("SELECT accession, count(DISTINCT claimed_by), count(claimed_by) FROM study GROUP BY 1")).all()
+        readers = connection.execute(
+            text(
+                "SELECT accession, count(DISTINCT claimed_by), count(claimed_by) FROM study GROUP BY 1"
+            )
+        ).all()
     assert [tuple(r[1:]) for r in readers] == [(1, 2)] * 15
 
 
-def test_promise_7_a_study_that_joins_one_being_read_waits_for_its_reader(engine: Engine, make: Make, feed: Feed) -> None:
+def test_promise_7_a_study_that_joins_one_being_read_waits_for_its_reader(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(make.series("1.2.1", accessions=("A1",)))
     claim = take(engine, "first")
     assert claim is not None
@@ -125,7 +141,9 @@ def test_promise_7_a_study_that_joins_one_being_read_waits_for_its_reader(engine
     assert own.study == later
 
 
-def test_promise_7_a_lost_browser_gives_it_back_and_the_next_reader_is_told(engine: Engine, make: Make, feed: Feed) -> None:
+def test_promise_7_a_lost_browser_gives_it_back_and_the_next_reader_is_told(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 1))
     lost = take(engine, "first", lease_s=0.05)
     assert lost is not None
@@ -142,7 +160,9 @@ def test_promise_7_a_lost_browser_gives_it_back_and_the_next_reader_is_told(engi
     assert refused(engine, queue.finish, lost.study, "", "first") == "wrong_token"
 
 
-def test_promise_7_the_chore_gives_back_what_ran_out_and_says_who_had_it(engine: Engine, make: Make, feed: Feed) -> None:
+def test_promise_7_the_chore_gives_back_what_ran_out_and_says_who_had_it(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 2))
     lost, kept = take(engine, "first", lease_s=0.02), take(engine, "second")
     assert lost is not None
@@ -158,7 +178,9 @@ def test_promise_7_the_chore_gives_back_what_ran_out_and_says_who_had_it(engine:
     assert tuple(act) == (lost.study, "first")
 
 
-def test_a_lease_is_renewed_by_its_token_alone_and_then_outlives_its_first_end(engine: Engine, make: Make, feed: Feed) -> None:
+def test_a_lease_is_renewed_by_its_token_alone_and_then_outlives_its_first_end(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 1))
     claim = take(engine, "first", lease_s=0.1)
     assert claim is not None
@@ -168,7 +190,9 @@ def test_a_lease_is_renewed_by_its_token_alone_and_then_outlives_its_first_end(e
     assert take(engine, "second") is None
 
 
-def test_a_lease_that_ran_out_finishes_while_nobody_else_has_it(engine: Engine, make: Make, feed: Feed) -> None:
+def test_a_lease_that_ran_out_finishes_while_nobody_else_has_it(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 1))
     claim = take(engine, "first", lease_s=0.02)
     assert claim is not None
@@ -180,14 +204,24 @@ def test_a_lease_that_ran_out_finishes_while_nobody_else_has_it(engine: Engine, 
     assert refused(engine, queue.finish, claim.study, claim.token, "first") == "finished"
 
 
-@pytest.mark.parametrize("state", ["expected", "arriving", "preliminary", "final", "cancelled", "historic"])
-def test_promise_7_next_gives_only_what_can_be_read_first(engine: Engine, make: Make, feed: Feed, state: str) -> None:
+@pytest.mark.parametrize(
+    "state", ["expected", "arriving", "preliminary", "final", "cancelled", "historic"]
+)
+def test_promise_7_next_gives_only_what_can_be_read_first(
+    engine: Engine, make: Make, feed: Feed, state: str
+) -> None:
     made: dict[str, list[Any]] = {
-        "expected": [make.order()], "arriving": [make.order(), make.exam(status="in_progress"), make.series(accessions=("A1",))],
+        "expected": [make.order()],
+        "arriving": [
+            make.order(),
+            make.exam(status="in_progress"),
+            make.series(accessions=("A1",)),
+        ],
         "preliminary": [make.series(accessions=("A1",)), make.report(status="preliminary")],
-        "final": [make.series(accessions=("A1",)), make.report()], "cancelled": [make.order(status="cancelled")],
+        "final": [make.series(accessions=("A1",)), make.report()],
+        "cancelled": [make.order(status="cancelled")],
         "historic": [make.series(acquired_at=make.series().acquired_at.replace(year=2004))],
-    }  # fmt: skip
+    }
     feed(*made[state])
     with engine.connect() as connection:
         (row,) = queue.listing(connection, state="all").items
@@ -197,10 +231,15 @@ def test_promise_7_next_gives_only_what_can_be_read_first(engine: Engine, make: 
         return  # it may be opened to validate it
     assert refused(engine, queue.claim, row["study"], "r", 60) == "not_readable"
     if row["lane"] == 3:
-        assert refused(engine, queue.act_on_rank, row["study"], "pin", "lead", "asked for") == "not_readable"
+        assert (
+            refused(engine, queue.act_on_rank, row["study"], "pin", "lead", "asked for")
+            == "not_readable"
+        )
 
 
-def test_a_flagged_series_makes_its_study_readable_at_once_and_marks_it(engine: Engine, make: Make, feed: Feed) -> None:
+def test_a_flagged_series_makes_its_study_readable_at_once_and_marks_it(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(make.exam(status="in_progress"), make.series())
     assert take(engine, "r") is None
     feed(make.finding())
@@ -210,20 +249,35 @@ def test_a_flagged_series_makes_its_study_readable_at_once_and_marks_it(engine: 
 
 
 @pytest.mark.parametrize("act", ["pin", "clear_flag", "promote", "unpin"])
-def test_what_a_person_does_to_a_rank_needs_a_reason(engine: Engine, make: Make, feed: Feed, act: str) -> None:
+def test_what_a_person_does_to_a_rank_needs_a_reason(
+    engine: Engine, make: Make, feed: Feed, act: str
+) -> None:
     feed(*readable(make, 1))
-    assert refused(engine, queue.act_on_rank, studies(engine)[0], act, "lead", " ") == "reason_required"
+    assert (
+        refused(engine, queue.act_on_rank, studies(engine)[0], act, "lead", " ")
+        == "reason_required"
+    )
     assert refused(engine, queue.act_on_rank, "nobody", act, "lead", "why") == "not_found"
 
 
 READERS = ("ann", "bob", "eve")
-ACTS = st.tuples(st.sampled_from(["next", "claim", "finish", "release", "renew", "steal", "image"]), st.integers(0, 2), st.integers(0, 3))
+ACTS = st.tuples(
+    st.sampled_from(["next", "claim", "finish", "release", "renew", "steal", "image"]),
+    st.integers(0, 2),
+    st.integers(0, 3),
+)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(acts=st.lists(ACTS, max_size=14))
 def test_promise_7_whatever_readers_do_a_study_has_one_holder(
-    session_engine: Engine, make: Make, policy: Policy, ring: KeyRing, acts: list[tuple[str, int, int]]
+    session_engine: Engine,
+    make: Make,
+    policy: Policy,
+    ring: KeyRing,
+    acts: list[tuple[str, int, int]],
 ) -> None:
     empty(session_engine, policy)
     with session_engine.begin() as connection:
@@ -238,7 +292,9 @@ def test_promise_7_whatever_readers_do_a_study_has_one_holder(
             with session_engine.begin() as connection:
                 if act == "next":
                     claim = queue.next_study(connection, reader, 60)
-                    assert (claim.study if claim else None) == next((s for s in every if s not in held and s not in finished), None)
+                    assert (claim.study if claim else None) == next(
+                        (s for s in every if s not in held and s not in finished), None
+                    )
                     if claim:
                         held[claim.study] = (reader, claim.token)
                 elif act == "claim":
@@ -248,14 +304,20 @@ def test_promise_7_whatever_readers_do_a_study_has_one_holder(
                     queue.finish(connection, study, "guessed", reader)
                     raise AssertionError("a guess finished it")
                 elif act == "image":
-                    apply(connection, [make.series(f"1.2.{which}", n=2, at=40, patient=f"P{which}")], policy=policy,
-                          identities=Identities(ring))  # fmt: skip
+                    apply(
+                        connection,
+                        [make.series(f"1.2.{which}", n=2, at=40, patient=f"P{which}")],
+                        policy=policy,
+                        identities=Identities(ring),
+                    )
                 elif mine:
                     token = held[study][1]
                     if act == "renew":
                         queue.renew(connection, study, token, 60)
                     else:
-                        (queue.finish if act == "finish" else queue.release)(connection, study, token, reader)
+                        (queue.finish if act == "finish" else queue.release)(
+                            connection, study, token, reader
+                        )
                         del held[study]
                         finished |= {study} if act == "finish" else set()
         except QueueError as error:

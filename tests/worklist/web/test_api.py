@@ -14,9 +14,23 @@ from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import TOKENS, as_role, bearer, wait_for
 
 ROW = {
-    "study", "accession", "accessions", "study_uid", "patient_id", "patient_name", "modality", "description", "state", "ai", "ai_reason",
-    "lane", "due_at", "target_at", "received_at", "why",
-}  # fmt: skip
+    "study",
+    "accession",
+    "accessions",
+    "study_uid",
+    "patient_id",
+    "patient_name",
+    "modality",
+    "description",
+    "state",
+    "ai",
+    "ai_reason",
+    "lane",
+    "due_at",
+    "target_at",
+    "received_at",
+    "why",
+}
 READER, LEAD = as_role("reader"), as_role("lead")
 SECOND = bearer(TOKENS["reader"] + "-2")
 
@@ -42,16 +56,25 @@ def readable(make: Make, n: int = 1, **more: Any) -> list[Any]:
     return events
 
 
-def test_a_row_has_the_promised_fields_and_utc_times(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_a_row_has_the_promised_fields_and_utc_times(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
     feed(*readable(make))
     (row,) = listed(client)
     assert set(row) >= ROW
     assert row["received_at"] == "2026-03-14T08:00:00.000Z"
-    assert (row["accession"], row["patient_name"], row["ai"], row["lane"]) == ("A0", "NAME^P0", "pending", 2)
+    assert (row["accession"], row["patient_name"], row["ai"], row["lane"]) == (
+        "A0",
+        "NAME^P0",
+        "pending",
+        2,
+    )
     assert row["why"] == [{"term": "class:routine", "target_s": 86400.0, "source": "order"}]
 
 
-def test_the_default_lists_what_is_open_and_all_adds_the_rest(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_the_default_lists_what_is_open_and_all_adds_the_rest(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
     feed(*readable(make), make.report("A0"), make.order("B", patient="PB"))
     assert [row["accession"] for row in listed(client)] == ["B"]
     assert {row["accession"] for row in listed(client, state="all")} == {"A0", "B"}
@@ -66,7 +89,11 @@ def test_pages_of_the_list_are_the_list(client: httpx.Client, make: Make, feed: 
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        body = client.get("/api/v1/worklist", params={"limit": 3} | ({"cursor": cursor} if cursor else {}), headers=READER).json()
+        body = client.get(
+            "/api/v1/worklist",
+            params={"limit": 3} | ({"cursor": cursor} if cursor else {}),
+            headers=READER,
+        ).json()
         seen += [row["study"] for row in body["items"]]
         cursor = body["next"]
         if cursor is None:
@@ -75,7 +102,18 @@ def test_pages_of_the_list_are_the_list(client: httpx.Client, make: Make, feed: 
     assert len(whole) == 7
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=9999", "state=nice", "cursor=x", "cursor=%00", "accession=%0d", "limit=';--"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=9999",
+        "state=nice",
+        "cursor=x",
+        "cursor=%00",
+        "accession=%0d",
+        "limit=';--",
+    ],
+)
 def test_bad_queries_are_refused_without_repeating_them(client: httpx.Client, query: str) -> None:
     answer = client.get(f"/api/v1/worklist?{query}", headers=READER)
     assert answer.status_code in (400, 422)
@@ -83,7 +121,9 @@ def test_bad_queries_are_refused_without_repeating_them(client: httpx.Client, qu
     assert "nice" not in answer.text
 
 
-def test_next_gives_one_study_to_one_reader_and_404_when_nothing_is_left(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_next_gives_one_study_to_one_reader_and_404_when_nothing_is_left(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 2), make.order("B", patient="PB"))
     first = client.post("/api/v1/next", headers=READER).json()
     second = client.post("/api/v1/next", headers=SECOND).json()
@@ -99,10 +139,21 @@ def test_claim_renew_finish(client: httpx.Client, make: Make, feed: Feed) -> Non
     at = f"/api/v1/studies/{study}"
     lease = client.post(f"{at}/claim", headers=READER).json()["lease"]
     assert code(client.post(f"{at}/claim", headers=SECOND)) == (409, "claimed")
-    assert code(client.post(f"{at}/finish", headers=SECOND, json={"token": "guess"})) == (409, "wrong_token")
+    assert code(client.post(f"{at}/finish", headers=SECOND, json={"token": "guess"})) == (
+        409,
+        "wrong_token",
+    )
     assert code(client.post(f"{at}/finish", headers=READER)) == (400, "bad_request")
-    assert client.post(f"{at}/renew", headers=READER, json={"token": lease["token"]}).json()["expires_at"] >= lease["expires_at"]
-    assert client.post(f"{at}/finish", headers=READER, json={"token": lease["token"]}).status_code == 204
+    assert (
+        client.post(f"{at}/renew", headers=READER, json={"token": lease["token"]}).json()[
+            "expires_at"
+        ]
+        >= lease["expires_at"]
+    )
+    assert (
+        client.post(f"{at}/finish", headers=READER, json={"token": lease["token"]}).status_code
+        == 204
+    )
     assert listed(client) == []
     assert code(client.post(f"{at}/claim", headers=READER)) == (409, "finished")
 
@@ -110,7 +161,11 @@ def test_claim_renew_finish(client: httpx.Client, make: Make, feed: Feed) -> Non
 def test_release_gives_it_back(client: httpx.Client, make: Make, feed: Feed) -> None:
     feed(*readable(make))
     claimed = client.post("/api/v1/next", headers=READER).json()
-    answer = client.post(f"/api/v1/studies/{claimed['study']}/release", headers=READER, json={"token": claimed["lease"]["token"]})
+    answer = client.post(
+        f"/api/v1/studies/{claimed['study']}/release",
+        headers=READER,
+        json={"token": claimed["lease"]["token"]},
+    )
     assert answer.status_code == 204
     assert client.post("/api/v1/next", headers=SECOND).json()["study"] == claimed["study"]
 
@@ -118,15 +173,27 @@ def test_release_gives_it_back(client: httpx.Client, make: Make, feed: Feed) -> 
 def test_lane_3_cannot_be_claimed_or_pinned(client: httpx.Client, make: Make, feed: Feed) -> None:
     feed(make.order())
     study = listed(client)[0]["study"]
-    assert code(client.post(f"/api/v1/studies/{study}/claim", headers=READER)) == (409, "not_readable")
-    assert code(client.post(f"/api/v1/studies/{study}/pin", headers=LEAD, json={"reason": "surgeon called"})) == (409, "not_readable")
+    assert code(client.post(f"/api/v1/studies/{study}/claim", headers=READER)) == (
+        409,
+        "not_readable",
+    )
+    assert code(
+        client.post(f"/api/v1/studies/{study}/pin", headers=LEAD, json={"reason": "surgeon called"})
+    ) == (409, "not_readable")
 
 
-def test_a_lead_pins_and_clears_a_flag_with_a_reason(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_a_lead_pins_and_clears_a_flag_with_a_reason(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 2), make.finding("1.2.1", at=30))
     flagged, other = listed(client)
     assert (flagged["ai"], flagged["flags"][0]["name"]) == ("flagged", "haemorrhage")
-    assert client.post(f"/api/v1/studies/{other['study']}/pin", headers=LEAD, json={"reason": "surgeon called"}).status_code == 204
+    assert (
+        client.post(
+            f"/api/v1/studies/{other['study']}/pin", headers=LEAD, json={"reason": "surgeon called"}
+        ).status_code
+        == 204
+    )
     first, second = listed(client)
     assert (first["study"], first["lane"], second["study"]) == (other["study"], 0, flagged["study"])
     at = f"/api/v1/studies/{flagged['study']}/clear-flag"
@@ -136,7 +203,9 @@ def test_a_lead_pins_and_clears_a_flag_with_a_reason(client: httpx.Client, make:
     assert client.get(f"/api/v1/studies/{flagged['study']}", headers=READER).json()["flags"] == []
 
 
-def test_a_skipped_study_comes_last_to_its_reader_and_keeps_its_place(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_a_skipped_study_comes_last_to_its_reader_and_keeps_its_place(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
     feed(*readable(make, 2))
     first, second = (row["study"] for row in listed(client))
     assert client.post(f"/api/v1/studies/{first}/skip", headers=READER).status_code == 204
@@ -157,12 +226,18 @@ def test_a_body_that_is_too_large_is_refused(client: httpx.Client, make: Make, f
     assert code(answer) == (413, "too_large")
 
 
-def test_reading_and_opening_are_audited_without_a_name(client: httpx.Client, engine: Engine, make: Make, feed: Feed) -> None:
+def test_reading_and_opening_are_audited_without_a_name(
+    client: httpx.Client, engine: Engine, make: Make, feed: Feed
+) -> None:
     feed(*readable(make))
     study = listed(client)[0]["study"]
     client.get(f"/api/v1/studies/{study}", headers=READER)
     with engine.connect() as connection:
-        acts = connection.execute(text("SELECT act, study, actor, detail::text AS detail FROM audit WHERE actor = 'reader1'")).all()
+        acts = connection.execute(
+            text(
+                "SELECT act, study, actor, detail::text AS detail FROM audit WHERE actor = 'reader1'"
+            )
+        ).all()
     assert [(row.act, row.study) for row in acts] == [("list", ""), ("open", study)]
     assert all("NAME" not in row.detail for row in acts)
 
@@ -184,7 +259,9 @@ def until(stream: Iterator[dict[str, str]], kind: str) -> dict[str, str]:
     return next(event for event in stream if event["event"] == kind)
 
 
-def test_the_feed_tells_what_changed_and_resumes_without_a_gap(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_the_feed_tells_what_changed_and_resumes_without_a_gap(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
     wait_for(lambda: client.get("/readyz").status_code == 200)
     with client.stream("GET", "/api/v1/events", headers=READER) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -194,7 +271,9 @@ def test_the_feed_tells_what_changed_and_resumes_without_a_gap(client: httpx.Cli
         seen = until(stream, "rows")
     assert [row["accession"] for row in json.loads(seen["data"])["items"]] == ["A1"]
     feed(make.order("A2", patient="P2"))
-    with client.stream("GET", "/api/v1/events", headers=READER | {"last-event-id": seen["id"]}) as answer:
+    with client.stream(
+        "GET", "/api/v1/events", headers=READER | {"last-event-id": seen["id"]}
+    ) as answer:
         again = until(events(answer.iter_lines()), "rows")
     assert [row["accession"] for row in json.loads(again["data"])["items"]] == ["A2"]
     with client.stream("GET", "/api/v1/events", headers=READER | {"last-event-id": "12"}) as answer:
@@ -209,5 +288,9 @@ def test_the_feed_says_what_left_the_list(client: httpx.Client, make: Make, feed
         stream = events(answer.iter_lines())
         until(stream, "hello")
         feed(make.report("A0"))
-        told = next(event for event in stream if event["event"] == "rows" and json.loads(event["data"])["gone"])
+        told = next(
+            event
+            for event in stream
+            if event["event"] == "rows" and json.loads(event["data"])["gone"]
+        )
     assert study in json.loads(told["data"])["gone"]

@@ -17,7 +17,19 @@ from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import as_role, serving, sign_in, wait_for, web_settings
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/api/v1/worklist", "/static/list.js", "/nothing", "/livez", "/metrics", "/ops"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/login",
+        "/api/v1/worklist",
+        "/static/list.js",
+        "/nothing",
+        "/livez",
+        "/metrics",
+        "/ops",
+    ],
+)
 def test_security_headers_are_on_every_answer(client: httpx.Client, path: str) -> None:
     headers = client.get(path).headers
     assert "default-src 'self'" in headers["content-security-policy"]
@@ -31,7 +43,9 @@ def test_security_headers_are_on_every_answer(client: httpx.Client, path: str) -
 def test_nothing_on_the_page_is_inline(client: httpx.Client) -> None:
     sign_in(client)
     html = client.get("/").text
-    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:|https?://", html)
+    assert not re.search(
+        r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:|https?://", html
+    )
 
 
 def test_metrics_carry_no_identity(client: httpx.Client, make: Make, feed: Feed) -> None:
@@ -62,7 +76,12 @@ def fragile_url(database_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]
 
 
 def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
-    engine: Engine, fragile_url: tuple[str, Path], ring: KeyRing, tmp_path: Path, make: Make, feed: Feed
+    engine: Engine,
+    fragile_url: tuple[str, Path],
+    ring: KeyRing,
+    tmp_path: Path,
+    make: Make,
+    feed: Feed,
 ) -> None:
     url, link = fragile_url
     feed(make.order())
@@ -72,8 +91,10 @@ def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
         real = link.readlink()
         link.unlink()
         with engine.begin() as connection:
-            connection.execute(text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                                       WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"""))
+            connection.execute(
+                text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                                       WHERE pid <> pg_backend_pid() AND datname IS NOT NULL""")
+            )
         wait_for(lambda: client.get("/readyz").status_code == 503)
         page = client.get("/")
         assert page.status_code == 503
@@ -88,23 +109,43 @@ def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
 
 
 def hospital(make: Make, ring: KeyRing) -> list[Any]:
-    bad = ring.seal_identity(Identity(patient_id="P9", issuer="H", name="<img src=x onerror=alert(1)>^EVIL", birth_date="19700101"))
+    bad = ring.seal_identity(
+        Identity(
+            patient_id="P9",
+            issuer="H",
+            name="<img src=x onerror=alert(1)>^EVIL",
+            birth_date="19700101",
+        )
+    )
     events: list[Any] = []
     for i in range(4):
         uid, accession, patient = f"1.2.{i + 1}", f"A{i}", f"P{i}"
-        events += [make.order(accession, patient=patient, at=i), make.series(uid, accessions=(accession,), patient=patient, at=10 + i)]
+        events += [
+            make.order(accession, patient=patient, at=i),
+            make.series(uid, accessions=(accession,), patient=patient, at=10 + i),
+        ]
         events.append(make.exam(uid, at=20 + i))
     return [*events, make.order("B", patient="P9", identity=bad)]
 
 
 @pytest.fixture
-def browser_page(database_url: str, ring: KeyRing, tmp_path: Path) -> Iterator[tuple[Any, list[str]]]:
+def browser_page(
+    database_url: str, ring: KeyRing, tmp_path: Path
+) -> Iterator[tuple[Any, list[str]]]:
     sync_api = pytest.importorskip("playwright.sync_api")
     complaints: list[str] = []
-    with serving(web_settings(database_url, tmp_path, ring, open_demo=True)) as (_, client), sync_api.sync_playwright() as tool:
+    with (
+        serving(web_settings(database_url, tmp_path, ring, open_demo=True)) as (_, client),
+        sync_api.sync_playwright() as tool,
+    ):
         chromium = tool.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1500, "height": 900}, reduced_motion="reduce")
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
         wait_for(lambda: client.get("/readyz").status_code == 200)
@@ -126,7 +167,13 @@ def test_the_list_lives_in_a_browser(
     page, complaints = browser_page
     feed(*hospital(make, ring))
     wait_for(lambda: len(names(page)) == 5)
-    assert names(page) == ["NAME, P0", "NAME, P1", "NAME, P2", "NAME, P3", "<img src=x onerror=alert(1)>, EVIL"]
+    assert names(page) == [
+        "NAME, P0",
+        "NAME, P1",
+        "NAME, P2",
+        "NAME, P3",
+        "<img src=x onerror=alert(1)>, EVIL",
+    ]
     assert page.locator("#list img").count() == 0
 
     # a flagged study rises by itself, and the strip and the title say so
@@ -134,7 +181,12 @@ def test_the_list_lives_in_a_browser(
     wait_for(lambda: names(page)[0] == "NAME, P3")
     assert "AI flag" in page.locator("#strip").inner_text()
     assert page.title().startswith("(4 · 1)")
-    assert page.locator('tr.study[data-flagged="1"] .ai').inner_text().split("\n")[0].endswith("flagged")
+    assert (
+        page.locator('tr.study[data-flagged="1"] .ai')
+        .inner_text()
+        .split("\n")[0]
+        .endswith("flagged")
+    )
 
     # while somebody is in the table, moves wait and say so; the focused row stays
     page.keyboard.press("j")
@@ -190,10 +242,19 @@ CONTRAST = """() => {
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_all_text_has_a_contrast_of_at_least_4_5(
-    engine: Engine, make: Make, feed: Feed, ring: KeyRing, browser_page: tuple[Any, list[str]], theme: str
+    engine: Engine,
+    make: Make,
+    feed: Feed,
+    ring: KeyRing,
+    browser_page: tuple[Any, list[str]],
+    theme: str,
 ) -> None:
     page, _ = browser_page
-    feed(*hospital(make, ring), make.finding("1.2.4", at=40), make.order("A2", patient="P2", at=50, priority="stat"))
+    feed(
+        *hospital(make, ring),
+        make.finding("1.2.4", at=40),
+        make.order("A2", patient="P2", at=50, priority="stat"),
+    )
     page.goto(page.url + f"?theme={theme}")
     page.wait_for_selector('#fresh[data-state="live"]')
     assert page.evaluate(CONTRAST) == []

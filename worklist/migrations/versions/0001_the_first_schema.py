@@ -16,8 +16,18 @@ def upgrade() -> None:
     op.create_table(
         "audit",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("xid", sa.BigInteger(), server_default=sa.text("(pg_current_xact_id()::text)::bigint"), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "xid",
+            sa.BigInteger(),
+            server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+            nullable=False,
+        ),
+        sa.Column(
+            "at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.Column("act", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("study", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("actor", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -43,12 +53,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("fact_nodes", "fact", ["nodes"], unique=False, postgresql_using="gin")
-    op.create_table("node", sa.Column("key", sqlmodel.sql.sqltypes.AutoString(), nullable=False), sa.PrimaryKeyConstraint("key"))
+    op.create_table(
+        "node",
+        sa.Column("key", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+    )
     op.create_table(
         "outbox",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("xid", sa.BigInteger(), server_default=sa.text("(pg_current_xact_id()::text)::bigint"), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "xid",
+            sa.BigInteger(),
+            server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+            nullable=False,
+        ),
+        sa.Column(
+            "at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.Column("study", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -91,7 +115,12 @@ def upgrade() -> None:
         sa.Column("ai_reason", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("flags", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("looked_for", sa.ARRAY(sa.Text()), nullable=False),
-        sa.Column("cleared", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column(
+            "cleared",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+        ),
         sa.Column("abstained", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("facts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("lane", sa.Integer(), nullable=False),
@@ -112,18 +141,27 @@ def upgrade() -> None:
         sa.Column("opened_by", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_by", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("changed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "changed_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("changed", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.CheckConstraint("ai IN ('flagged','not_flagged','not_analysed','pending')", name="study_ai"),
-        sa.CheckConstraint("state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')", name="study_state"),
-        sa.CheckConstraint("(claimed_by IS NULL) = (lease_expires_at IS NULL)", name="study_lease_end"),
+        sa.CheckConstraint(
+            "ai IN ('flagged','not_flagged','not_analysed','pending')", name="study_ai"
+        ),
+        sa.CheckConstraint(
+            "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')",
+            name="study_state",
+        ),
+        sa.CheckConstraint(
+            "(claimed_by IS NULL) = (lease_expires_at IS NULL)", name="study_lease_end"
+        ),
         sa.CheckConstraint("(claimed_by IS NULL) = (lease_token IS NULL)", name="study_lease"),
         sa.CheckConstraint("(finished_at IS NULL) = (finished_by IS NULL)", name="study_finish"),
         sa.CheckConstraint("lane BETWEEN 0 AND 3", name="study_lane"),
-        sa.ForeignKeyConstraint(
-            ["merged_into"],
-            ["study.study"],
-        ),
+        sa.ForeignKeyConstraint(["merged_into"], ["study.study"]),
         sa.PrimaryKeyConstraint("study"),
     )
     op.create_index(op.f("ix_study_item"), "study", ["item"], unique=False)
