@@ -1,134 +1,211 @@
-"""What senders said: facts, their versions and the nodes they name, purely.
+"""What senders said: facts, the nodes by which they are found, and which version stands.
 
-A fact is the newest version of what one source says of one thing; any permutation and duplication
-of the same stamped events leaves the same facts (promise 5). `worklist.record.items` turns them
-into rows.
+A fact is one message about one thing, kept with its first receipt. The set of facts is all that the
+record knows: any permutation and duplication of the same stamped events leaves the same set
+(promise 5). `worklist.record.relate` says what belongs together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from streams.events import (
+    ActDone,
     Event,
-    ExamProgressed,
     FindingsMade,
     Identity,
-    OrderChanged,
+    Number,
+    Patient,
     PatientChanged,
     PatientMerged,
-    ReportReceived,
     SeriesReceived,
-    Version,
 )
+from worklist.record.acts import Act
 
-_ORDER_STATUS = {"scheduled": 0, "in_progress": 1, "performed": 2, "replaced": 3, "cancelled": 4}
-_REPORT_STATUS = {"preliminary": 0, "final": 1, "corrected": 2, "cancelled": 3}
-_EXAM_STATUS = {"in_progress": 0, "available": 1, "discontinued": 2, "completed": 3}
+#: Kinds of numbers that say what belongs together; visits and accounts only say where somebody is.
+JOINING = frozenset({"accession", "placer", "filler", "study", "step"})
+_ORDER_NUMBERS = ("placer", "filler")
+_NO_AUTHORITY = frozenset({"study", "step"})
 
-
-def terminality(event: Event) -> int:
-    """At equal times the more terminal state wins (DESIGN §2)."""
-    match event:
-        case OrderChanged():
-            return _ORDER_STATUS[event.status]
-        case ReportReceived():
-            return _REPORT_STATUS[event.status]
-        case ExamProgressed():
-            return _EXAM_STATUS[event.status]
-    return 0
+Value = TypeVar("Value")
 
 
-def newer(a: Event, b: Event) -> bool:
-    """Whether `a` replaces `b` as the same fact."""
-    return version_key(a) > version_key(b)
-
-
-def version_key(event: Event) -> tuple[datetime, int, int, str]:
-    """What versions of one fact are compared by; greater is newer."""
-    v: Version = event.version
-    return (v.time, terminality(event), v.sequence, v.digest)
-
-
-def fact_key(event: Event) -> str:
-    """What `event` is a version of. Series fragments and findings are kept each, as their union
-    counts.
-
-    A finding's key names what it flagged: screened again with less, it stands beside the flag and
-    cannot replace it. Nor can one that was made while the package's constancy failed.
-    """
-    match event:
-        case OrderChanged():
-            return f"order:{event.sender}:{event.order or '/'.join(event.accessions) or '/'.join(event.study_uids)}"
-        case PatientChanged():
-            return f"patient:{event.patient}:{event.sender}"
-        case PatientMerged():
-            return f"merge:{event.retired}"
-        case ReportReceived():
-            return f"report:{event.sender}:{'/'.join((*event.accessions, *event.study_uids))}"
-        case SeriesReceived():
-            return f"series:{event.series_uid}:{event.gateway}:{event.version.digest}"
-        case ExamProgressed():
-            return f"exam:{event.sender}:{'/'.join(event.study_uids) or '/'.join(event.accessions)}"
-        case FindingsMade():
-            flagged = "/".join(sorted(f.code for f in event.findings if f.flagged))
-            doubted = "" if event.constancy else ":doubted"
-            return f"finding:{event.series_uid}:{event.package}:{event.package_version}:{event.input_digest}:{flagged}{doubted}"
-
-
-def nodes(event: Event) -> list[str]:
-    """The things `event` speaks of: ``a:accession``, ``u:study UID``, ``o:sender:order``,
-    ``p:patient``.
-    """
-    found = [f"p:{event.patient}"] if event.patient else []
-    if isinstance(event, PatientMerged):
-        found.append(f"p:{event.retired}")
-    found += [f"a:{a}" for a in getattr(event, "accessions", ())]
-    found += [f"a:{a}" for a in getattr(event, "previous_accessions", ())]
-    found += [f"u:{u}" for u in getattr(event, "study_uids", ())]
-    if isinstance(event, SeriesReceived | FindingsMade):
-        found.append(f"u:{event.study_uid}")
-    if isinstance(event, OrderChanged) and event.order:
-        found.append(order_node(event))
-    return sorted(set(found))
-
-
-def order_node(order: OrderChanged) -> str:
-    """The node of an order's number: its name before it has any accession."""
-    return f"o:{order.sender}:{order.order}"
-
-
-@dataclass
-class Known:
-    """One fact: the newest version of an event, when its first version was received, and the nodes
-    that any version named.
-    """
+@dataclass(frozen=True)
+class Fact:
+    """One event as it was first received, with what its seals hold."""
 
     event: Event
-    first_received: datetime
-    nodes: frozenset[str]
+    identity: Identity | None = None
+    act: Act | None = None
+
+    @property
+    def key(self) -> str:
+        """The same message again has the same key."""
+        return self.event.event_id
+
+    @property
+    def received(self) -> datetime:
+        """First receipt."""
+        return self.event.received_at
+
+    @property
+    def event_time(self) -> datetime:
+        """When its sender says that it happened."""
+        if isinstance(self.event, ActDone):
+            return self.event.received_at
+        return self.event.version.time
+
+    @property
+    def place(self) -> tuple[datetime, datetime, str]:
+        """Its place among what different sources said of one person."""
+        return self.event_time, self.received, self.key
+
+    @property
+    def patient(self) -> Patient | None:
+        """The patient number that the event states."""
+        return None if isinstance(self.event, ActDone) else self.event.patient
+
+    @property
+    def stated(self) -> tuple[Number, ...]:
+        """All numbers that the event names, visits and accounts too."""
+        return getattr(self.event, "numbers", ())
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """The joining numbers that the event names, its study UID included."""
+        event = self.event
+        if isinstance(event, ActDone):
+            return self.act.numbers if self.act else ()
+        if isinstance(event, PatientChanged | PatientMerged):
+            return ()
+        found = [n for n in (*event.numbers, *getattr(event, "previous", ())) if n.kind in JOINING]
+        if isinstance(event, SeriesReceived | FindingsMade):
+            found.append(Number(kind="study", value=event.study_uid))
+        return tuple(dict.fromkeys(found))
 
 
-class Merges:
-    """Which patients are one. Chains are followed; a circle ends at its smallest member."""
-
-    def __init__(self, merges: Iterable[PatientMerged]) -> None:
-        self._into = {m.retired: m.patient for m in merges if m.patient and m.patient != m.retired}
-
-    def survivor(self, patient: str | None) -> str | None:
-        """The patient that `patient` now is."""
-        seen: list[str] = []
-        while patient in self._into and patient not in seen:
-            seen.append(patient)
-            patient = self._into[patient]
-        return min(seen) if patient in seen else patient
+def first_receipts(facts: Iterable[Fact]) -> dict[str, Fact]:
+    """Each fact once, as it was first received."""
+    kept: dict[str, Fact] = {}
+    for fact in facts:
+        old = kept.get(fact.key)
+        if old is None or _seniority(fact) < _seniority(old):
+            kept[fact.key] = fact
+    return kept
 
 
-def same_patient(a: Identity, b: Identity) -> bool:
-    """Whether two identities may be one person: what both state must agree (id, issuer, birth
-    date).
-    """
-    pairs = ((a.patient_id, b.patient_id), (a.issuer, b.issuer), (a.birth_date, b.birth_date))
-    return all(not x or not y or x == y for x, y in pairs)
+def _seniority(fact: Fact) -> tuple[datetime, str]:
+    return fact.received, fact.event.model_dump_json()
+
+
+def node(kind: str, *parts: str) -> str:
+    """What facts are found and locked by: a digest, never a concatenation."""
+    hasher = hashlib.blake2b(digest_size=12)
+    for part in (kind, *parts):
+        hasher.update(len(part.encode()).to_bytes(4, "big") + part.encode())
+    return f"{kind[0]}{hasher.hexdigest()}"
+
+
+def number_node(number: Number) -> str:
+    """The node of a number: of its value alone, because an open number meets every authority's."""
+    return node(number.kind, number.value)
+
+
+def pair_node(number: Number, patient: Patient | None) -> str:
+    """The node of a number as one patient's: by it facts meet when the number is shared."""
+    who = (patient.authority, patient.value) if patient else ("", "")
+    return node(number.kind, number.value, *who)
+
+
+def person_node(patient: Patient) -> str:
+    """The node of all patients who have a number of the same value."""
+    return node("who", patient.value)
+
+
+def person_nodes(event: Event) -> list[str]:
+    """The patients that `event` speaks of."""
+    if isinstance(event, ActDone):
+        return []
+    found = [event.patient] if event.patient else []
+    if isinstance(event, PatientMerged):
+        found.append(event.retired)
+    return sorted({person_node(patient) for patient in found})
+
+
+def meet(one: Number, other: Number) -> bool:
+    """Whether two numbers are the same one: an open one meets every authority's."""
+    return (
+        one.kind == other.kind
+        and one.value == other.value
+        and (
+            one.kind in _NO_AUTHORITY
+            or one.authority == other.authority
+            or not one.authority
+            or not other.authority
+        )
+    )
+
+
+def order_numbers(numbers: Iterable[Number]) -> tuple[Number, ...]:
+    """Placer and filler numbers."""
+    return tuple(number for number in numbers if number.kind in _ORDER_NUMBERS)
+
+
+def accessions(numbers: Iterable[Number]) -> tuple[Number, ...]:
+    """Accession numbers."""
+    return tuple(number for number in numbers if number.kind == "accession")
+
+
+def winners(
+    facts: Sequence[Fact], read: Callable[[Fact], Value | None]
+) -> Mapping[str, tuple[Fact, Value]]:
+    """Of each source its newest version that mentions what `read` asks for (else None)."""
+    best: dict[str, tuple[Fact, Value]] = {}
+    for fact in facts:
+        if isinstance(fact.event, ActDone) or (value := read(fact)) is None:
+            continue
+        old = best.get(fact.event.sender)
+        if old is None or _version(fact) > _version(old[0]):
+            best[fact.event.sender] = (fact, value)
+    return best
+
+
+def _version(fact: Fact) -> tuple[object, ...]:
+    assert not isinstance(fact.event, ActDone)
+    return fact.event.version_key()
+
+
+def stands(
+    facts: Sequence[Fact], read: Callable[[Fact], Value | None]
+) -> tuple[Fact, Value] | None:
+    """What stands between sources: each one's newest version, the one received last."""
+    found = winners(facts, read).values()
+    return max(found, key=lambda pair: (pair[0].received, pair[0].key), default=None)
+
+
+def text_of(name: str) -> Callable[[Fact], str | None]:
+    """Reads a field of text: its value, empty where the sender emptied it, None unmentioned."""
+
+    def read(fact: Fact) -> str | None:
+        if name in getattr(fact.event, "emptied", ()):
+            return ""
+        value = getattr(fact.event, name, None)
+        return value if isinstance(value, str) else None
+
+    return read
+
+
+def time_of(name: str) -> Callable[[Fact], tuple[datetime | None] | None]:
+    """Reads a field of time: (value,), (None,) where it was emptied, None unmentioned."""
+
+    def read(fact: Fact) -> tuple[datetime | None] | None:
+        if name in getattr(fact.event, "emptied", ()):
+            return (None,)
+        value = getattr(fact.event, name, None)
+        return (value,) if isinstance(value, datetime) else None
+
+    return read

@@ -1,517 +1,302 @@
-"""Facts to reading items, purely: what is known of a group of linked accessions and studies becomes
-its rows.
-
-Rows are a function of the *set* of facts, so any permutation and duplication of the same stamped
-events gives the same rows (promise 5). A row is a reading item: N accessions read as one are one
-row, one accession with several study UIDs is several rows (DESIGN §5).
-"""
+"""A row as the record has it: everything but leases, as a pure function of facts and acts."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from streams.errors import ABSTENTIONS, Reason
-from streams.events import (
-    Event,
-    ExamProgressed,
-    FindingsMade,
-    Identity,
-    OrderChanged,
-    PatientChanged,
-    PatientMerged,
-    ReportReceived,
-    SeriesReceived,
-)
+from streams.events import Coverage, ExamProgressed, Identity, Number, OrderChanged
 from worklist.order.policy import Policy
 from worklist.order.rank import StudyFacts
-from worklist.record.facts import Known, Merges, order_node, same_patient, version_key
+from worklist.record.acts import Act, Acts
+from worklist.record.ai import Ai, ai_of
+from worklist.record.closing import Closing, OrderState, closing_of, order_state
+from worklist.record.facts import Fact, accessions, winners
+from worklist.record.images import Images, historic, images_of
+from worklist.record.orders import Order
+from worklist.record.relate import Component, Related, components
+from worklist.record.shown import Shown, roots_of, shown
+from worklist.record.world import World
 
-#: DESIGN §5: an image may have been acquired so long before its first receipt; more is a wrong
-#: clock.
-_OLDEST_ACQUISITION = timedelta(hours=24)
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a row stands, and what has to be said beside it."""
+
+    state: str
+    marks: frozenset[str]
+    clock: datetime
+    readable: bool
 
 
 @dataclass(frozen=True)
 class Item:
-    """A reading item as the facts have it; what persons did to it is kept on its row."""
+    """A reading item. `name` is the member under which it is shown; it answers to all `members`."""
 
-    key: str  # natural: the smallest accession without images, else the study UID
-    nodes: tuple[str, ...]
+    name: str
+    members: tuple[str, ...]
+    uid: str
     accessions: tuple[str, ...]
-    study_uid: str
-    patient: str | None
-    identity: Identity
-    location: str
+    person: str
+    person_known: bool
+    shown: Shown
     priority: str
-    priority_conflict: bool
-    modality: str
-    body_part: str
-    description: str
-    subspecialty: str
-    site: str
+    borrowed: tuple[str, ...]
     state: str
+    marks: tuple[str, ...]
     received_at: datetime
     clock: datetime
-    scheduled_at: datetime | None
     last_image_at: datetime | None
     report_at: datetime | None
-    marks: tuple[str, ...]
-    ai: str
-    ai_reason: str
-    flags: tuple[tuple[str, str, str], ...]  # (package, finding code, name)
-    looked_for: tuple[str, ...]
-    abstained: tuple[str, ...]
+    images_here: int
+    images_announced: int | None
+    ai: Ai
+    pin: Act | None
+    outcome: str
+    finish: Act | None
     readable: bool
+    facts: tuple[Fact, ...]
+    siblings: tuple[str, ...]
 
-    def rank_facts(
-        self, *, pinned: bool, promoted: bool, cleared: Iterable[tuple[str, str]] = ()
-    ) -> StudyFacts:
-        """What `worklist.order.rank` needs; `cleared` are the (package, code) a person withdrew."""
-        gone = set(cleared)
+    @property
+    def open(self) -> bool:
+        """Whether it is on the list."""
+        return self.finish is None and self.state not in ("final", "cancelled", "historic")
+
+    @property
+    def identity(self) -> Identity:
+        """Who the patient is."""
+        return self.shown.identity
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """How much of it a model read."""
+        return self.ai.coverage
+
+    def rank_facts(self) -> StudyFacts:
+        """What `worklist.order.rank` needs."""
         return StudyFacts(
-            study=self.key,
+            study=self.name,
             received_at=self.received_at,
             clock=self.clock,
-            readable=self.readable or promoted,
-            scheduled_at=self.scheduled_at,
-            pinned=pinned,
+            readable=self.readable,
+            scheduled_at=self.shown.scheduled_at,
+            pinned=self.pin is not None,
             order_class=self.priority,
-            location=self.location,
-            flags=tuple((p, c) for p, c, _ in self.flags if (p, c) not in gone),
-            abstained=self.abstained,
+            location=self.shown.location,
+            flags=tuple((package, code) for package, code, _ in self.ai.flags),
+            abstained=self.ai.abstained,
         )
 
 
-@dataclass
-class _Group:
-    """The facts of one item while it is put together."""
-
-    orders: list[Known] = field(default_factory=list)
-    reports: list[Known] = field(default_factory=list)
-    series: list[Known] = field(default_factory=list)
-    exams: list[Known] = field(default_factory=list)
-    findings: list[Known] = field(default_factory=list)
-    accessions: set[str] = field(default_factory=set)
-    study_uid: str = ""
-    conflict: bool = False
-    suffix: str = ""  # tells apart the items of several patients under one accession
-
-    def all(self) -> list[Known]:
-        return self.orders + self.reports + self.series + self.exams + self.findings
-
-
-def derive(
-    known: Mapping[str, Known], identities: Mapping[str, Identity], policy: Policy
-) -> list[Item]:
-    """The items of a closed group of facts, sorted by key. `identities` opens each seal that the
-    facts carry.
-    """
-    merges = Merges(k.event for k in known.values() if isinstance(k.event, PatientMerged))
-    groups = _group(known, identities, merges)
-    patients: list[PatientChanged | PatientMerged] = [
-        k.event for k in known.values() if isinstance(k.event, PatientChanged | PatientMerged)
+def derive(facts: Iterable[Fact], world: World, policy: Policy) -> list[Item]:
+    """The items of all components of `facts`, by name. Pure, and free of order."""
+    known = list(facts)
+    acts = Acts([fact.act for fact in known if fact.act])
+    found = [
+        _item(row, component, acts, policy)
+        for component in components(known, world)
+        for row in component.rows
     ]
-    return sorted(
-        (_item(g, identities, merges, patients, policy) for g in groups if g.all()),
-        key=lambda i: i.key,
+    return sorted(found, key=lambda item: item.name)
+
+
+def _item(row: Related, component: Component, acts: Acts, policy: Policy) -> Item:
+    members = frozenset(row.owned)
+    states = [order_state(order) for order in row.orders]
+    images = images_of(row)
+    closing = closing_of(row, states, images, acts)
+    ai = ai_of(row, acts.of(members, "clear_flag"), policy)
+    priority, conflict, borrowed = priority_of(
+        row, states, acts.last(members, "set_priority"), policy
     )
-
-
-def _group(
-    known: Mapping[str, Known], identities: Mapping[str, Identity], merges: Merges
-) -> list[_Group]:
-    by_type: dict[type, list[Known]] = defaultdict(list)
-    for key in sorted(known):
-        by_type[type(known[key].event)].append(known[key])
-    groups: dict[str, _Group] = {}
-
-    def group(uid: str) -> _Group:
-        return groups.setdefault(f"u:{uid}", _Group(study_uid=uid))
-
-    for k in by_type[SeriesReceived]:
-        g = group(k.event.study_uid)  # type: ignore[union-attr]
-        g.series.append(k)
-        g.accessions.update(k.event.accessions)  # type: ignore[union-attr]
-    for k in by_type[ExamProgressed]:
-        for uid in k.event.study_uids:  # type: ignore[union-attr]
-            g = group(uid)
-            g.exams.append(k)
-            g.accessions.update(k.event.accessions)  # type: ignore[union-attr]
-    for k in by_type[OrderChanged]:
-        for uid in k.event.study_uids:  # type: ignore[union-attr]
-            group(uid).accessions.update(k.event.accessions)  # type: ignore[union-attr]
-    for k in by_type[OrderChanged]:
-        _place_order(k, groups, identities, merges)
-    for name in [n for n in groups if n.startswith("a:")]:
-        _split_patients(groups, name, identities, merges)
-    for g in groups.values():
-        g.conflict = g.conflict or not _all_one_person(
-            [k.event for k in g.series], identities, merges
-        )
-    for kind, name in ((ReportReceived, "reports"), (ExamProgressed, "exams")):
-        for k in by_type[kind]:
-            for g in _speaks_of(k.event, groups):
-                if k not in getattr(g, name):
-                    getattr(g, name).append(k)
-    for k in by_type[FindingsMade]:
-        group(k.event.study_uid).findings.append(k)  # type: ignore[union-attr]
-    return list(groups.values())
-
-
-def _place_order(
-    k: Known, groups: dict[str, _Group], identities: Mapping[str, Identity], merges: Merges
-) -> None:
-    order = k.event
-    assert isinstance(order, OrderChanged)
-    names = set(order.accessions) | set(order.previous_accessions)
-    placed = False
-    for g in [
-        g
-        for g in groups.values()
-        if g.study_uid and (g.study_uid in order.study_uids or names & g.accessions)
-    ]:
-        images = [s.event for s in g.series]
-        if images and not all(_one_person(order, image, identities, merges) for image in images):
-            g.conflict = True
-            continue
-        g.orders.append(k)
-        g.accessions.update(order.accessions)
-        placed = True
-    if placed:
-        return
-    key = min(order.accessions, default="") or f"{order.sender}:{order.order}"
-    g = groups.setdefault(f"a:{key}", _Group())
-    g.orders.append(k)
-    g.accessions.update(order.accessions)
-    g.conflict = g.conflict or any(
-        names & o.accessions or o.study_uid in order.study_uids for o in groups.values() if o.series
-    )
-
-
-def _split_patients(
-    groups: dict[str, _Group], name: str, identities: Mapping[str, Identity], merges: Merges
-) -> None:
-    """Orders of several patients under one accession are an item each, and each says so (DESIGN
-    §5).
-    """
-    whole = groups[name]
-    people: list[list[Known]] = []
-    for k in whole.orders:
-        same = next(
-            (
-                p
-                for p in people
-                if _all_one_person([*(o.event for o in p), k.event], identities, merges)
-            ),
-            None,
-        )
-        if same is None:
-            people.append([k])
-        else:
-            same.append(k)
-    if len(people) < 2:
-        return
-    del groups[name]
-    for orders in people:
-        events = [k.event for k in orders if isinstance(k.event, OrderChanged)]
-        who = next(
-            (p for o in events if (p := merges.survivor(o.patient))),
-            min(order_node(o) for o in events),
-        )
-        names = {a for o in events for a in o.accessions}
-        groups[f"{name}/{who}"] = _Group(
-            orders=orders, accessions=names, conflict=True, suffix=f"/{who}"
-        )
-
-
-def _all_one_person(
-    events: list[Event], identities: Mapping[str, Identity], merges: Merges
-) -> bool:
-    return all(_one_person(a, b, identities, merges) for a, b in combinations(events, 2))
-
-
-def _one_person(a: Event, b: Event, identities: Mapping[str, Identity], merges: Merges) -> bool:
-    if a.patient and b.patient and merges.survivor(a.patient) == merges.survivor(b.patient):
-        return True
-    if not a.identity or not b.identity:
-        return True
-    return same_patient(identities[a.identity], identities[b.identity])
-
-
-def _speaks_of(event: Event, groups: Mapping[str, _Group]) -> list[_Group]:
-    """The groups that `event` names; a report or an exam of nothing known waits as a fact."""
-    uids = getattr(event, "study_uids", ())
-    if uids:
-        named = [g for g in groups.values() if g.study_uid in uids]
-        if named:
-            return named
-    return [g for g in groups.values() if set(getattr(event, "accessions", ())) & g.accessions]
-
-
-def _newest(events: Iterable[Event]) -> Event | None:
-    return max(events, key=version_key, default=None)
-
-
-def _item(
-    g: _Group,
-    identities: Mapping[str, Identity],
-    merges: Merges,
-    patients: list[PatientChanged | PatientMerged],
-    policy: Policy,
-) -> Item:
-    orders: list[OrderChanged] = [k.event for k in g.orders if isinstance(k.event, OrderChanged)]
-    received = min(k.first_received for k in g.all())
-    images, last_image = _images(g)
-    patient, identity, location = _person(g, orders, identities, merges, patients)
-    order = _newest(orders)
-    first = next(
-        (e for k in sorted(g.series, key=_seen_first) if isinstance(e := k.event, SeriesReceived)),
-        None,
-    )
-    classes = {o.priority for o in orders if o.status not in ("cancelled", "replaced")} or {
-        o.priority for o in orders
-    }
-    ai, reason, flags, looked, abstained = _ai(g, images, policy)
-    state, marks, report_at = _state(g, orders, images, last_image, bool(flags), received, policy)
+    decision = decide_state(row, states, images, closing, acts, ai, policy)
+    marks = set(decision.marks)
+    marks |= {"priority_conflict"} if conflict else set()
+    marks |= {"may_be_order"} if borrowed else set()
+    pin = acts.last(members, "pin", "unpin")
+    outcome = acts.last(members, "outcome")
     return Item(
-        key=(
-            g.study_uid
-            or min(g.accessions, default="")
-            or next((f"{o.sender}:{o.order}" for o in orders), "")
-        )
-        + g.suffix,
-        nodes=_names(g, orders),
-        accessions=tuple(sorted(g.accessions)),
-        study_uid=g.study_uid,
-        patient=patient,
-        identity=identity,
-        location=location,
-        priority=_highest(classes, policy),
-        priority_conflict=len(classes) > 1,
-        modality=(first.modality if first else "")
-        or (order.modality if isinstance(order, OrderChanged) else ""),
-        body_part=(first.body_part if first else "")
-        or (order.body_part if isinstance(order, OrderChanged) else ""),
-        description=(order.description if isinstance(order, OrderChanged) else "")
-        or (first.description if first else ""),
-        subspecialty=order.subspecialty if isinstance(order, OrderChanged) else "",
-        site=(order.site if isinstance(order, OrderChanged) else "")
-        or (first.site if first else ""),
-        state=state,
-        received_at=received,
-        clock=_clock(orders, g.series, received),
-        scheduled_at=min((o.scheduled_at for o in orders if o.scheduled_at), default=None),
-        last_image_at=last_image,
-        report_at=report_at,
-        marks=marks,
+        name=row.name,
+        members=tuple(sorted(row.owned)),
+        uid=row.uid,
+        accessions=_accessions(row),
+        person=_person(row, component),
+        person_known=row.person.root is not None and not row.person.alone,
+        shown=shown(row, component),
+        priority=priority,
+        borrowed=borrowed,
+        state=decision.state,
+        marks=tuple(sorted(marks)),
+        received_at=min(fact.received for fact in row.facts),
+        clock=decision.clock,
+        last_image_at=images.last,
+        report_at=max((s.reported_at for s in states if s.reported_at), default=None),
+        images_here=len(images.by_name),
+        images_announced=images.announced,
         ai=ai,
-        ai_reason=reason,
-        flags=flags,
-        looked_for=looked,
-        abstained=abstained,
-        readable=state in ("readable", "preliminary"),
+        pin=pin if pin and pin.act == "pin" else None,
+        outcome=outcome.code if outcome else "",
+        finish=closing.finish,
+        readable=decision.readable,
+        facts=tuple(row.facts),
+        siblings=_siblings(row, component),
     )
 
 
-def _names(g: _Group, orders: list[OrderChanged]) -> tuple[str, ...]:
-    """The item's own nodes: a corrected accession stays as an alias, an order number as the name it
-    had before any accession.
-    """
-    found = {f"a:{a}" for a in g.accessions} | {
-        f"a:{a}" for o in orders for a in o.previous_accessions
+def decide_state(
+    row: Related,
+    states: Sequence[OrderState],
+    images: Images,
+    closing: Closing,
+    acts: Acts,
+    ai: Ai,
+    policy: Policy,
+) -> Decision:
+    """Where a row stands: closed, historic, readable (the first thing that says so), or not yet."""
+    members = frozenset(row.owned)
+    received = min(fact.received for fact in row.facts)
+    clock = closing.since or images.clock() or received
+    marks = _marks(row, states, images, closing, ai)
+    exam = {f.event.status for f in row.steps if isinstance(f.event, ExamProgressed)}
+    promoted = acts.last(members, "promote") is not None
+    named = bool(row.orders or row.lent or exam - {"available"})
+    if closing.state:
+        return Decision(closing.state, marks, clock, False)
+    if historic(row, policy.historic_after_days, named) and not promoted:
+        return Decision("historic", marks, clock, False)
+    if images.exist:
+        prelim = any(state.report == "preliminary" for state in states)
+        state = "preliminary" if prelim and closing.since is None else "readable"
+        return Decision(state, marks, clock, True)
+    performed = any(s.status in ("in_progress", "performed") for s in states)
+    under_way = bool(exam & {"in_progress", "completed"} or row.series) or performed
+    return Decision("arriving" if under_way else "expected", marks, clock, False)
+
+
+def _marks(
+    row: Related, states: Sequence[OrderState], images: Images, closing: Closing, ai: Ai
+) -> frozenset[str]:
+    """What the reader has to know beside the state."""
+    newest = _newest_step(row)
+    gone = bool(states) and all(state.cancelled for state in states)
+    said = {
+        "identity_conflict": row.conflict,
+        "person_unknown": bool(row.person.alone),
+        "number_reused": row.reused,
+        "shared_number": row.shared,
+        "doubtful_clock": images.doubtful,
+        "other_bytes": images.other_bytes,
+        "incomplete": images.exist and not images.elsewhere and _incomplete(images, newest),
+        "exam_discontinued": newest == "discontinued" and images.exist,
+        "new_since_read": closing.since is not None,
+        "report_withdrawn": closing.withdrawn,
+        "orders_waiting": closing.waiting > 0,
+        "cancelled_images_exist": gone and images.exist and not closing.confirmed,
+        "flagged_after_read": bool(ai.flags) and closing.finish is not None,
     }
-    found |= {order_node(o) for o in orders if o.order}
-    return tuple(sorted(found | ({f"u:{g.study_uid}"} if g.study_uid else set())))
+    return frozenset(name for name, holds in said.items() if holds)
 
 
-def _seen_first(k: Known) -> tuple[bool, datetime, str, str]:
-    event = k.event
-    assert isinstance(event, SeriesReceived)
-    return (not event.readable, k.first_received, event.series_uid, event.version.digest)
+def _newest_step(row: Related) -> str:
+    """The least finished of all steps; no step comes back from its end."""
+    rank = {"in_progress": 0, "discontinued": 1, "available": 2, "completed": 3}
+    steps: dict[str, str] = {}
+    for fact in sorted(row.steps, key=lambda f: f.key):
+        event = fact.event
+        assert isinstance(event, ExamProgressed)
+        uid = next((n.value for n in event.numbers if n.kind == "step"), "")
+        old = steps.get(uid)
+        if old is None or rank[event.status] > rank[old]:
+            steps[uid] = event.status
+    return min(steps.values(), key=lambda status: rank[status], default="")
 
 
-def _highest(classes: set[str], policy: Policy) -> str:
-    """Of conflicting priorities the highest wins (DESIGN §5)."""
-    known = {policy.order_class(c) for c in classes} or {"unknown"}
+def _incomplete(images: Images, step: str) -> bool:
+    """Only localizers, fewer images than announced, or an exam that is still under way."""
+    fewer = images.announced is not None and len(images.by_name) < images.announced
+    return images.only_localizer or fewer or step == "in_progress"
+
+
+def priority_of(
+    row: Related, states: Sequence[OrderState], said: Act | None, policy: Policy
+) -> tuple[str, bool, tuple[str, ...]]:
+    """The order class, whether sources differ, and the numbers of the orders that lend theirs.
+
+    Urgency errs upward: the row's own orders count, and those that its study's numbers name and
+    that are not certainly another patient's; without an open order of its own, all that they name.
+    """
+    own = [o for o, state in zip(row.orders, states, strict=True) if state.open]
+    lent = [
+        order for order, certain in row.lent if order_state(order).open and (not certain or not own)
+    ]
+    chosen = [*own, *lent] or row.orders
+    heard = [pair for order in chosen for pair in _priorities(order)]
+    classes = {policy.order_class(code) for _, code in heard} or {"unknown"}
+    top = most_urgent(classes, policy)
+    if said is not None:
+        later = {policy.order_class(code) for fact, code in heard if fact.received > said.at}
+        top = most_urgent({policy.order_class(said.code)} | later, policy)
+    numbers = {n.value for order in lent for n in _order_numbers(order)}
+    return top, len(classes) > 1, tuple(sorted(numbers))
+
+
+def most_urgent(classes: Iterable[str], policy: Policy) -> str:
+    """Of several order classes the one that is read soonest."""
     return min(
-        known, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c)
+        classes, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c)
     )
 
 
-def _person(
-    g: _Group,
-    orders: list[OrderChanged],
-    identities: Mapping[str, Identity],
-    merges: Merges,
-    patients: list[PatientChanged | PatientMerged],
-) -> tuple[str | None, Identity, str]:
-    """Patient, identity and location: each group of fields from its own newest version; RIS before
-    images.
-    """
-    stated = next(
-        (e.patient for e in (_newest(orders), *(k.event for k in g.all())) if e and e.patient), None
-    )
-    patient = merges.survivor(stated)
-    about = [p for p in patients if merges.survivor(p.patient) == patient and patient]
-    told: list[Event] = [e for e in (*orders, *about) if e.identity]
-    told = told or [k.event for k in g.all() if k.event.identity]
-    newest = _newest(told)
-    identity = identities[newest.identity] if newest and newest.identity else Identity()
-    moved: list[Event] = [p for p in about if isinstance(p, PatientChanged) and p.location]
-    visits: list[Event] = [o for o in orders if o.location]
-    visits += moved
-    visit = _newest(visits)
-    return patient, identity, getattr(visit, "location", "")
+def _priorities(order: Order) -> list[tuple[Fact, str]]:
+    """What each source says of an order's priority; a source lowers only what it said itself."""
+
+    def read(fact: Fact) -> str | None:
+        event = fact.event
+        assert isinstance(event, OrderChanged)
+        return "unknown" if "priority" in event.emptied else event.priority
+
+    return list(winners(order.said, read).values())
 
 
-def _images(g: _Group) -> tuple[set[str], datetime | None]:
-    """Names of all readable instances, and when the set last grew: a resend of what is here changes
-    nothing.
-    """
-    seen: set[str] = set()
-    grown: datetime | None = None
-    for k in sorted(g.series, key=lambda k: (k.first_received, k.event.version.digest)):
-        event = k.event
-        if (
-            isinstance(event, SeriesReceived)
-            and event.readable
-            and not seen.issuperset(event.instances)
-        ):
-            seen.update(event.instances)
-            grown = k.first_received
-    return seen, grown
+def _order_numbers(order: Order) -> list[Number]:
+    found = [n for f in order.facts for n in f.numbers if n.kind in ("placer", "filler")]
+    return list(found or [n for f in order.facts for n in accessions(f.numbers)])
 
 
-def _clock(orders: list[OrderChanged], series: list[Known], received: datetime) -> datetime:
-    """When waiting began: earliest acquisition, clamped; every new fact can only make it earlier."""
-    ordered = [o.ordered_at for o in orders if o.ordered_at]
-    readable = [
-        (k.event, k.first_received)
-        for k in series
-        if isinstance(k.event, SeriesReceived) and k.event.readable
-    ]
-    if not readable:
-        return min([received, *ordered])
-    oldest = min([received - _OLDEST_ACQUISITION, *ordered])
-    stated = (event.acquired_at if event.acquired_at is not None else at for event, at in readable)
-    first = min(at for _, at in readable)
-    return min(min(first, max(oldest, at)) for at in stated)
-
-
-def _state(
-    g: _Group,
-    orders: list[OrderChanged],
-    images: set[str],
-    last_image: datetime | None,
-    flagged: bool,
-    received: datetime,
-    policy: Policy,
-) -> tuple[str, tuple[str, ...], datetime | None]:
-    marks = {"identity_conflict"} if g.conflict else set()
-    exams: set[str] = {k.event.status for k in g.exams if isinstance(k.event, ExamProgressed)}
-    exist = bool(images) or "available" in exams
-    report = max(g.reports, key=lambda k: version_key(k.event), default=None)
-    status = report.event.status if report and isinstance(report.event, ReportReceived) else ""
-    report_at = report.first_received if report and status != "cancelled" else None
-    if status == "cancelled":
-        marks.add("report_withdrawn")
-    gone = bool(orders) and all(o.status in ("cancelled", "replaced") for o in orders)
-    if gone and exist:
-        marks.add("cancelled_images_exist")
-    if status in ("final", "corrected"):
-        if last_image and report_at and last_image > report_at:
-            marks.add("new_images_since_report")
-            return "readable", tuple(sorted(marks)), report_at
-        return "final", tuple(sorted(marks)), report_at
-    if gone and not exist:
-        return "cancelled", tuple(sorted(marks)), report_at
-    if status == "preliminary" and exist:
-        return "preliminary", tuple(sorted(marks)), report_at
-    return (
-        _open_state(g, orders, images, exist, exams, flagged, received, policy, marks),
-        tuple(sorted(marks)),
-        report_at,
-    )
-
-
-def _open_state(
-    g: _Group,
-    orders: list[OrderChanged],
-    images: set[str],
-    exist: bool,
-    exams: set[str],
-    flagged: bool,
-    received: datetime,
-    policy: Policy,
-    marks: set[str],
-) -> str:
-    if not exist:
-        return (
-            "arriving"
-            if "in_progress" in exams
-            or any(o.status in ("in_progress", "performed") for o in orders)
-            else "expected"
-        )
-    acquired = [
-        s.event.acquired_at
-        for s in g.series
-        if isinstance(s.event, SeriesReceived) and s.event.acquired_at
-    ]
-    window = timedelta(days=policy.historic_after_days)
-    if not orders and acquired and window and all(received - at > window for at in acquired):
-        return "historic"
-    # The gateway publishes a series once its association closed and fell quiet; an exam still under
-    # way holds it back.
-    done = exams - {"in_progress"} or any(o.status == "performed" for o in orders)
-    complete = any(s.event.complete for s in g.series if isinstance(s.event, SeriesReceived))
-    if "in_progress" in exams and not done and not complete:
-        if not flagged:
-            return "arriving"
-        marks.add("incomplete")
-    return "readable"
-
-
-def _ai(
-    g: _Group, images: set[str], policy: Policy
-) -> tuple[str, str, tuple[tuple[str, str, str], ...], tuple[str, ...], tuple[str, ...]]:
-    """What AI says: the union over the study's series. A flag stays whatever came later (promise
-    3).
-
-    What a package in shadow says is a fact, and changes nothing; so is what one says while its
-    constancy check fails.
-    """
-    found = [k.event for k in g.findings if isinstance(k.event, FindingsMade)]
-    live = [f for f in found if _counts(f, policy)]
-    flags = tuple(
-        sorted({(f.package, x.code, x.name) for f in live for x in f.findings if x.flagged})
-    )
-    looked = tuple(
-        sorted({x.name for f in live if f.outcome != "not_analysed" for x in f.findings})
-    )
-    abstained = tuple(sorted({f.package for f in live if f.reason in ABSTENTIONS}))
-    if flags:
-        return "flagged", "", flags, looked, abstained
-    readable = {
-        s.event.series_uid
-        for s in g.series
-        if isinstance(s.event, SeriesReceived) and s.event.readable
+def _accessions(row: Related) -> tuple[str, ...]:
+    """All accession numbers of the row, corrected ones too; the earliest received first."""
+    first: dict[str, datetime] = {}
+    for fact in row.facts:
+        for number in accessions(fact.numbers):
+            first[number.value] = min(first.get(number.value, fact.received), fact.received)
+    previous = {
+        n.value for f in row.facts for n in getattr(f.event, "previous", ()) if n.value in first
     }
-    waiting = readable - {f.series_uid for f in found}
-    if waiting or not found:
-        return "pending", "", (), looked, abstained
-    if any(f.outcome == "not_flagged" for f in live):
-        return "not_flagged", "", (), looked, abstained
-    doubted = any(not f.constancy and f.package in policy.live for f in found)
-    reasons = sorted({f.reason for f in live if f.reason}) or [
-        Reason.CONSTANCY_FAILED if doubted else Reason.SHADOW
-    ]
-    return "not_analysed", reasons[0].value, (), looked, abstained
+    return tuple(sorted(first, key=lambda value: (value in previous, first[value], value)))
 
 
-def _counts(finding: FindingsMade, policy: Policy) -> bool:
-    """Whether the list goes by it. That no package was meant for a series is said of every policy."""
-    return not finding.package or (finding.constancy and finding.package in policy.live)
+def _person(row: Related, component: Component) -> str:
+    """What rows of one person have in common: the person's smallest number."""
+    roots = roots_of(row, component)
+    if not roots or row.person.alone:
+        return ""
+    return "|".join(map(str, roots[0]))
+
+
+def _siblings(row: Related, component: Component) -> tuple[str, ...]:
+    """Rows of the same person that share an accession: they are offered together."""
+    mine = set(_accessions(row))
+    return tuple(
+        sorted(
+            other.name
+            for other in component.rows
+            if other is not row and other.person == row.person and mine & set(_accessions(other))
+        )
+    )
+
+
+def by_member(items: Iterable[Item]) -> Mapping[str, Item]:
+    """Each member's item."""
+    return {member: item for item in items for member in item.members}

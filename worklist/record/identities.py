@@ -1,0 +1,244 @@
+"""What is known of patient numbers: identity messages, merges, links and moves, as a history.
+
+A number is given out once, until it is merged away and given to somebody else (A28): each giving
+out is an epoch of it. A `Root` is what a number stands for after all merges.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from streams.events import Number, Patient, PatientChanged, PatientMerged
+from worklist.record.facts import Fact, stands
+
+#: Triggers that say who a number is (HL7 v2.5.1 §3.3): they settle what it had stated before.
+_SAYS_WHO = frozenset({"A01", "A04", "A05", "A08", "A28", "A31"})
+_GIVES_OUT = "A28"
+
+Place = tuple[datetime, datetime, str]
+
+
+class Root(NamedTuple):
+    """A patient number that stands: authority (empty: open), pseudonym of its value, epoch."""
+
+    authority: str
+    value: str
+    epoch: int = 0
+
+
+class IdentityHistory:
+    """What identity messages say of the numbers of a component.
+
+    Args:
+        facts: identity messages, merges, links and moves about these numbers, in any order.
+        authorities: pseudonym of a value → the authorities that have such a number.
+    """
+
+    def __init__(self, facts: Iterable[Fact], authorities: Mapping[str, frozenset[str]]) -> None:
+        self._authorities = authorities
+        self._facts = sorted(facts, key=lambda fact: fact.place)
+        self._merges: dict[tuple[str, str], list[tuple[Fact, tuple[str, str]]]] = defaultdict(list)
+        self._moves: list[tuple[Fact, tuple[str, str], tuple[str, str]]] = []
+        self._links: list[tuple[Fact, tuple[str, str], tuple[str, str], bool]] = []
+        self._given: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+        for fact in self._facts:
+            self._take(fact)
+        self._begins: dict[tuple[str, str], list[Place]] = {}
+        self._into: dict[Root, tuple[Place, tuple[str, str]]] = {}
+        for number in self._merges.keys() | self._given.keys():
+            self._epochs(number)
+        self._said: dict[Root, list[Fact]] = defaultdict(list)
+        self._merged: dict[Root, list[Fact]] = defaultdict(list)
+        self._values: dict[Root, set[str]] = defaultdict(set)
+        for fact in self._facts:
+            self._file(fact)
+
+    def root(
+        self, patient: Patient, born: str, when: datetime, numbers: tuple[Number, ...]
+    ) -> tuple[Root, bool]:
+        """What a statement's number stands for, and whether re-use or a move leaves doubt."""
+        number, doubtful = (patient.authority, patient.value), False
+        if moves := [move for move in self._moves if move[1] == number]:
+            named = [move for move in moves if set(_moved(move[0])) & set(numbers)]
+            if named:
+                number = named[-1][2]
+            doubtful = not any(n.kind in ("visit", "account") for n in numbers)
+        epoch, unsure = self._epoch(number, born, when)
+        return self._standing(Root(*number, epoch)), doubtful or unsure
+
+    def born(self, root: Root) -> str:
+        """The birth date that its newest identity message states; empty: none does."""
+        told = stands(self._said[root], lambda f: f.identity.birth_date if f.identity else None)
+        return told[1] if told else ""
+
+    def name(self, root: Root) -> str:
+        """The name that its newest identity message states."""
+        told = stands(self._said[root], lambda f: f.identity.name if f.identity else None)
+        return told[1] if told else ""
+
+    def settle(self, root: Root, first: Mapping[str, datetime], own: str) -> dict[str, str]:
+        """Older date → the one that counts.
+
+        Args:
+            first: date → when a statement first had it.
+            own: the newest date that was stated under the surviving number itself.
+        """
+        said, merges = self._said[root], self._merged[root]
+        date = self.born(root) or (own if merges else "")
+        dated = [f for f in said if f.identity and f.identity.birth_date == date] + merges
+        if not date or not dated:
+            return {}
+        earliest = dict(first)
+        for fact in said:
+            if fact.identity and (stated := fact.identity.birth_date):
+                earliest[stated] = min(earliest.get(stated, fact.event_time), fact.event_time)
+        last = max(fact.event_time for fact in dated)
+        return {other: date for other, when in earliest.items() if other != date and when < last}
+
+    def values(self, root: Root) -> frozenset[str]:
+        """The values of all numbers that stand for `root`."""
+        return frozenset(self._values[root] | {root.value})
+
+    def linked(self, one: Root, other: Root) -> bool:
+        """Whether A24 made two numbers of different authorities one person, and no A37 undid it."""
+        if one.authority == other.authority:
+            return False
+        last = None
+        for fact, first, second, link in self._links:
+            roots = {self._at(first, fact.event_time), self._at(second, fact.event_time)}
+            if roots == {one, other}:
+                last = link
+        return bool(last)
+
+    def said(self, root: Root) -> list[Fact]:
+        """The identity messages, visits and merges about `root`, oldest first."""
+        return [fact for fact in self._facts if self._about(fact) == root]
+
+    def _take(self, fact: Fact) -> None:
+        event = fact.event
+        if isinstance(event, PatientChanged):
+            if event.event == _GIVES_OUT and event.patient:
+                self._given[(event.patient.authority, event.patient.value)].append(fact)
+            return
+        if not isinstance(event, PatientMerged) or event.patient is None:
+            return
+        pair = self._sides(event.retired, event.patient)
+        if pair is None or pair[0] == pair[1]:
+            return
+        old, new = pair
+        match event.act:
+            case "merge":
+                self._merges[old].append((fact, new))
+            case "move":
+                if event.moved:
+                    self._moves.append((fact, old, new))
+                else:
+                    self._merges[old].append((fact, new))
+            case "link" | "unlink":
+                self._links.append((fact, old, new, event.act == "link"))
+
+    def _sides(
+        self, retired: Patient, survivor: Patient
+    ) -> tuple[tuple[str, str], tuple[str, str]] | None:
+        """Both numbers; without an authority they count only where exactly one has the number."""
+        known = self._authorities.get(retired.value, frozenset())
+        authority = retired.authority or survivor.authority
+        if not authority and len(known) > 1:
+            return None
+        authority = authority or next(iter(known), "")
+        return (
+            (retired.authority or authority, retired.value),
+            (survivor.authority or authority, survivor.value),
+        )
+
+    def _epochs(self, number: tuple[str, str]) -> None:
+        """Merges retire the epoch in which they fall; an A28 after one begins the next epoch."""
+        begins: list[Place] = []
+        retired = False
+        acts = [(fact, into) for fact, into in self._merges.get(number, [])]
+        turns = sorted(
+            [(fact.place, into) for fact, into in acts]
+            + [(fact.place, None) for fact in self._given.get(number, [])],
+            key=lambda turn: turn[0],
+        )
+        for place, into in turns:
+            if into is not None:
+                self._into[Root(*number, len(begins))] = (place, into)
+                retired = True
+            elif retired:
+                begins.append(place)
+                retired = False
+        self._begins[number] = begins
+
+    def _epoch(self, number: tuple[str, str], born: str, when: datetime) -> tuple[int, bool]:
+        """Which giving-out a statement means: by its date, else by its own time, in doubt."""
+        begins = self._begins.get(number, [])
+        if not begins:
+            return 0, False
+        if born:
+            for epoch in range(len(begins), 0, -1):
+                if born in self._dates(number, epoch):
+                    return epoch, False
+            return 0, False
+        return self._epoch_at(number, when), True
+
+    def _dates(self, number: tuple[str, str], epoch: int) -> set[str]:
+        """The dates that identity messages of an epoch state."""
+        return {
+            fact.identity.birth_date
+            for fact in self._facts
+            if isinstance(fact.event, PatientChanged)
+            and fact.event.patient
+            and (fact.event.patient.authority, fact.event.patient.value) == number
+            and fact.identity
+            and fact.identity.birth_date
+            and self._epoch_at(number, fact.event_time) == epoch
+        }
+
+    def _epoch_at(self, number: tuple[str, str], when: datetime) -> int:
+        return sum(place[0] <= when for place in self._begins.get(number, []))
+
+    def _at(self, number: tuple[str, str], when: datetime) -> Root:
+        return self._standing(Root(*number, self._epoch_at(number, when)))
+
+    def _standing(self, root: Root) -> Root:
+        """Follows merges; a circle ends at its smallest member."""
+        seen: list[Root] = []
+        while root in self._into and root not in seen:
+            seen.append(root)
+            place, into = self._into[root]
+            root = Root(*into, self._epoch_at(into, place[0]))
+        return min(seen[seen.index(root) :]) if root in seen else root
+
+    def _about(self, fact: Fact) -> Root | None:
+        event = fact.event
+        if not isinstance(event, PatientChanged | PatientMerged) or event.patient is None:
+            return None
+        patient = event.patient
+        number = (patient.authority, patient.value)
+        if isinstance(event, PatientMerged) and (pair := self._sides(event.retired, patient)):
+            number = pair[1]
+        return self._at(number, fact.event_time)
+
+    def _file(self, fact: Fact) -> None:
+        root = self._about(fact)
+        if root is None:
+            return
+        event = fact.event
+        if isinstance(event, PatientMerged):
+            if event.act == "merge":
+                self._merged[root].append(fact)
+                self._said[root].append(fact)
+            pair = self._sides(event.retired, event.patient) if event.patient else None
+            if pair and event.act == "merge":
+                self._values[root].add(pair[0][1])
+        elif isinstance(event, PatientChanged) and event.event in _SAYS_WHO:
+            self._said[root].append(fact)
+        self._values[root].add(root.value)
+
+
+def _moved(fact: Fact) -> tuple[Number, ...]:
+    return fact.event.moved if isinstance(fact.event, PatientMerged) else ()

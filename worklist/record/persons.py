@@ -1,0 +1,316 @@
+"""Who is who: the statements of one component are split into persons, by rules in a fixed order.
+
+1. by patient number as stated, after merges; an open number counts for now as an authority's own;
+2. within a number by birth date: an identity message or a merge settles the older dates; a number
+   that was merged away and given to somebody else (A28) begins another person;
+3. no date: the number's only date; of several it cannot be told;
+4. an open number is the only stated one of the same value, where no date contradicts;
+5. persons of different authorities with one birth date and one folded name are one;
+6. no number: the component's only person, where no date contradicts; else it cannot be told.
+
+The rules are a function of the set of statements and identity messages, so their order of arrival
+does not matter. What cannot be told stands alone.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from streams.events import FindingsMade, Patient, SeriesReceived
+from worklist.record.facts import Fact, node, order_numbers
+from worklist.record.groups import Groups
+from worklist.record.identities import IdentityHistory, Root
+
+
+class Person(NamedTuple):
+    """One person of a component: the number that stands, and the birth date that sets it apart.
+
+    `alone` is the statement's own key where it cannot be told who that is; else empty.
+    """
+
+    root: Root | None
+    born: str
+    alone: str = ""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one fact says of its patient."""
+
+    fact: Fact
+    patient: Patient | None
+    born: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """Statements with equal keys are never told apart."""
+        who = (self.patient.authority, self.patient.value) if self.patient else ("", "")
+        return node("statement", *who, self.born)
+
+
+@dataclass
+class Split:
+    """The persons of a component: who each fact's patient is, and what had to be marked.
+
+    Attributes:
+        of: fact key → its person.
+        authorities: person → the numbers that are certainly that person's, by authority.
+        marked: fact keys of statements that a re-used number leaves in doubt.
+    """
+
+    of: dict[str, Person] = field(default_factory=dict)
+    authorities: dict[Person, dict[str, set[Root]]] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
+
+    def certainly_two(self, one: Person, other: Person) -> bool:
+        """Whether one authority gives them two numbers, or their birth dates differ."""
+        if one == other:
+            return False
+        if one.born and other.born and one.born != other.born:
+            return True
+        mine, theirs = self.authorities.get(one, {}), self.authorities.get(other, {})
+        return any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
+
+
+def fold(name: str) -> str:
+    """A name without accents, case and marks, its parts in any order."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    return " ".join(sorted(letters.split()))
+
+
+def statement(fact: Fact) -> Statement:
+    """What `fact` says of its patient; what it does not mention is empty."""
+    who = fact.identity
+    return Statement(
+        fact,
+        fact.patient,
+        (who.birth_date or "") if who else "",
+        fold(who.name or "") if who else "",
+    )
+
+
+def split(facts: Sequence[Fact], history: IdentityHistory) -> Split:
+    """Who each of `facts` (one component's) is about."""
+    found = Split()
+    statements = [statement(fact) for fact in sorted(facts, key=lambda f: f.key)]
+    numbered = _by_number([s for s in statements if s.patient], history, found)
+    persons = _by_date(numbered, history)
+    joined = _join_open(persons, history)
+    joined = _join_alike(joined, persons, history)
+    for person, said in persons.items():
+        for each in said:
+            found.of[each.fact.key] = joined.get(person, person)
+    _undated(numbered, persons, joined, history, found)
+    _without_number([s for s in statements if not s.patient], found)
+    for person in persons:
+        roots = found.authorities.setdefault(joined.get(person, person), {})
+        if person.root:
+            roots.setdefault(person.root.authority, set()).add(person.root)
+    return found
+
+
+def _by_number(
+    statements: Iterable[Statement], history: IdentityHistory, found: Split
+) -> dict[Root, list[Statement]]:
+    """Rule 1, and of rule 2 the numbers that were given to somebody else."""
+    grouped: dict[Root, list[Statement]] = defaultdict(list)
+    for each in statements:
+        assert each.patient is not None
+        root, doubtful = history.root(
+            each.patient, each.born, each.fact.event_time, each.fact.stated
+        )
+        if doubtful:
+            found.marked.add(each.fact.key)
+        grouped[root].append(each)
+    return grouped
+
+
+def _by_date(
+    numbered: Mapping[Root, Sequence[Statement]], history: IdentityHistory
+) -> dict[Person, list[Statement]]:
+    """Rule 2: one person per date that is not settled; dates that are count as the settled one."""
+    persons: dict[Person, list[Statement]] = {}
+    for root, statements in numbered.items():
+        settled = _settled(root, statements, history)
+        for each in statements:
+            if each.born:
+                born = settled.get(each.born, each.born)
+                persons.setdefault(Person(root, born), []).append(each)
+        if (date := history.born(root)) and any(not s.born for s in statements):
+            persons.setdefault(Person(root, date), [])
+        if not any(person.root == root for person in persons):
+            persons[Person(root, "")] = []
+    return persons
+
+
+def _settled(
+    root: Root, statements: Sequence[Statement], history: IdentityHistory
+) -> dict[str, str]:
+    """Older date → the date that an identity message or a merge says."""
+    first: dict[str, datetime] = {}
+    own: list[Statement] = []
+    for each in statements:
+        if each.born:
+            when = each.fact.event_time
+            first[each.born] = min(first.get(each.born, when), when)
+            if each.patient == Patient(authority=root.authority, value=root.value):
+                own.append(each)
+    newest = max(own, key=lambda s: (s.fact.event_time, s.fact.key), default=None)
+    return history.settle(root, first, newest.born if newest else "")
+
+
+def _undated(
+    numbered: Mapping[Root, Sequence[Statement]],
+    persons: Mapping[Person, Sequence[Statement]],
+    joined: Mapping[Person, Person],
+    history: IdentityHistory,
+    found: Split,
+) -> None:
+    """Rule 3."""
+    alone = _apart([each.fact for said in numbered.values() for each in said])
+    for root, statements in numbered.items():
+        mine = {joined.get(person, person) for person in persons if person.root == root}
+        for each in statements:
+            if each.born:
+                continue
+            if len(mine) == 1:
+                found.of[each.fact.key] = next(iter(mine))
+            else:
+                found.of[each.fact.key] = Person(root, "", alone[each.fact.key])
+
+
+def _join_open(
+    persons: Mapping[Person, Sequence[Statement]], history: IdentityHistory
+) -> dict[Person, Person]:
+    """Rule 4: open person → the only stated one of its value whose date does not contradict."""
+    joined: dict[Person, Person] = {}
+    stated = [person for person in persons if person.root and person.root.authority]
+    for person in persons:
+        if person.root is None or person.root.authority:
+            continue
+        values = history.values(person.root)
+        fit = [
+            other
+            for other in stated
+            if other.root
+            and values & history.values(other.root)
+            and (not person.born or not other.born or person.born == other.born)
+        ]
+        if len(fit) == 1:
+            joined[person] = fit[0]
+    return joined
+
+
+def _join_alike(
+    joined: dict[Person, Person],
+    persons: Mapping[Person, Sequence[Statement]],
+    history: IdentityHistory,
+) -> dict[Person, Person]:
+    """Rule 5 and the links of A24: never two numbers of one authority."""
+    standing = [person for person in persons if person not in joined]
+    alike: dict[Hashable, list[Person]] = defaultdict(list)
+    for person in standing:
+        name = _name(person, persons, joined, history)
+        if person.born and name:
+            alike[(person.born, name)].append(person)
+    linked = [
+        (a, b)
+        for a in standing
+        for b in standing
+        if a < b and a.root and b.root and history.linked(a.root, b.root)
+    ]
+    groups = Groups(standing)
+    for one, other in linked:
+        groups.join(one, other)
+    if not _sound(groups):
+        groups = Groups(standing)
+    tried = groups.copy()
+    for people in alike.values():
+        for other in people[1:]:
+            tried.join(people[0], other)
+    chosen = _sound_parts(groups, tried)
+    return {
+        person: chosen[joined.get(person, person)]
+        for person in persons
+        if chosen[joined.get(person, person)] != person
+    }
+
+
+def _clash(people: Iterable[Person]) -> bool:
+    """Whether one authority has two numbers, or a number two dates, among them."""
+    roots: dict[str, set[Root]] = defaultdict(set)
+    dates = {person.born for person in people if person.born}
+    for person in people:
+        if person.root:
+            roots[person.root.authority].add(person.root)
+    return len(dates) > 1 or any(len(numbers) > 1 for numbers in roots.values())
+
+
+def _sound(groups: Groups[Person]) -> bool:
+    return not any(_clash(people) for people in groups.sets().values())
+
+
+def _sound_parts(sure: Groups[Person], tried: Groups[Person]) -> dict[Person, Person]:
+    """Who each person is: the wider set where it does not clash, else the narrower one."""
+    chosen: dict[Person, Person] = {}
+    for name, people in tried.sets().items():
+        clash = _clash(people)
+        for person in people:
+            chosen[person] = sure.find(person) if clash else name
+    return chosen
+
+
+def _name(
+    person: Person,
+    persons: Mapping[Person, Sequence[Statement]],
+    joined: Mapping[Person, Person],
+    history: IdentityHistory,
+) -> str:
+    """The folded name that stands: of the newest identity message, else of the newest statement."""
+    if person.root and (told := history.name(person.root)):
+        return fold(told)
+    said = [
+        each
+        for other, statements in persons.items()
+        if other == person or joined.get(other) == person
+        for each in statements
+        if each.name
+    ]
+    newest = max(said, key=lambda s: (s.fact.event_time, s.fact.key), default=None)
+    return newest.name if newest else ""
+
+
+def _without_number(statements: Sequence[Statement], found: Split) -> None:
+    """Rule 6."""
+    people = set(found.of.values())
+    told = {person for person in people if not person.alone}
+    dates = {each.born for each in statements if each.born}
+    dates |= {person.born for person in told if person.born}
+    fits = len(dates) <= 1 and len(people) <= 1 and len(told) == len(people)
+    only = next(iter(told)) if told else Person(None, next(iter(dates), ""))
+    alone = _apart([each.fact for each in statements])
+    for each in statements:
+        found.of[each.fact.key] = only if fits else Person(None, each.born, alone[each.fact.key])
+
+
+def _apart(facts: Sequence[Fact]) -> dict[str, str]:
+    """What stands alone together: the messages of one order, the fragments of one study."""
+    groups = Groups(fact.key for fact in facts)
+    first: dict[str, str] = {}
+    for fact in facts:
+        event = fact.event
+        if isinstance(event, SeriesReceived | FindingsMade):
+            names = [node("study", event.study_uid)]
+        else:
+            numbers = order_numbers(fact.numbers) or fact.numbers
+            names = [node(n.kind, n.value, n.authority) for n in numbers]
+        for name in names:
+            groups.join(fact.key, first.setdefault(name, fact.key))
+    return {fact.key: groups.find(fact.key) for fact in facts}
