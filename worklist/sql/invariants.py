@@ -22,7 +22,7 @@ INVARIANTS = {
         WHERE t.merged_into = s.study OR s.merged_into = s.study""",
     "a merged row holds no claim": "SELECT study FROM study WHERE merged_into IS NOT NULL AND claimed_by IS NOT NULL",
     "lane 3 is what cannot be read": f"""SELECT study FROM study WHERE {OPEN}
-        AND (lane = 3) <> (state IN ('expected', 'arriving'))""",  # noqa: S608 (a constant)
+        AND (lane = 3) <> (state IN ('expected', 'arriving'))""",
     "a flag is never withdrawn by a machine": """SELECT s.study FROM study s JOIN fact f ON f.type = 'FindingsMade'
         AND f.body->>'study_uid' = s.study_uid AND f.body->>'outcome' = 'flagged' WHERE s.merged_into IS NULL AND s.ai <> 'flagged'
         AND s.cleared = '[]' AND f.body->>'constancy' IS DISTINCT FROM 'false' AND EXISTS (SELECT 1 FROM policy_version p

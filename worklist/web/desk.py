@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from streams.errors import Reason, Retry, Unavailable
 from worklist import metrics
-from worklist.sql import audit, policy_store, queue
+from worklist.sql import audit, leases, policy_store, queue
 from worklist.sql.database import translated
 from worklist.sql.models import OPEN
 from worklist.sql.project import Identities, hold, project
@@ -201,9 +201,9 @@ class Desk:
         skipped = self._skipped_by(who)
 
         def act(connection: Connection) -> Claimed | None:
-            claim = queue.next_study(connection, who.name, self._lease_s, skipped)
+            claim = leases.next_study(connection, who.name, self._lease_s, skipped)
             if claim is None and skipped:
-                claim = queue.next_study(connection, who.name, self._lease_s)
+                claim = leases.next_study(connection, who.name, self._lease_s)
             return self._claimed(connection, claim) if claim else None
 
         claimed = self._do(act)
@@ -220,7 +220,7 @@ class Desk:
         return tuple(kept)
 
     @staticmethod
-    def _claimed(connection: Connection, claim: queue.Claim) -> Claimed:
+    def _claimed(connection: Connection, claim: leases.Claim) -> Claimed:
         row = to_row(queue.detail(connection, claim.study))
         lease = LeaseOut(token=claim.token, expires_at=claim.expires_at)
         return Claimed(study=claim.study, lease=lease, row=row, opened_before=claim.opened_by)
@@ -229,7 +229,7 @@ class Desk:
         """Claims this study."""
         done = self._do(
             lambda connection: self._claimed(
-                connection, queue.claim(connection, study, who.name, self._lease_s)
+                connection, leases.claim(connection, study, who.name, self._lease_s)
             )
         )
         metrics.acts.labels("claim").inc()
@@ -251,7 +251,7 @@ class Desk:
         def act(connection: Connection) -> LeaseOut:
             held = self._token(connection, who, study, token)
             return LeaseOut(
-                token=held, expires_at=queue.renew(connection, study, held, self._lease_s)
+                token=held, expires_at=leases.renew(connection, study, held, self._lease_s)
             )
 
         return self._do(act)
@@ -259,7 +259,7 @@ class Desk:
     def release(self, who: Person, study: str, token: str | None) -> None:
         """Gives a study back, unread."""
         self._do(
-            lambda connection: queue.release(
+            lambda connection: leases.release(
                 connection, study, self._token(connection, who, study, token), who.name
             )
         )
@@ -268,7 +268,7 @@ class Desk:
     def finish(self, who: Person, study: str, token: str | None) -> None:
         """The reader has read it."""
         self._do(
-            lambda connection: queue.finish(
+            lambda connection: leases.finish(
                 connection, study, self._token(connection, who, study, token), who.name
             )
         )

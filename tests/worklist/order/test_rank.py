@@ -25,7 +25,7 @@ from worklist.order.rank import (
     rank,
     variants,
 )
-from worklist.sql import queue
+from worklist.sql import leases, queue
 from worklist.sql.project import Identities, apply
 
 SITE = load(ROOT / "infra" / "site")
@@ -286,10 +286,10 @@ def test_a_fresh_flagged_bleed_goes_before_a_thousand_routine_studies_three_days
         ]
     write(engine, policy, ring, [*backlog, *bleed])
     with engine.begin() as connection:
-        claim = queue.next_study(connection, "r", 60)
+        claim = leases.next_study(connection, "r", 60)
         assert claim is not None
         row = queue.detail(connection, claim.study)
-        second = queue.next_study(connection, "r2", 60)
+        second = leases.next_study(connection, "r2", 60)
         assert second is not None
         assert queue.detail(connection, second.study)["ai"] == "pending"
         assert (
