@@ -25,9 +25,11 @@ def expire(connection: Connection) -> int:
     the next reader is told.
     """
     rows = connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, changed = txid_current(),
-                    changed_at = clock_timestamp()
-                WHERE study IN (SELECT study FROM study WHERE lease_expires_at < clock_timestamp() ORDER BY study FOR UPDATE SKIP LOCKED)
+        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
+                    changed = txid_current(), changed_at = clock_timestamp()
+                WHERE study IN (
+                    SELECT study FROM study WHERE lease_expires_at < clock_timestamp()
+                    ORDER BY study FOR UPDATE SKIP LOCKED)
                 RETURNING study, opened_by""")
     ).all()
     for row in rows:

@@ -61,7 +61,8 @@ def fact_key(event: Event) -> str:
     """
     match event:
         case OrderChanged():
-            return f"order:{event.sender}:{event.order or '/'.join(event.accessions) or '/'.join(event.study_uids)}"
+            number = event.order or "/".join(event.accessions) or "/".join(event.study_uids)
+            return f"order:{event.sender}:{number}"
         case PatientChanged():
             return f"patient:{event.patient}:{event.sender}"
         case PatientMerged():
@@ -75,7 +76,8 @@ def fact_key(event: Event) -> str:
         case FindingsMade():
             flagged = "/".join(sorted(f.code for f in event.findings if f.flagged))
             doubted = "" if event.constancy else ":doubted"
-            return f"finding:{event.series_uid}:{event.package}:{event.package_version}:{event.input_digest}:{flagged}{doubted}"
+            screened = f"{event.package}:{event.package_version}:{event.input_digest}"
+            return f"finding:{event.series_uid}:{screened}:{flagged}{doubted}"
 
 
 def nodes(event: Event) -> list[str]:

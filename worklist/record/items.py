@@ -237,7 +237,7 @@ def _images(g: _Group) -> tuple[set[str], datetime | None]:
 
 
 def _clock(orders: list[OrderChanged], series: list[Known], received: datetime) -> datetime:
-    """When waiting began: earliest acquisition, clamped; every new fact can only make it earlier."""
+    """When waiting began: earliest acquisition, clamped; a new fact can only make it earlier."""
     ordered = [o.ordered_at for o in orders if o.ordered_at]
     readable = [
         (k.event, k.first_received)
@@ -363,5 +363,5 @@ def _ai(
 
 
 def _counts(finding: FindingsMade, policy: Policy) -> bool:
-    """Whether the list goes by it. That no package was meant for a series is said of every policy."""
+    """Whether the list goes by it. "No package is meant for this series" counts everywhere."""
     return not finding.package or (finding.constancy and finding.package in policy.live)

@@ -1,4 +1,4 @@
-"""The database: one engine, one migration head, errors turned into the fates that `settle` knows."""
+"""The database: its engine, its migrations, and its errors as those that `settle` knows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import orjson
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from streams.errors import Reason, Retry, Unavailable
@@ -34,7 +33,8 @@ def make_engine(url: str, *, pool: int = 8) -> Engine:
         pool_timeout=5,
         connect_args={
             "connect_timeout": 3,
-            "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s -c lock_timeout=10s",
+            "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s"
+            " -c lock_timeout=10s",
         },
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
@@ -55,18 +55,14 @@ def _alembic(url: str) -> Config:
 
 
 def migrate(url: str) -> None:
-    """Brings the database at `url` to the head. Idempotent; one migrator at a time (advisory lock)."""
+    """Brings the database at `url` to this release's schema. Idempotent; one at a time (advisory
+    lock).
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
     with translated():
         command.upgrade(_alembic(url), "head")
-
-
-def at_head(engine: Engine) -> bool:
-    """Whether the database has the schema of this release."""
-    head = ScriptDirectory(str(Path(__file__).parents[1] / "migrations")).get_current_head()
-    with engine.connect() as connection:
-        if not connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
-            return False
-        return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == head)
 
 
 @contextmanager

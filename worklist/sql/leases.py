@@ -46,9 +46,11 @@ def next_study(
     passed = list(skip)
     while True:
         found = connection.execute(
-            text(f"""SELECT study, accessions, {_LINKED} AS linked FROM study s WHERE {OPEN} AND state = 'readable'
-                     AND lane < {UNREADABLE} AND NOT {_LIVE} AND NOT (study = ANY(CAST(:skip AS text[])))
-                     ORDER BY lane, due_at, received_at, item LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""),
+            text(f"""SELECT study, accessions, {_LINKED} AS linked FROM study s
+                     WHERE {OPEN} AND state = 'readable' AND lane < {UNREADABLE} AND NOT {_LIVE}
+                     AND NOT (study = ANY(CAST(:skip AS text[])))
+                     ORDER BY lane, due_at, received_at, item
+                     LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""),
             {"skip": passed},
         ).first()
         if found is None:
@@ -85,9 +87,8 @@ def _elsewhere(connection: Connection, row: SqlRow[Any], reader: str) -> bool:
             raise Retry(Reason.OVERLOADED, "claim")
     return bool(
         connection.scalar(
-            text(
-                f"SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND {_LIVE} AND claimed_by <> :r)"
-            ),
+            text(f"""SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN}
+                     AND {_LIVE} AND claimed_by <> :r)"""),
             _accession(row) | {"r": reader},
         )
     )
@@ -103,7 +104,8 @@ def _lease(
     """Leases a locked row, and with it the other studies of its accessions."""
     token = secrets.token_urlsafe(18)
     leased = connection.execute(
-        text("""UPDATE study s SET claimed_by = :r, lease_token = :t, lease_expires_at = clock_timestamp() + make_interval(secs => :l),
+        text("""UPDATE study s SET claimed_by = :r, lease_token = :t,
+                    lease_expires_at = clock_timestamp() + make_interval(secs => :l),
                     opened_by = :r, changed = txid_current(), changed_at = clock_timestamp()
                 FROM (SELECT study, opened_by FROM study WHERE study = :s) old
                 WHERE s.study = old.study RETURNING s.lease_expires_at, old.opened_by"""),
@@ -111,9 +113,11 @@ def _lease(
     ).one()
     if row.linked:
         connection.execute(
-            text(f"""UPDATE study SET claimed_by = :r, lease_token = :t, lease_expires_at = :e, opened_by = :r, changed = txid_current()
-                     WHERE study IN (SELECT study FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND state = 'readable'
-                     ORDER BY study FOR UPDATE)"""),
+            text(f"""UPDATE study SET claimed_by = :r, lease_token = :t, lease_expires_at = :e,
+                         opened_by = :r, changed = txid_current()
+                     WHERE study IN (
+                         SELECT study FROM study WHERE {_SAME_ACCESSION} AND {OPEN}
+                         AND state = 'readable' ORDER BY study FOR UPDATE)"""),
             _accession(row) | {"r": reader, "t": token, "e": leased.lease_expires_at},
         )
     audit.append(connection, act, row.study, actor=reader)
@@ -138,7 +142,8 @@ def renew(connection: Connection, study: str, token: str, lease_s: float) -> dat
     """Prolongs a lease; returns its new end. Raises QueueError as `finish`."""
     _holder(connection, study, token)
     end = connection.scalar(
-        text("""UPDATE study SET lease_expires_at = clock_timestamp() + make_interval(secs => :l), changed = txid_current()
+        text("""UPDATE study SET lease_expires_at = clock_timestamp() + make_interval(secs => :l),
+                    changed = txid_current()
                 WHERE lease_token = :t RETURNING lease_expires_at"""),
         {"l": lease_s, "t": token},
     )
@@ -150,8 +155,9 @@ def release(connection: Connection, study: str, token: str, actor: str) -> None:
     """Gives the study back unread. Raises QueueError `not_found`, `wrong_token` or `finished`."""
     _holder(connection, study, token)
     connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, opened_by = NULL, changed = txid_current(),
-                    changed_at = clock_timestamp() WHERE lease_token = :t"""),
+        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
+                    opened_by = NULL, changed = txid_current(), changed_at = clock_timestamp()
+                WHERE lease_token = :t"""),
         {"t": token},
     )
     audit.append(connection, "release", study, actor=actor)
@@ -163,8 +169,10 @@ def finish(connection: Connection, study: str, token: str, actor: str) -> None:
     """
     _holder(connection, study, token)
     done = connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),
-                    finished_by = :a, changed = txid_current(), changed_at = clock_timestamp() WHERE lease_token = :t RETURNING study"""),
+        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
+                    finished_at = clock_timestamp(), finished_by = :a,
+                    changed = txid_current(), changed_at = clock_timestamp()
+                WHERE lease_token = :t RETURNING study"""),
         {"t": token, "a": actor},
     ).all()
     for row in done:

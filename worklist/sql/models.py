@@ -24,7 +24,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 #: What the default list shows; the queue's partial indexes have the same predicate.
-OPEN = "state IN ('expected','arriving','readable','preliminary') AND merged_into IS NULL AND finished_at IS NULL"
+OPEN = (
+    "state IN ('expected','arriving','readable','preliminary')"
+    " AND merged_into IS NULL AND finished_at IS NULL"
+)
 
 
 def _time(nullable: bool = True, **more: Any) -> Any:
@@ -117,7 +120,8 @@ class Study(SQLModel, table=True):
     changed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     __table_args__ = (
         CheckConstraint(
-            "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')",
+            "state IN ('expected','arriving','readable','preliminary','final','cancelled',"
+            "'historic')",
             "study_state",
         ),
         CheckConstraint("ai IN ('flagged','not_flagged','not_analysed','pending')", "study_ai"),

@@ -42,8 +42,10 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
     if held == policy.version:
         return False
     connection.execute(
-        text("""INSERT INTO policy_version (version, body, activated_at, actor) VALUES (:v, CAST(:b AS jsonb), :t, :a)
-                ON CONFLICT (version) DO UPDATE SET activated_at = excluded.activated_at, actor = excluded.actor"""),
+        text("""INSERT INTO policy_version (version, body, activated_at, actor)
+                VALUES (:v, CAST(:b AS jsonb), :t, :a)
+                ON CONFLICT (version) DO UPDATE
+                SET activated_at = excluded.activated_at, actor = excluded.actor"""),
         {"v": policy.version, "b": policy.model_dump_json(), "t": now, "a": actor},
     )
     audit.append(
@@ -65,7 +67,8 @@ def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
         with engine.begin() as connection:
             policy = active(connection)
             rows = connection.execute(
-                text("""SELECT study, nodes FROM study WHERE policy_version <> :v AND merged_into IS NULL AND study > :last
+                text("""SELECT study, nodes FROM study
+                        WHERE policy_version <> :v AND merged_into IS NULL AND study > :last
                         ORDER BY study LIMIT :n"""),
                 {"v": policy.version, "n": chunk, "last": last},
             ).all()

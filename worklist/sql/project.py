@@ -26,20 +26,26 @@ from worklist.sql.rows import _rows, _write_group
 
 _UPSERT = text(
     """
-    INSERT INTO fact (key, type, nodes, version_time, terminality, version_sequence, version_digest, first_received, body)
-    VALUES (:key, :type, :nodes, :time, :terminality, :sequence, :digest, :received, CAST(:body AS jsonb))
+    INSERT INTO fact (key, type, nodes, version_time, terminality, version_sequence, version_digest,
+                      first_received, body)
+    VALUES (:key, :type, :nodes, :time, :terminality, :sequence, :digest,
+            :received, CAST(:body AS jsonb))
     ON CONFLICT (key) DO UPDATE SET
         nodes = ARRAY(SELECT DISTINCT unnest(fact.nodes || excluded.nodes) ORDER BY 1),
         first_received = LEAST(fact.first_received, excluded.first_received),
         version_time = CASE WHEN {newer} THEN excluded.version_time ELSE fact.version_time END,
         terminality = CASE WHEN {newer} THEN excluded.terminality ELSE fact.terminality END,
-        version_sequence = CASE WHEN {newer} THEN excluded.version_sequence ELSE fact.version_sequence END,
-        version_digest = CASE WHEN {newer} THEN excluded.version_digest ELSE fact.version_digest END,
+        version_sequence =
+            CASE WHEN {newer} THEN excluded.version_sequence ELSE fact.version_sequence END,
+        version_digest =
+            CASE WHEN {newer} THEN excluded.version_digest ELSE fact.version_digest END,
         body = CASE WHEN {newer} THEN excluded.body ELSE fact.body END
     """.replace(
         "{newer}",
-        """((excluded.version_time, excluded.terminality, excluded.version_sequence, excluded.version_digest COLLATE "C")
-             > (fact.version_time, fact.terminality, fact.version_sequence, fact.version_digest COLLATE "C"))""",
+        """((excluded.version_time, excluded.terminality, excluded.version_sequence,
+             excluded.version_digest COLLATE "C")
+            > (fact.version_time, fact.terminality, fact.version_sequence,
+               fact.version_digest COLLATE "C"))""",
     )
 )
 

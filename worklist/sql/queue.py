@@ -1,4 +1,4 @@
-"""The list read (in reading order, one row, what changed since) and what persons do to a row's place.
+"""The list read (in reading order, one row, what changed), and what persons do to a row's place.
 
 One act, one audit row. Claims are in `worklist.sql.leases`.
 """
@@ -21,10 +21,12 @@ from worklist.sql.models import OPEN
 
 _STATES = ("expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic")
 _LIVE = "(claimed_by IS NOT NULL AND lease_expires_at > clock_timestamp())"
-_FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient_name, birth_date, sex, modality, body_part, description,
-    subspecialty, site, location, order_class, state, marks, ai, ai_reason, flags, looked_for, cleared, lane, due_at, target_at,
-    received_at, clock, scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by, opened_by, changed,
-    CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by, CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
+_FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient_name, birth_date,
+    sex, modality, body_part, description, subspecialty, site, location, order_class, state, marks,
+    ai, ai_reason, flags, looked_for, cleared, lane, due_at, target_at, received_at, clock,
+    scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by,
+    opened_by, changed, CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by,
+    CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
 
 #: A row is found under every name it ever had: a reader's lease may be on a row that was merged
 #: since.
@@ -32,7 +34,8 @@ _WAY = """WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE stud
           UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)"""
 _HERE = "(SELECT way.study FROM way WHERE way.merged_into IS NULL)"
 
-_LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (SELECT 1 FROM study o WHERE o.nodes && s.nodes AND o.accessions && s.accessions
+_LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (
+              SELECT 1 FROM study o WHERE o.nodes && s.nodes AND o.accessions && s.accessions
               AND o.study <> s.study AND o.merged_into IS NULL AND o.finished_at IS NULL))"""
 
 
@@ -78,11 +81,11 @@ def listing(
         where.append("study_uid = :uid")
         values["uid"] = study_uid  # type: ignore[assignment]
     if cursor:
-        where.append(
-            '(lane, due_at, received_at, item) > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")'
-        )
+        where.append("""(lane, due_at, received_at, item)
+                        > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")""")
         values |= _read_cursor(cursor)
-    sql = f"SELECT {_FIELDS} FROM study WHERE {' AND '.join(where)} ORDER BY lane, due_at, received_at, item LIMIT :n"
+    sql = f"""SELECT {_FIELDS} FROM study WHERE {" AND ".join(where)}
+              ORDER BY lane, due_at, received_at, item LIMIT :n"""
     rows = connection.execute(text(sql), values).all()
     more = len(rows) > limit
     return Listing(
@@ -155,8 +158,10 @@ def ahead(connection: Connection, study: str) -> int:
     """How many open rows are read before this one."""
     return int(
         connection.scalar(
-            text(f"""SELECT count(*) FROM study s, study me WHERE me.study = :s AND s.{OPEN.replace(" AND ", " AND s.")}
-                     AND (s.lane, s.due_at, s.received_at, s.item) < (me.lane, me.due_at, me.received_at, me.item)"""),
+            text(f"""SELECT count(*) FROM study s, study me
+                     WHERE me.study = :s AND s.{OPEN.replace(" AND ", " AND s.")}
+                     AND (s.lane, s.due_at, s.received_at, s.item)
+                         < (me.lane, me.due_at, me.received_at, me.item)"""),
             {"s": study},
         )
         or 0
@@ -175,9 +180,8 @@ def names(connection: Connection, study: str) -> list[str]:
 
 def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     row = connection.execute(
-        text(
-            f"{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked FROM study s WHERE study = {_HERE} FOR UPDATE OF s"
-        ),
+        text(f"""{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked
+                 FROM study s WHERE study = {_HERE} FOR UPDATE OF s"""),
         {"s": study},
     ).first()
     if row is None:
@@ -234,7 +238,8 @@ def changes_since(
     """
     rows = connection.execute(
         text(f"""SELECT {_FIELDS}, ({OPEN}) AS open FROM study WHERE changed > :q
-                 AND changed < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint ORDER BY changed LIMIT :n"""),
+                 AND changed < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+                 ORDER BY changed LIMIT :n"""),
         {"q": seq, "n": limit},
     ).all()
     shown = [as_dict(r) for r in rows if r.open]
@@ -256,7 +261,9 @@ def depths(connection: Connection) -> list[SqlRow[Any]]:
     return list(
         connection.execute(
             text(f"""SELECT state, lane, count(*) AS rows, count(*) FILTER (WHERE {OPEN}) AS unread,
-                     COALESCE(EXTRACT(epoch FROM max(now() - clock) FILTER (WHERE {OPEN})), 0)::float AS oldest_s,
-                     count(*) FILTER (WHERE {OPEN} AND target_at < now()) AS overdue FROM study WHERE merged_into IS NULL GROUP BY 1, 2""")
+                     COALESCE(EXTRACT(epoch FROM max(now() - clock) FILTER (WHERE {OPEN})), 0)
+                         ::float AS oldest_s,
+                     count(*) FILTER (WHERE {OPEN} AND target_at < now()) AS overdue
+                     FROM study WHERE merged_into IS NULL GROUP BY 1, 2""")
         ).all()
     )

@@ -172,10 +172,13 @@ def _write(
     holders = [f"CAST(:{n} AS jsonb)" if n in _JSON else f":{n}" for n in names]
     values = {n: _json(v) if n in _JSON else v for n, v in columns.items()} | {"study": study}
     if row is None:
-        sql = f"INSERT INTO study (study, changed, {', '.join(names)}) VALUES (:study, txid_current(), {', '.join(holders)})"
+        sql = f"""INSERT INTO study (study, changed, {", ".join(names)})
+                  VALUES (:study, txid_current(), {", ".join(holders)})"""
     else:
         sets = ", ".join(f"{n} = {h}" for n, h in zip(names, holders, strict=True))
-        sql = f"UPDATE study SET {sets}, changed = txid_current(), changed_at = clock_timestamp(), merged_into = NULL WHERE study = :study"
+        sql = f"""UPDATE study SET {sets}, changed = txid_current(),
+                      changed_at = clock_timestamp(), merged_into = NULL
+                  WHERE study = :study"""
     connection.execute(text(sql), values)
     _record(connection, study, item, row, columns, policy)
     return 1
@@ -204,9 +207,8 @@ def _record(
     was = row.ai if row is not None else "pending"
     if columns["ai"] == "flagged" and was != "flagged":
         connection.execute(
-            text(
-                "INSERT INTO outbox (study, kind, body) VALUES (:study, 'flagged', CAST(:body AS jsonb))"
-            ),
+            text("""INSERT INTO outbox (study, kind, body)
+                    VALUES (:study, 'flagged', CAST(:body AS jsonb))"""),
             {"study": study, "body": _json({"item": item.key, "flags": columns["flags"]})},
         )
 
