@@ -106,7 +106,7 @@ def test_promise_4_nobody_who_starts_after_the_bound_goes_before(
     waiting: StudyFacts, newcomers: list[StudyFacts], policy: Policy
 ) -> None:
     place = rank(replace(waiting, readable=True), policy)
-    bound = overtaken_until(place, policy)
+    bound = overtaken_until(place.due_at, policy)
     for newcomer in newcomers:
         late = replace(
             newcomer, readable=True, clock=max(newcomer.clock, bound + timedelta(microseconds=1))
@@ -122,7 +122,7 @@ def test_promise_4_nobody_who_starts_after_the_bound_goes_before(
 @given(study=studies.map(lambda s: replace(s, readable=True)))
 def test_promise_4_the_bound_is_not_looser_than_it_must_be(study: StudyFacts) -> None:
     place = rank(study, SITE)
-    bound = overtaken_until(place, SITE)
+    bound = overtaken_until(place.due_at, SITE)
     last = replace(
         study,
         clock=bound - timedelta(seconds=1),
