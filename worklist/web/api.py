@@ -11,9 +11,9 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from worklist.web.access import caller_of
 from worklist.web.desk import Desk
 from worklist.web.feed import Feed
-from worklist.web.gate import caller_of
 from worklist.web.problems import Problem
 from worklist.web.schema import Claimed, LeaseOut, Listing, Row
 

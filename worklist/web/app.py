@@ -31,10 +31,10 @@ from worklist.sql.database import make_engine
 from worklist.sql.project import Identities
 from worklist.sql.queue import QueueError
 from worklist.web import api, page_routes
+from worklist.web.access import Door, LoginNeeded, gate, is_api
 from worklist.web.auth import Person, Readers, Role, Sessions, read_readers
 from worklist.web.desk import Desk
 from worklist.web.feed import Feed
-from worklist.web.gate import Door, LoginNeeded, gate, is_api
 from worklist.web.i18n import catalogue, speaker
 from worklist.web.problems import STATUS, Problem, problem
 

@@ -18,9 +18,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from streams.errors import Unavailable
+from worklist.web.access import Caller, caller_of, form_of, remember
 from worklist.web.auth import Role, Session, allowed, same_origin
 from worklist.web.desk import Desk, Overview
-from worklist.web.gate import Caller, caller_of, form_of, remember
 from worklist.web.i18n import FOR_SCRIPTS, catalogue, choose, clean, moment, span, speaker
 from worklist.web.problems import Problem
 from worklist.web.row_view import groups, view
