@@ -129,6 +129,15 @@ def _lease(
     )
 
 
+def own_token(connection: Connection, study: str, reader: str) -> str | None:
+    """The token of the claim that `reader` has on an open study; None when there is none."""
+    token: str | None = connection.scalar(
+        text(f"SELECT lease_token FROM study WHERE study = :s AND claimed_by = :r AND {OPEN}"),
+        {"s": study, "r": reader},
+    )
+    return token
+
+
 def _holder(connection: Connection, study: str, token: str) -> SqlRow[Any]:
     row = _locked(connection, study)
     if row.finished_at is not None:

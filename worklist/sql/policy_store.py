@@ -1,5 +1,5 @@
-"""Which policy ranks now: kept in the database, so that every process ranks alike; a change
-re-ranks in chunks.
+"""Which policy ranks now: kept in the database, so that every process ranks alike. A change ranks
+all rows anew, in chunks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from worklist.sql.project import Identities, project
 def active(connection: Connection) -> Policy:
     """The policy activated last.
 
-    Raises LookupError before the first activation, or where an earlier release's policy is stored,
-    which this one cannot
-    read: `vigie migrate` activates the site's.
+    Raises:
+        LookupError: none was activated yet, or an earlier release kept it in a form that this one
+            cannot read: `vigie migrate` activates the site's.
     """
     body = connection.scalar(
         text("SELECT body FROM policy_version ORDER BY activated_at DESC, version LIMIT 1")
@@ -32,6 +32,19 @@ def active(connection: Connection) -> Policy:
         raise LookupError(
             "the active policy is of another release: run `vigie policy activate`"
         ) from None
+
+
+def stored(connection: Connection, version: str) -> Policy | None:
+    """The policy of that version, active or not; None where it is not kept, or where an earlier
+    release kept it in a form that this one cannot read.
+    """
+    body = connection.scalar(
+        text("SELECT body FROM policy_version WHERE version = :v"), {"v": version}
+    )
+    try:
+        return Policy.model_validate(body) if body is not None else None
+    except ValidationError:
+        return None
 
 
 def activate(connection: Connection, policy: Policy, *, actor: str, now: datetime) -> bool:
@@ -59,8 +72,8 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
 
 
 def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
-    """Ranks anew, in chunks, every row that another version ranked; returns how many. Rows show
-    their version meanwhile.
+    """Ranks anew, in chunks, every row that another version ranked; returns how many. Meanwhile
+    each row says which version ranked it.
     """
     done, last = 0, ""
     while True:

@@ -1,5 +1,5 @@
-"""Every request: who is it, may they, and did our own page send it. What the table does not allow
-is refused.
+"""Every request: who asks, may they, and did our own page send it. What `auth.ACCESS` does not
+allow is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worklist.web.auth import (
     Session,
     Sessions,
     allowed,
-    is_loopback,
+    is_loopback_host,
     same_origin,
 )
 from worklist.web.problems import Problem
@@ -34,9 +34,11 @@ class LoginNeeded(Exception):
 
 
 @dataclass(frozen=True)
-class Door:
-    """What the gate knows: readers, sessions, the clock, and whether the demo stands open on
-    loopback.
+class AccessControl:
+    """What decides who enters: the readers, their sessions and the clock.
+
+    `open_demo` is the lead as whom a browser on this machine is signed in without a token; `secure`
+    says that cookies travel over TLS only.
     """
 
     readers: Readers
@@ -54,6 +56,20 @@ class Caller:
     session: Session | None
 
 
+def access_of(request: Request) -> AccessControl:
+    """The access control of the application that serves `request`."""
+    access: AccessControl = request.app.state.access
+    return access
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks. Raises Problem `not_authenticated` when nobody is known."""
+    caller: Caller | None = request.state.caller
+    if caller is None:
+        raise Problem("not_authenticated")
+    return caller
+
+
 def is_api(request: Request) -> bool:
     """Whether the answer is for a program: problem+json, no redirects."""
     return request.url.path.startswith("/api/") or "application/json" in request.headers.get(
@@ -62,7 +78,7 @@ def is_api(request: Request) -> bool:
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a posted form."""
+    """The fields of a posted form. Raises Problem `bad_request` when it is not well formed."""
     if not request.headers.get("content-type", "").startswith(FORM):
         return {}
     try:
@@ -73,20 +89,23 @@ async def form_of(request: Request) -> dict[str, str]:
         raise Problem("bad_request") from None
 
 
-def remember(request: Request, door: Door, session: Session) -> None:
-    """Has the answer carry the session's cookie."""
-    secure = "; Secure" if door.secure else ""
-    value = door.sessions.cookie(session)
+def keep_session(request: Request, access: AccessControl, session: Session) -> None:
+    """Has the answer set the cookie of `session`."""
+    secure = "; Secure" if access.secure else ""
+    value = access.sessions.cookie(session)
     request.state.set_cookie = f"{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"
-    request.state.session = session
 
 
-async def gate(request: Request) -> None:
-    """The dependency of every route."""
-    door: Door = request.app.state.door
+async def authorise(request: Request) -> None:
+    """The dependency of every route: finds the caller, and refuses what is not allowed.
+
+    Raises:
+        Problem: `not_authenticated`, `not_authorised`, `bad_origin`.
+        LoginNeeded: a browser without a session asked for a page.
+    """
+    access = access_of(request)
     name: str = request.scope["route"].name
-    now = door.now()
-    caller = await _caller(request, door, now)
+    caller = await _caller(request, access)
     request.state.caller = caller
     if allowed(name, caller.person if caller else None):
         return
@@ -95,47 +114,43 @@ async def gate(request: Request) -> None:
     raise Problem("not_authenticated") if is_api(request) else LoginNeeded
 
 
-async def _caller(request: Request, door: Door, now: datetime) -> Caller | None:
+async def _caller(request: Request, access: AccessControl) -> Caller | None:
+    """Who asks: the holder of a bearer token, else of a session, else the demo's lead."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        person = door.readers.by_token(token.strip())
+        person = access.readers.by_token(token.strip())
         return Caller(person, None) if person else None
-    session = door.sessions.read(request.cookies.get(SESSION_COOKIE, ""), now)
-    person = door.readers.by_key(session.key) if session else None
+    now = access.now()
+    session = access.sessions.read(request.cookies.get(SESSION_COOKIE, ""), now)
+    person = access.readers.by_key(session.key) if session else None
     if session is None or person is None:
-        return _open_demo(request, door, now)
+        return _demo_caller(request, access, now)
     if request.method not in SAFE_METHODS:
-        await _ours(request, door, session)
-    if renewed := door.sessions.renewed(session, now):
-        remember(request, door, renewed)
+        await _check_origin(request, access, session)
+    if renewed := access.sessions.renewed(session, now):
+        keep_session(request, access, renewed)
     return Caller(person, session)
 
 
-def _open_demo(request: Request, door: Door, now: datetime) -> Caller | None:
-    """On loopback, asked by its loopback name (no DNS rebinding), the demo's page opens as a lead."""
+def _demo_caller(request: Request, access: AccessControl, now: datetime) -> Caller | None:
+    """The demo's lead, for a page that is asked on loopback and by a loopback name, so that no
+    other site's name can be made to point here.
+    """
     here = (
         request.client is not None
-        and is_loopback(request.client.host)
-        and is_loopback(request.headers.get("host", ""))
+        and is_loopback_host(request.client.host)
+        and is_loopback_host(request.headers.get("host", ""))
     )
-    if door.open_demo is None or not here or request.method != "GET" or is_api(request):
+    if access.open_demo is None or not here or request.method != "GET" or is_api(request):
         return None
-    session = Session.start(door.open_demo, now)
-    remember(request, door, session)
-    return Caller(door.open_demo, session)
+    session = Session.start(access.open_demo, now)
+    keep_session(request, access, session)
+    return Caller(access.open_demo, session)
 
 
-async def _ours(request: Request, door: Door, session: Session) -> None:
+async def _check_origin(request: Request, access: AccessControl, session: Session) -> None:
+    """Raises Problem `bad_origin` unless our own page sent this, with the session's CSRF token."""
     sent = request.headers.get(CSRF_HEADER) or (await form_of(request)).get(CSRF_FIELD, "")
-    if not same_origin(dict(request.headers), request.url.scheme) or not door.sessions.csrf_matches(
-        session, sent
-    ):
+    ours = same_origin(dict(request.headers), request.url.scheme)
+    if not ours or not access.sessions.csrf_matches(session, sent):
         raise Problem("bad_origin")
-
-
-def caller_of(request: Request) -> Caller:
-    """Who asks; only on routes that need somebody."""
-    caller: Caller | None = request.state.caller
-    if caller is None:
-        raise Problem("not_authenticated")
-    return caller

@@ -252,7 +252,7 @@ def same_origin(headers: dict[str, str], scheme: str) -> bool:
     return origin is not None and origin != "null"
 
 
-def is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
     """Whether `host` (an address or ``localhost``, a port allowed) is this machine."""
     name = host.removeprefix("[").partition("]")[0] if host.startswith("[") else host
     if name.count(":") == 1:

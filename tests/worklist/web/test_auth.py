@@ -21,7 +21,7 @@ from worklist.web.auth import (
     Session,
     Sessions,
     digest,
-    is_loopback,
+    is_loopback_host,
     read_readers,
     same_origin,
 )
@@ -138,7 +138,7 @@ def test_only_our_own_page_may_act(headers: dict[str, str], ours: bool) -> None:
     ],
 )
 def test_loopback_names(host: str, loopback: bool) -> None:
-    assert is_loopback(host) is loopback
+    assert is_loopback_host(host) is loopback
 
 
 def routes(app: FastAPI) -> list[tuple[str, str, str]]:
