@@ -30,7 +30,7 @@ _EXAM_STATUS = {"in_progress": 0, "available": 1, "discontinued": 2, "completed"
 
 
 def terminality(event: Event) -> int:
-    """At equal times the more terminal state wins (DESIGN §2)."""
+    """At equal times the more terminal state wins: the greater number."""
     match event:
         case OrderChanged():
             return _ORDER_STATUS[event.status]
@@ -53,7 +53,7 @@ def version_key(event: Event) -> tuple[datetime, int, int, str]:
 
 
 def fact_key(event: Event) -> str:
-    """What `event` is a version of. Series fragments and findings are kept each, as their union
+    """What `event` is a version of. Fragments of a series and findings are kept each: their union
     counts.
 
     A finding's key names what it flagged: screened again with less, it stands beside the flag and

@@ -113,9 +113,7 @@ def _place_order(
 def _split_patients(
     groups: dict[str, _Group], name: str, identities: Mapping[str, Identity], merges: Merges
 ) -> None:
-    """Orders of several patients under one accession are an item each, and each says so (DESIGN
-    §5).
-    """
+    """Orders of several patients under one accession are an item each, and each says so."""
     whole = groups[name]
     people: list[list[Known]] = []
     for k in whole.orders:

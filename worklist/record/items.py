@@ -1,9 +1,8 @@
-"""Facts to reading items, purely: what is known of a group of linked accessions and studies becomes
-its rows.
+"""Facts to reading items: what is known of linked accessions and studies becomes rows.
 
 Rows are a function of the *set* of facts, so any permutation and duplication of the same stamped
-events gives the same rows (promise 5). A row is a reading item: N accessions read as one are one
-row, one accession with several study UIDs is several rows (DESIGN §5).
+events gives the same rows (promise 5). A row is a reading item: several accessions read as one are
+one row, one accession with several study UIDs is several rows.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from worklist.order.rank import StudyFacts
 from worklist.record.facts import Known, Merges, order_node, version_key
 from worklist.record.grouping import _Group, _group
 
-#: DESIGN §5: an image may have been acquired so long before its first receipt; more is a wrong
-#: clock.
+#: An image may have been acquired so long before its first receipt; more is a wrong clock.
 _OLDEST_ACQUISITION = timedelta(hours=24)
 
 
@@ -185,7 +183,7 @@ def _seen_first(k: Known) -> tuple[bool, datetime, str, str]:
 
 
 def _highest(classes: set[str], policy: Policy) -> str:
-    """Of conflicting priorities the highest wins (DESIGN §5)."""
+    """Of conflicting priorities the highest wins."""
     known = {policy.order_class(c) for c in classes} or {"unknown"}
     return min(
         known, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c)

@@ -22,8 +22,8 @@ _NOT_MIGRATED = {"42P01", "42703"}
 
 
 def make_engine(url: str, *, pool: int = 8) -> Engine:
-    """An engine on PostgreSQL by psycopg 3; sessions that die idle in a transaction hold no
-    snapshot for long.
+    """An engine on the PostgreSQL at `url`, by psycopg 3. Sessions that die idle in a transaction
+    hold no snapshot for long.
     """
     return create_engine(
         _with_driver(url),
@@ -67,8 +67,8 @@ def migrate(url: str) -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Database errors as the street's: connection trouble waits, conflicts retry; others pass as
-    they are.
+    """Database errors as `settle` knows them: trouble with the connection is Unavailable, a
+    conflict is Retry; any other error passes as it is.
     """
     try:
         yield

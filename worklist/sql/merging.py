@@ -1,6 +1,4 @@
-"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands
-(DESIGN §5).
-"""
+"""Two rows that turn out to be one reading item: one row stays, and the earlier claim stands."""
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ from sqlalchemy import Connection, text
 
 from worklist.sql import audit
 
-#: A live claim moves when the row that stays has none, or a later one: the audit knows which came
-#: first.
+#: The claim of the row that goes, and whether the row that stays is claimed too. The audit knows
+#: which claim came first: the later one gives way.
 _EARLIER = """SELECT (SELECT max(id) FROM audit
                       WHERE study = o.study AND act IN ('next', 'claim')) AS theirs,
                      (SELECT max(id) FROM audit

@@ -1,5 +1,5 @@
-"""The tables. A fact is what a sender said; a row is a reading item; an act is what a person did.
-CHECKs defend them.
+"""The tables: what senders said (fact), reading items (study), decisions and acts (audit), what has
+to be sent out (outbox), the policies. CHECKs defend them.
 """
 
 from __future__ import annotations

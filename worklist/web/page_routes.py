@@ -122,7 +122,7 @@ def _viewer(request: Request, me: str) -> Callable[[Row], dict[str, Any]]:
 
 
 def _table(request: Request, cursor: str | None) -> tuple[int, dict[str, Any]]:
-    """Status and values of the list: as it is, or with 503 as it was when last the database answered."""
+    """Status and values of the list: as it is; with 503, as the database gave it last."""
     last: LastList = request.app.state.last_list
     caller, desk, lang = caller_of(request), desk_of(request), language(request)
     status, stale, first = 200, "", 0
