@@ -5,28 +5,19 @@ recorded and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 
-import httpx
-import orjson
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
 
 from streams.errors import Reason
 from streams.events import Event, FindingsMade
 from streams.seal import KeyRing
 from streams.studykey import digest
-from tests.worklist.conftest import ROOT, T0, Feed, Make
-from tests.worklist.web_client import sign_in
-from worklist.order.policy import Policy, load, parse
+from tests.worklist.conftest import ROOT, Make
+from worklist.order.policy import Policy, load
 from worklist.order.rank import rank
 from worklist.record.facts import Known, fact_key, newer, nodes
 from worklist.record.items import Item, derive
-from worklist.sql import policy_store, queue
-from worklist.sql.invariants import violations
-from worklist.sql.project import Identities
 
 SITE = load(ROOT / "infra" / "site")
 LIVE = SITE.model_copy(update={"live": ("head-ct-ich",)})
@@ -67,7 +58,9 @@ def item(sayings: Iterable[Saying], policy: Policy) -> Item:
         key, old = fact_key(event), facts.get(fact_key(event))
         newest: Event = event if old is None or newer(event, old.event) else old.event
         facts[key] = Known(newest, event.received_at, frozenset(nodes(newest)))
-    (only,) = derive(facts, Identities(MAKE.ring), policy)
+    sealed = {known.event.identity for known in facts.values() if known.event.identity}
+    identities = {identity: MAKE.ring.open_identity(identity) for identity in sealed}
+    (only,) = derive(facts, identities, policy)
     return only
 
 
@@ -123,108 +116,3 @@ def test_a_site_that_names_no_package_has_all_in_shadow(sayings: list[Saying]) -
 def test_that_no_package_was_meant_for_a_series_is_said_all_the_same() -> None:
     nobody = ("", False, True, Reason.NO_MODEL, 1, "")
     assert item([nobody], SITE).ai_reason == "no_model"
-
-
-@pytest.mark.parametrize(
-    ("saying", "words"),
-    [
-        (
-            ("head-ct-ich", True, False, None, 1, "1"),
-            "the model fails its daily check: no effect on the order",
-        ),
-        (
-            ("never heard of", True, True, None, 1, "1"),
-            "the model is in shadow: no effect on the order",
-        ),
-        (
-            ("head-ct-ich", False, True, Reason.OUT_OF_DISTRIBUTION, 1, "1"),
-            "unlike what the model learned on",
-        ),
-        (("head-ct-ich", False, True, None, 1, "1"), "for: haemorrhage"),
-    ],
-)
-def test_the_row_and_the_page_say_why_there_is_no_flag_and_what_was_looked_for(
-    client: httpx.Client, feed: Feed, saying: Saying, words: str
-) -> None:
-    feed(MAKE.series(patient=None), say(saying))
-    sign_in(client)
-    html = client.get("/").text
-    assert words in html
-    study = html.partition('data-study="')[2].partition('"')[0]
-    assert words in client.get(f"/studies/{study}").text
-
-
-def test_what_was_scored_in_shadow_is_recorded(engine: Engine, feed: Feed) -> None:
-    feed(MAKE.series(patient=None), say(("head-ct-ich", True, False, None, 1, "1")))
-    with engine.connect() as connection:
-        kept = connection.scalar(text("SELECT body FROM fact WHERE type = 'FindingsMade'"))
-        assert violations(connection) == {}
-        assert queue.listing(connection).items[0]["ai"] == "not_analysed"
-    assert (kept["outcome"], kept["constancy"], kept["findings"][0]["probability"]) == (
-        "flagged",
-        False,
-        0.9,
-    )
-
-
-def test_going_live_raises_what_was_recorded_and_going_back_is_a_persons_act(
-    engine: Engine, feed: Feed, policy: Policy, ring: KeyRing
-) -> None:
-    feed(
-        MAKE.series(patient=None),
-        say(("next", True, True, None, 1, "1")),
-        say(("next", True, False, None, 2, "1")),
-    )
-    states = []
-    for hours, live in ((1, (*policy.live, "next")), (2, policy.live)):
-        with engine.begin() as connection:
-            policy_store.activate(
-                connection,
-                policy.model_copy(update={"live": live}),
-                actor="lead",
-                now=T0 + timedelta(hours=hours),
-            )
-        policy_store.rerank(engine, Identities(ring))
-        with engine.connect() as connection:
-            assert violations(connection) == {}
-            states.append(queue.listing(connection).items[0]["ai"])
-            assert connection.scalar(
-                text("SELECT count(*) FROM audit WHERE act = 'policy' AND actor = 'lead'")
-            ) == len(states)
-    assert states == ["flagged", "not_analysed"]
-
-
-def test_the_invariant_finds_a_live_flag_that_a_machine_withdrew(
-    engine: Engine, feed: Feed
-) -> None:
-    feed(MAKE.series(patient=None), say(("head-ct-ich", True, True, None, 1, "1")))
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE study SET ai = 'not_flagged'"))
-        assert "a flag is never withdrawn by a machine" in violations(connection)
-        connection.rollback()
-
-
-def test_a_policy_of_an_earlier_release_in_the_database_is_told_and_replaced(
-    engine: Engine, policy: Policy
-) -> None:
-    old = policy.model_dump(mode="json", exclude={"live"}) | {"shadow": ["head-ct-ich"]}
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO policy_version (version, body, activated_at, actor) VALUES ('old', CAST(:b AS jsonb), :t, 'lead')"
-            ),
-            {"b": orjson.dumps(old).decode(), "t": T0 + timedelta(hours=1)},
-        )
-        with pytest.raises(LookupError, match="vigie policy activate"):
-            policy_store.active(connection)
-        assert policy_store.activate(connection, policy, actor="lead", now=T0 + timedelta(hours=2))
-        assert policy_store.active(connection) == policy
-
-
-def test_the_deny_list_of_before_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="shadow"):
-        parse(
-            (ROOT / "infra" / "site" / "policy.toml")
-            .read_text()
-            .replace("live = []", "shadow = []")
-        )

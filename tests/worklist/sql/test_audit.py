@@ -82,7 +82,8 @@ def test_promise_9_a_changed_row_is_noticed(engine: Engine, change_to: str) -> N
     assert seal_all(engine).broken is None
     change(
         engine,
-        f"UPDATE audit SET {change_to} WHERE id = (SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)",
+        f"""UPDATE audit SET {change_to} WHERE id = (
+            SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)""",
     )
     with engine.connect() as connection:
         place = connection.scalar(text("SELECT min(place) FROM audit WHERE act = 'note'"))

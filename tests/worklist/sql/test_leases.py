@@ -120,9 +120,8 @@ def test_promise_7_studies_of_one_accession_go_to_one_reader_even_when_readers_r
     race(6, read)
     with engine.connect() as connection:
         readers = connection.execute(
-            text(
-                "SELECT accession, count(DISTINCT claimed_by), count(claimed_by) FROM study GROUP BY 1"
-            )
+            text("""SELECT accession, count(DISTINCT claimed_by), count(claimed_by)
+                    FROM study GROUP BY 1""")
         ).all()
     assert [tuple(r[1:]) for r in readers] == [(1, 2)] * 15
 

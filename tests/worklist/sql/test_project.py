@@ -15,6 +15,7 @@ from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make, empty
 from worklist.order.policy import Policy
 from worklist.sql import leases, queue
+from worklist.sql.invariants import violations
 from worklist.sql.project import Identities, apply
 
 
@@ -225,3 +226,18 @@ def test_a_seal_that_does_not_open_is_parked(
     assert error.value.reason is Reason.BAD_SEAL
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM fact")) == 0
+
+
+def test_promise_3_what_was_scored_in_shadow_is_recorded(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
+    feed(make.series(patient=None), make.finding(constancy=False))
+    with engine.connect() as connection:
+        kept = connection.scalar(text("SELECT body FROM fact WHERE type = 'FindingsMade'"))
+        assert violations(connection) == {}
+        assert queue.listing(connection).items[0]["ai"] == "not_analysed"
+    assert (kept["outcome"], kept["constancy"], kept["findings"][0]["probability"]) == (
+        "flagged",
+        False,
+        0.9,
+    )
