@@ -73,13 +73,14 @@ def listing(
     Raises:
         QueueError: `bad_cursor`, or `bad_state`.
     """
-    where, values = [_state_filter(state, bool(accession or study_uid))], {"n": limit + 1}
+    where = [_state_filter(state)]
+    values: dict[str, Any] = {"n": limit + 1}
     if accession:
         where.append("nodes @> ARRAY[:accession]")
-        values["accession"] = f"a:{accession}"  # type: ignore[assignment]
+        values["accession"] = f"a:{accession}"
     if study_uid:
         where.append("study_uid = :uid")
-        values["uid"] = study_uid  # type: ignore[assignment]
+        values["uid"] = study_uid
     if cursor:
         where.append("""(lane, due_at, received_at, item)
                         > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")""")
@@ -95,7 +96,7 @@ def listing(
     )
 
 
-def _state_filter(state: str | None, looked_up: bool) -> str:
+def _state_filter(state: str | None) -> str:
     if state is None:
         return OPEN
     if state == "all":

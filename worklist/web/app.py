@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -121,38 +121,25 @@ def _error_answer(request: Request, status: int, code: str) -> Response:
     return page_routes.render(request, "error.html", status, message=detail, refresh=None)
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    code = error.code if isinstance(error, Problem | QueueError) else "bad_request"
-    return _error_answer(request, STATUS.get(code, 409), code)
+async def _on_error(request: Request, error: Exception) -> Response:
+    match error:
+        case LoginNeeded():
+            return RedirectResponse("/login", 303)
+        case Problem() | QueueError():
+            return _error_answer(request, STATUS.get(error.code, 409), error.code)
+        case HTTPException():
+            code = _HTTP_CODES.get(error.status_code, "bad_request")
+            return _error_answer(request, error.status_code, code)
+        case RequestValidationError():
+            # Without what the validation error says: it quotes the input.
+            return _error_answer(request, 422, "bad_request")
+        case Unavailable():
+            return _error_answer(request, 503, error.reason.value)
+    raise error
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 400
-    return _error_answer(request, status, _HTTP_CODES.get(status, "bad_request"))
-
-
-async def _invalid(request: Request, _error: Exception) -> Response:
-    # Without what the validation error says: it quotes the input.
-    return _error_answer(request, 422, "bad_request")
-
-
-async def _unavailable(request: Request, error: Exception) -> Response:
-    code = error.reason.value if isinstance(error, Unavailable) else "database_down"
-    return _error_answer(request, 503, code)
-
-
-async def _login(_request: Request, _error: Exception) -> Response:
-    return RedirectResponse("/login", 303)
-
-
-ERRORS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    Problem: _problem,
-    QueueError: _problem,
-    HTTPException: _http,
-    RequestValidationError: _invalid,
-    Unavailable: _unavailable,
-    LoginNeeded: _login,
-}
+#: What `_on_error` answers; any other error is a fault of ours.
+ERRORS = (LoginNeeded, Problem, QueueError, HTTPException, RequestValidationError, Unavailable)
 
 
 def _access_control(settings: WorklistSettings, ring: KeyRing) -> AccessControl:
@@ -227,8 +214,8 @@ def create_app(settings: WorklistSettings) -> FastAPI:
     app.state.access = _access_control(settings, ring)
     app.state.last_list = page_routes.LastList()
     app.add_middleware(Edge)
-    for kind, handler in ERRORS.items():
-        app.add_exception_handler(kind, handler)
+    for kind in ERRORS:
+        app.add_exception_handler(kind, _on_error)
     app.include_router(api.router)
     app.include_router(page_routes.router)
     app.mount("/static", StaticFiles(directory=str(files("worklist") / "static")), name="static")
