@@ -31,6 +31,20 @@ class World:
     crowded: frozenset[str] = frozenset()
     authorities: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    def nodes(self, fact: Fact) -> set[str]:
+        """The nodes by which `fact` joins others: of a number, of it as its patient's, or none."""
+        found = set()
+        for number in fact.numbers:
+            pair = pair_node(number, fact.patient)
+            if fact.act is not None or (pair not in self.crowded and self._open(number)):
+                found.add(number_node(number))
+            elif pair not in self.crowded:
+                found.add(pair)
+        return found
+
+    def _open(self, number: Number) -> bool:
+        return number_node(number) not in self.shared
+
     def joins(self, one: Number, a: Fact, other: Number, b: Fact) -> bool:
         """Whether a number of `a` and one of `b` are one number, and may join what names it."""
         if not meet(one, other):

@@ -18,16 +18,16 @@ from sqlalchemy import Connection, text
 
 _LOCK = 7_310_002
 _GENESIS = "0" * 64
-_APPEND = text("""INSERT INTO audit (act, study, actor, reason, detail)
-                  VALUES (:act, :study, :actor, :reason, CAST(:detail AS jsonb))""")
+_APPEND = text("""INSERT INTO audit (act, item, actor, reason, detail)
+                  VALUES (:act, :item, :actor, :reason, CAST(:detail AS jsonb))""")
 _ROWS = """SELECT id, xid, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
-           act, study, actor, reason, detail::text AS detail, place, seal FROM audit"""
+           act, item, actor, reason, detail::text AS detail, place, seal FROM audit"""
 
 
 def append(
     connection: Connection,
     act: str,
-    study: str,
+    item: str,
     *,
     actor: str = "",
     reason: str = "",
@@ -36,7 +36,7 @@ def append(
     """Adds a row in the caller's transaction."""
     values = {
         "act": act,
-        "study": study,
+        "item": item,
         "actor": actor,
         "reason": reason,
         "detail": json.dumps(detail or {}),

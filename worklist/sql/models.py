@@ -1,5 +1,7 @@
-"""The tables: what senders said (fact), reading items (study), decisions and acts (audit), what has
-to be sent out (outbox), the policies. CHECKs defend them.
+"""The tables. A fact is what was said; an item is a row of the list; a lease is somebody's for now.
+
+What is open stands in `item`, narrow in number; what was closed in `closed`, in monthly partitions,
+so that nothing that runs often ever meets it. A column of the list is declared once, here.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
-    ForeignKey,
     Identity,
     Index,
     Text,
@@ -23,63 +24,76 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-#: What the default list shows; the queue's partial indexes have the same predicate.
-OPEN = (
-    "state IN ('expected','arriving','readable','preliminary')"
-    " AND merged_into IS NULL AND finished_at IS NULL"
-)
+_XID = "(pg_current_xact_id()::text)::bigint"
 
 
 def _time(nullable: bool = True, **more: Any) -> Any:
-    return Column(DateTime(timezone=True), nullable=nullable, **more)
+    return Field(sa_type=DateTime(timezone=True), nullable=nullable, **more)
+
+
+def _texts() -> Any:
+    return Field(sa_type=ARRAY(Text), nullable=False)
+
+
+def _json() -> Any:
+    return Field(sa_type=JSONB, nullable=False)
 
 
 class Fact(SQLModel, table=True):
-    """The newest version of one thing that one source said. Guarded: an older version never
-    overwrites a newer one.
-    """
+    """One event as it was first received. Its key is the same whenever the message comes again."""
 
     __tablename__ = "fact"
     key: str = Field(primary_key=True)
     type: str
-    nodes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    version_time: datetime = Field(sa_column=_time(False))
-    terminality: int
-    version_sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
-    version_digest: str
-    first_received: datetime = Field(sa_column=_time(False))
-    body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    nodes: list[str] = _texts()
+    received: datetime = _time(False)
+    body: dict[str, Any] = _json()
     __table_args__ = (Index("fact_nodes", "nodes", postgresql_using="gin"),)
 
 
 class Node(SQLModel, table=True):
-    """An accession (``a:``), study UID (``u:``) or patient (``p:``): what transactions lock, in
-    this order.
+    """What facts are found and locked by, in key order; `uses`: how many different things name it.
+
+    Of a number: patients. Of a number as one patient's: studies. More than the rules allow, and it
+    joins nothing.
     """
 
     __tablename__ = "node"
-    key: str = Field(primary_key=True)
+    key: str = Field(primary_key=True, sa_type=Text(collation="C"))
+    uses: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
 
 
-class Study(SQLModel, table=True):
-    """A reading item. `study` is its public name and never changes; `item` is its natural key,
-    which may.
-    """
+class Naming(SQLModel, table=True):
+    """Which patients name a number, and which studies name it as theirs: each pair once."""
 
-    __tablename__ = "study"
-    study: str = Field(primary_key=True)
-    item: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
-    nodes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    merged_into: str | None = Field(default=None, sa_column=Column(Text, ForeignKey("study.study")))
+    __tablename__ = "naming"
+    node: str = Field(primary_key=True)
+    by: str = Field(primary_key=True)
+
+
+class PatientNumber(SQLModel, table=True):
+    """Which authorities have a patient number of this value (both as they travel)."""
+
+    __tablename__ = "patient_number"
+    value: str = Field(primary_key=True)
+    authority: str = Field(primary_key=True)
+
+
+class ItemColumns(SQLModel):
+    """What a row of the list is: all but its lease. One declaration for both tables."""
+
+    uid: str = ""
     accession: str = ""
-    accessions: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    study_uid: str = Field(default="", index=True)
-    patient: str | None = Field(default=None, index=True)
+    accessions: list[str] = _texts()
+    members: list[str] = _texts()
+    nodes: list[str] = _texts()
+    person: str = ""
     patient_id: str = ""
     patient_issuer: str = ""
     patient_name: str = ""
     birth_date: str = ""
     sex: str = ""
+    other_numbers: list[dict[str, Any]] = _json()
     modality: str = ""
     body_part: str = ""
     description: str = ""
@@ -87,111 +101,201 @@ class Study(SQLModel, table=True):
     site: str = ""
     location: str = ""
     order_class: str = "unknown"
+    borrowed: list[str] = _texts()
     state: str
-    marks: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    marks: list[str] = _texts()
     ai: str
     ai_reason: str = ""
-    flags: list[list[str]] = Field(sa_column=Column(JSONB, nullable=False))
-    looked_for: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    cleared: list[list[str]] = Field(
-        sa_column=Column(JSONB, nullable=False, server_default=text("'[]'"))
-    )
-    abstained: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    facts: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    cleared_by: str = ""
+    cleared_reason: str = ""
+    flags: list[list[str]] = _json()
+    results: list[list[str]] = _json()
+    looked_for: list[str] = _texts()
+    abstained: list[str] = _texts()
+    coverage: dict[str, Any] = _json()
+    models: dict[str, str] = _json()
+    images_here: int = 0
+    images_announced: int | None = None
+    fragments: list[str] = _texts()
+    reports: list[str] = _texts()
+    siblings: list[str] = _texts()
     lane: int
-    due_at: datetime = Field(sa_column=_time(False))
-    received_at: datetime = Field(sa_column=_time(False))
-    target_at: datetime = Field(sa_column=_time(False))
-    why: list[list[Any]] = Field(sa_column=Column(JSONB, nullable=False))
-    clock: datetime = Field(sa_column=_time(False))
-    scheduled_at: datetime | None = Field(default=None, sa_column=_time())
-    last_image_at: datetime | None = Field(default=None, sa_column=_time())
-    report_at: datetime | None = Field(default=None, sa_column=_time())
+    due_at: datetime = _time(False)
+    received_at: datetime = _time(False)
+    target_at: datetime = _time(False)
+    why: list[list[Any]] = _json()
+    clock: datetime = _time(False)
+    scheduled_at: datetime | None = _time(default=None)
+    last_image_at: datetime | None = _time(default=None)
+    report_at: datetime | None = _time(default=None)
     policy_version: str
-    pinned: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    promoted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    claimed_by: str | None = None
-    lease_token: str | None = None
-    lease_expires_at: datetime | None = Field(default=None, sa_column=_time())
-    opened_by: str | None = None
-    finished_at: datetime | None = Field(default=None, sa_column=_time())
-    finished_by: str | None = None
-    changed_at: datetime = Field(sa_column=_time(False, server_default=func.now()))
-    changed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    pinned_by: str = ""
+    pinned_reason: str = ""
+    outcome: str = ""
+    finished_by: str = ""
+    finished_at: datetime | None = _time(default=None)
+    finish_id: str = ""
+    changed: int = Field(default=0, sa_type=BigInteger, nullable=False)
+    changed_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+
+
+_STATES = "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')"
+_AI = "ai IN ('flagged','withdrawn','not_flagged','not_analysed','pending')"
+
+
+class Item(ItemColumns, table=True):
+    """A row that is open. `name` is that of its earliest member; it answers to all."""
+
+    __tablename__ = "item"
+    name: str = Field(primary_key=True, sa_type=Text(collation="C"))
     __table_args__ = (
-        CheckConstraint(
-            "state IN ('expected','arriving','readable','preliminary','final','cancelled',"
-            "'historic')",
-            "study_state",
-        ),
-        CheckConstraint("ai IN ('flagged','not_flagged','not_analysed','pending')", "study_ai"),
-        CheckConstraint("lane BETWEEN 0 AND 3", "study_lane"),
-        CheckConstraint("(claimed_by IS NULL) = (lease_token IS NULL)", "study_lease"),
-        CheckConstraint("(claimed_by IS NULL) = (lease_expires_at IS NULL)", "study_lease_end"),
-        CheckConstraint("(finished_at IS NULL) = (finished_by IS NULL)", "study_finish"),
-        # The index is the queue: the literal predicate lets a plan use it, the column order is the
-        # rank's.
-        Index("study_queue", "lane", "due_at", "received_at", "item", postgresql_where=text(OPEN)),
-        Index(
-            "study_pool",
-            "site",
-            "subspecialty",
-            "lane",
-            "due_at",
-            "received_at",
-            "item",
-            postgresql_where=text(OPEN),
-        ),
-        Index("study_nodes", "nodes", postgresql_using="gin"),
-        Index("study_changed", "changed"),
+        CheckConstraint(_STATES, "item_state"),
+        CheckConstraint(_AI, "item_ai"),
+        CheckConstraint("lane BETWEEN 0 AND 3", "item_lane"),
+        CheckConstraint("(lane = 3) = (state IN ('expected','arriving'))", "item_unreadable"),
+        CheckConstraint("state IN ('expected','arriving','readable','preliminary')", "item_open"),
+        CheckConstraint("finished_at IS NULL", "item_unfinished"),
+        # The index is the queue: its column order is the rank's.
+        Index("item_queue", "lane", "due_at", "received_at", "name"),
+        Index("item_pool", "site", "subspecialty", "lane", "due_at", "received_at", "name"),
+        Index("item_clock", "lane", "clock"),
+        Index("item_target", "target_at"),
+        Index("item_uid", "uid"),
+        Index("item_person", "person"),
+        Index("item_accessions", "accessions", postgresql_using="gin"),
+        Index("item_policy", "policy_version", "name"),
+        Index("item_changed", "changed", "name"),
     )
+
+
+class Closed(ItemColumns, table=True):
+    """A row that is closed: read, final, cancelled or historic. Partitioned by month of closing."""
+
+    __tablename__ = "closed"
+    name: str = Field(primary_key=True, sa_type=Text(collation="C"))
+    closed_at: datetime = Field(sa_type=DateTime(timezone=True), primary_key=True)
+    __table_args__ = (
+        CheckConstraint(_STATES, "closed_state"),
+        CheckConstraint(_AI, "closed_ai"),
+        Index("closed_uid", "uid"),
+        Index("closed_person", "person"),
+        Index("closed_accessions", "accessions", postgresql_using="gin"),
+        Index("closed_reading", "state", "lane", "due_at", "received_at", "name"),
+        {"postgresql_partition_by": "RANGE (closed_at)"},
+    )
+
+
+class Member(SQLModel, table=True):
+    """Which row answers to a member, and whether it is open: a row is found by any of them."""
+
+    __tablename__ = "member"
+    member: str = Field(primary_key=True)
+    name: str = Field(index=True)
+    closed_at: datetime | None = _time(default=None)
+
+
+class Lease(SQLModel, table=True):
+    """Who has a row, until when; after its end it tells who had it open."""
+
+    __tablename__ = "lease"
+    name: str = Field(primary_key=True)
+    reader: str = Field(index=True)
+    token: str
+    taken_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+    expires_at: datetime = _time(False)
+    fragments: list[str] = _texts()
+    reports: list[str] = _texts()
+
+
+class InReading(SQLModel, table=True):
+    """RIS or archive says that somebody reads it: a mark that expires, without a token."""
+
+    __tablename__ = "in_reading"
+    name: str = Field(primary_key=True)
+    said_by: str
+    expires_at: datetime = _time(False)
+
+
+class Gone(SQLModel, table=True):
+    """Rows that left the open list, for the live feed; a chore trims it."""
+
+    __tablename__ = "gone"
+    changed: int = Field(primary_key=True, sa_type=BigInteger)
+    name: str = Field(primary_key=True)
+    at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+
+
+class Tally(SQLModel, table=True):
+    """How many rows are in each state and lane: differences, which a chore adds up."""
+
+    __tablename__ = "tally"
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    state: str
+    lane: int
+    flagged: bool
+    rows: int = Field(sa_type=BigInteger, nullable=False)
 
 
 class Audit(SQLModel, table=True):
-    """One act or decision, written in its own transaction; a sealer chains the rows in batches
-    (promise 9).
-    """
+    """One act or decision, written in its own transaction, never changed; seals stand apart."""
 
     __tablename__ = "audit"
     id: int | None = Field(
         default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
     )
     xid: int = Field(
-        sa_column=Column(
-            BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")
-        )
+        sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text(_XID)}
     )
-    at: datetime = Field(sa_column=_time(False, server_default=func.clock_timestamp()))
+    at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
     act: str
-    study: str = Field(default="", index=True)
+    item: str = Field(default="", index=True)
     actor: str = ""
     reason: str = ""
-    detail: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    place: int | None = Field(
-        default=None,
-        sa_column=Column(BigInteger, unique=True),
-        description="its number in the chain",
+    detail: dict[str, Any] = _json()
+
+
+class AuditSeal(SQLModel, table=True):
+    """The chain over the audit: one link per audit row, inserted by the sealer alone."""
+
+    __tablename__ = "audit_seal"
+    place: int = Field(
+        primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
     )
-    seal: str | None = None
+    audit_id: int = Field(sa_type=BigInteger, unique=True, nullable=False)
+    seal: str
 
 
 class Outbox(SQLModel, table=True):
-    """What the writeback relay has to send out, written with the change that caused it."""
+    """What has to be sent out, written with the change that caused it; in order per item."""
 
     __tablename__ = "outbox"
     id: int | None = Field(
         default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
     )
     xid: int = Field(
-        sa_column=Column(
-            BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")
-        )
+        sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": text(_XID)}
     )
-    at: datetime = Field(sa_column=_time(False, server_default=func.clock_timestamp()))
-    study: str
+    at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+    item: str
     kind: str
-    body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    sent_at: datetime | None = Field(default=None, sa_column=_time())
+    body: dict[str, Any] = _json()
+    sent_at: datetime | None = _time(default=None)
+    __table_args__ = (Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),)
+
+
+class LogPosition(SQLModel, table=True):
+    """How far each partition was applied, in the batch's own transaction: a gap is seen by it."""
+
+    __tablename__ = "log_position"
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    offset: int = Field(sa_type=BigInteger, nullable=False)
+    newest_received: datetime | None = _time(default=None)
+    applied_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+    lost: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    gap_at: datetime | None = _time(default=None)
 
 
 class PolicyVersion(SQLModel, table=True):
@@ -199,6 +303,16 @@ class PolicyVersion(SQLModel, table=True):
 
     __tablename__ = "policy_version"
     version: str = Field(primary_key=True)
-    body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    activated_at: datetime = Field(sa_column=_time(False))
+    body: dict[str, Any] = _json()
+    activated_at: datetime = _time(False)
     actor: str = ""
+
+
+#: Columns that both tables have, in the order of their declaration: select lists and inserts.
+COLUMNS = tuple(ItemColumns.model_fields)
+#: Those of them that hold JSON.
+JSON_COLUMNS = frozenset(
+    name
+    for name in COLUMNS
+    if isinstance(Item.__table__.c[name].type, JSONB)  # type: ignore[attr-defined]
+)

@@ -1,0 +1,334 @@
+"""Writes what the record derives: open rows hot, closed ones apart, each change with its audit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, text
+
+from streams.studykey import digest
+from worklist.order.policy import Policy
+from worklist.order.rank import rank
+from worklist.record.items import Item, by_member
+from worklist.record.world import World
+from worklist.sql import audit
+from worklist.sql.models import COLUMNS, JSON_COLUMNS
+
+_STAMPS = ("changed", "changed_at")
+_WRITTEN = tuple(name for name in COLUMNS if name not in _STAMPS)
+_LIST = ", ".join(_WRITTEN)
+_HOLDERS = ", ".join(
+    f"CAST(:{name} AS jsonb)" if name in JSON_COLUMNS else f":{name}" for name in _WRITTEN
+)
+_SETS = ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)
+_NOW = "txid_current(), clock_timestamp()"
+
+_OPEN = text(
+    f"""INSERT INTO item (name, changed, changed_at, {_LIST}) VALUES (:name, {_NOW}, {_HOLDERS})
+        ON CONFLICT (name) DO UPDATE SET {_SETS}, changed = excluded.changed,
+            changed_at = excluded.changed_at"""
+)
+_CLOSE = text(
+    f"""INSERT INTO closed (name, closed_at, changed, changed_at, {_LIST})
+        VALUES (:name, :closed_at, {_NOW}, {_HOLDERS})"""
+)
+
+
+@dataclass(frozen=True)
+class _Old:
+    """A row as it stands: its columns, and when it was closed."""
+
+    row: Any
+    closed_at: Any
+
+
+def write_items(connection: Connection, items: Sequence[Item], world: World, policy: Policy) -> int:
+    """Gives each item its row; returns how many rows changed.
+
+    A row whose earliest member changed goes on under the new name; names that are no item any more
+    lead to the one that has their member.
+    """
+    owner = by_member(items)
+    old = _old_rows(connection, owner.keys())
+    values = {item.name: columns(item, world, policy) for item in items}
+    fresh = [
+        item
+        for item in items
+        if item.name not in old or not _same(old[item.name], item, values[item.name])
+    ]
+    lost = [name for name in old if name not in values]
+    if not fresh and not lost:
+        return 0
+    now = connection.scalar(text("SELECT clock_timestamp()"))
+    _remove(connection, [old[n] for n in [*lost, *(i.name for i in fresh if i.name in old)]], fresh)
+    opened = [values[i.name] | {"name": i.name} for i in fresh if i.open]
+    closed = [values[i.name] | {"name": i.name, "closed_at": now} for i in fresh if not i.open]
+    if opened:
+        connection.execute(_OPEN, opened)
+    if closed:
+        connection.execute(_CLOSE, closed)
+    _name_members(connection, fresh, now)
+    _leave(connection, old, fresh, lost)
+    _tally(connection, old, fresh, lost, values)
+    _follow(connection, lost, owner)
+    _record(connection, old, fresh, lost, owner, values, policy)
+    return len(fresh) + len(lost)
+
+
+def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
+    """The columns of an item, but for name and stamps."""
+    place = rank(item.rank_facts(), policy)
+    who, shown, ai = item.identity, item.shown, item.ai
+    finish, pin, cleared = item.finish, item.pin, ai.cleared
+    found: dict[str, Any] = {
+        "uid": item.uid,
+        "accession": item.accessions[0] if item.accessions else "",
+        "accessions": list(item.accessions),
+        "members": list(item.members),
+        "nodes": sorted({node for fact in item.facts for node in world.nodes(fact)}),
+        "person": item.person,
+        "patient_id": who.patient_id,
+        "patient_issuer": who.issuer,
+        "patient_name": who.name or "",
+        "birth_date": who.birth_date or "",
+        "sex": who.sex or "",
+        "other_numbers": [number.model_dump() for number in who.others],
+        "modality": shown.modality,
+        "body_part": shown.body_part,
+        "description": shown.description,
+        "subspecialty": shown.subspecialty,
+        "site": shown.site,
+        "location": shown.location,
+        "order_class": item.priority,
+        "borrowed": list(item.borrowed),
+        "state": item.state,
+        "marks": list(item.marks),
+        "ai": ai.word,
+        "ai_reason": ai.reason,
+        "cleared_by": cleared.actor if cleared else "",
+        "cleared_reason": cleared.reason if cleared else "",
+        "flags": [list(flag) for flag in ai.flags],
+        "results": [list(result) for result in ai.results],
+        "looked_for": list(ai.looked_for),
+        "abstained": list(ai.abstained),
+        "coverage": ai.coverage.model_dump() if ai.coverage else {},
+        "models": ai.models,
+        "images_here": item.images_here,
+        "images_announced": item.images_announced,
+        "fragments": sorted(f.key for f in item.facts if f.event.type == "SeriesReceived"),
+        "reports": sorted(
+            f.key for f in item.facts if f.event.type in ("ReportReceived", "OrderChanged")
+        ),
+        "siblings": list(item.siblings),
+        "lane": place.lane,
+        "due_at": place.due_at,
+        "received_at": place.received_at,
+        "target_at": place.target_at,
+        "why": [list(term) for term in place.why],
+        "clock": item.clock,
+        "scheduled_at": shown.scheduled_at,
+        "last_image_at": item.last_image_at,
+        "report_at": item.report_at,
+        "policy_version": policy.version,
+        "pinned_by": pin.actor if pin else "",
+        "pinned_reason": pin.reason if pin else "",
+        "outcome": item.outcome,
+        "finished_by": finish.actor if finish else "",
+        "finished_at": finish.at if finish else None,
+        "finish_id": finish.act_id if finish else "",
+    }
+    return {
+        name: orjson.dumps(value).decode() if name in JSON_COLUMNS else value
+        for name, value in found.items()
+    }
+
+
+def _old_rows(connection: Connection, members: Iterable[str]) -> dict[str, _Old]:
+    """The rows that answer to any of `members`, by name."""
+    names = connection.execute(
+        text("SELECT DISTINCT name, closed_at FROM member WHERE member = ANY(:members)"),
+        {"members": sorted(members)},
+    ).all()
+    open_names = [row.name for row in names if row.closed_at is None]
+    found = {
+        row.name: _Old(row, None)
+        for row in connection.execute(
+            text("SELECT * FROM item WHERE name = ANY(:names)"), {"names": open_names}
+        )
+    }
+    for name in names:
+        if name.closed_at is None:
+            continue
+        row = connection.execute(
+            text("SELECT * FROM closed WHERE name = :name AND closed_at = :at"),
+            {"name": name.name, "at": name.closed_at},
+        ).first()
+        if row is not None:
+            found[name.name] = _Old(row, name.closed_at)
+    return found
+
+
+def _same(old: _Old, item: Item, values: Mapping[str, Any]) -> bool:
+    if (old.closed_at is None) != item.open:
+        return False
+    for name in _WRITTEN:
+        value = values[name]
+        there = getattr(old.row, name)
+        if (orjson.loads(value) if name in JSON_COLUMNS else value) != there:
+            return False
+    return True
+
+
+def _remove(connection: Connection, rows: Sequence[_Old], fresh: Sequence[Item]) -> None:
+    """Takes away rows that are written elsewhere now, or are no item any more."""
+    stay = {item.name for item in fresh if item.open}
+    gone = [o.row.name for o in rows if o.closed_at is None and o.row.name not in stay]
+    if gone:
+        connection.execute(text("DELETE FROM item WHERE name = ANY(:names)"), {"names": gone})
+    for old in rows:
+        if old.closed_at is not None:
+            connection.execute(
+                text("DELETE FROM closed WHERE name = :name AND closed_at = :at"),
+                {"name": old.row.name, "at": old.closed_at},
+            )
+
+
+def _name_members(connection: Connection, fresh: Sequence[Item], now: Any) -> None:
+    values = [
+        {"member": member, "name": item.name, "at": None if item.open else now}
+        for item in fresh
+        for member in item.members
+    ]
+    if values:
+        connection.execute(
+            text("""INSERT INTO member (member, name, closed_at) VALUES (:member, :name, :at)
+                    ON CONFLICT (member) DO UPDATE
+                    SET name = excluded.name, closed_at = excluded.closed_at"""),
+            sorted(values, key=lambda value: str(value["member"])),
+        )
+
+
+def _leave(
+    connection: Connection, old: Mapping[str, _Old], fresh: Sequence[Item], lost: Sequence[str]
+) -> None:
+    """Notes for the live feed which rows left the open list."""
+    closed = [i.name for i in fresh if not i.open and i.name in old and not old[i.name].closed_at]
+    names = [*closed, *(name for name in lost if not old[name].closed_at)]
+    if names:
+        connection.execute(
+            text("""INSERT INTO gone (changed, name)
+                    SELECT txid_current(), n FROM unnest(CAST(:names AS text[])) n
+                    ON CONFLICT DO NOTHING"""),
+            {"names": names},
+        )
+
+
+def _tally(
+    connection: Connection,
+    old: Mapping[str, _Old],
+    fresh: Sequence[Item],
+    lost: Sequence[str],
+    values: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Counts are kept as differences, in the transaction that made them."""
+    change: Counter[tuple[str, int, bool]] = Counter()
+    for item in fresh:
+        change[
+            item.state if item.open else "closed",
+            values[item.name]["lane"],
+            item.ai.word == "flagged",
+        ] += 1
+    for name in [*lost, *(item.name for item in fresh if item.name in old)]:
+        row = old[name].row
+        state = row.state if old[name].closed_at is None else "closed"
+        change[state, row.lane, row.ai == "flagged"] -= 1
+    rows = [
+        {"state": state, "lane": lane, "flagged": flagged, "rows": count}
+        for (state, lane, flagged), count in sorted(change.items())
+        if count
+    ]
+    if rows:
+        connection.execute(
+            text("""INSERT INTO tally (state, lane, flagged, rows)
+                    VALUES (:state, :lane, :flagged, :rows)"""),
+            rows,
+        )
+
+
+def _follow(connection: Connection, lost: Sequence[str], owner: Mapping[str, Item]) -> None:
+    """Leases follow their row's member. Of two on one row the earlier stands; the other is told."""
+    for name in lost:
+        if name not in owner:
+            continue
+        into = owner[name].name
+        values = {"old": name, "into": into}
+        both = connection.execute(
+            text("""SELECT a.reader AS moving, b.reader AS there, b.name IS NOT NULL AS taken,
+                           a.expires_at > clock_timestamp() AS live,
+                           b.expires_at > clock_timestamp() AS live_there,
+                           a.taken_at < b.taken_at AS earlier
+                    FROM lease a LEFT JOIN lease b ON b.name = :into WHERE a.name = :old"""),
+            values,
+        ).first()
+        if both is None:
+            continue
+        stays = both.taken and both.live_there and (not both.live or not both.earlier)
+        if stays:
+            connection.execute(text("DELETE FROM lease WHERE name = :old"), values)
+        else:
+            connection.execute(text("DELETE FROM lease WHERE name = :into"), values)
+            connection.execute(text("UPDATE lease SET name = :into WHERE name = :old"), values)
+        if both.taken and both.live and both.live_there and both.moving != both.there:
+            loser = both.moving if stays else both.there
+            audit.append(
+                connection, "claim_superseded", into, actor=loser, detail={"by_join_of": name}
+            )
+
+
+def _record(
+    connection: Connection,
+    old: Mapping[str, _Old],
+    fresh: Sequence[Item],
+    lost: Sequence[str],
+    owner: Mapping[str, Item],
+    values: Mapping[str, Mapping[str, Any]],
+    policy: Policy,
+) -> None:
+    """The audit of each changed row, and a word to the outbox for each new flag."""
+    for item in fresh:
+        audit.append(connection, "rank", item.name, detail=_detail(item, values[item.name], policy))
+        before = old[item.name].row.ai if item.name in old else "pending"
+        if item.ai.word == "flagged" and before != "flagged":
+            connection.execute(
+                text("""INSERT INTO outbox (item, kind, body)
+                        VALUES (:item, 'flagged', CAST(:body AS jsonb))"""),
+                {
+                    "item": item.name,
+                    "body": orjson.dumps({"flags": [list(f) for f in item.ai.flags]}).decode(),
+                },
+            )
+    for name in lost:
+        into = owner[name].name if name in owner else ""
+        audit.append(connection, "join", name, detail={"into": into})
+
+
+def _detail(item: Item, values: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+    return {
+        "lane": values["lane"],
+        "due_at": values["due_at"].isoformat(),
+        "received_at": values["received_at"].isoformat(),
+        "state": item.state,
+        "open": item.open,
+        "ai": item.ai.word,
+        "why": orjson.loads(values["why"]),
+        "marks": list(item.marks),
+        "policy": policy.version,
+        "models": item.ai.models,
+        "inputs": sorted({result[2] for result in item.ai.results}),
+        "finished_by": values["finished_by"],
+        "facts": digest(*sorted(fact.key.encode() for fact in item.facts)),
+    }
