@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,6 +43,20 @@ def append(
         "detail": json.dumps(detail or {}),
     }
     connection.execute(_APPEND, values)
+
+
+def append_all(
+    connection: Connection, act: str, rows: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    """Adds what one batch did to many items, as `append` would."""
+    if rows:
+        connection.execute(
+            _APPEND,
+            [
+                {"act": act, "item": item, "actor": "", "reason": "", "detail": json.dumps(detail)}
+                for item, detail in rows
+            ],
+        )
 
 
 def seal(connection: Connection, limit: int = 5000) -> int:
