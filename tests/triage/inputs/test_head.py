@@ -49,7 +49,7 @@ def turned(image: Array, degrees: float) -> Array:
 @pytest.mark.parametrize("degrees", [-20, -9, 11])
 def test_a_turned_head_comes_out_upright(head: NDArray[np.int16], degrees: float) -> None:
     straight, other = shown(head), turned(shown(head), degrees)
-    assert abs(pose(other).start_generation - pose(straight).start_generation + degrees) < 6.0
+    assert abs(pose(other).turn - pose(straight).turn + degrees) < 6.0
     assert unlike(seen(straight)[0], seen(other)[0]) < 0.25
 
 
