@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def _age(dataset: Dataset) -> float | None:
         return int(match[1]) / _PER_YEAR[match[2]]
     try:
         born, seen = (
-            datetime.strptime(_text(dataset, name), "%Y%m%d")  # noqa: DTZ007
+            datetime.strptime(_text(dataset, name), "%Y%m%d").replace(tzinfo=UTC)
             for name in ("PatientBirthDate", "StudyDate")
         )
     except ValueError:

@@ -35,6 +35,10 @@ _NEAREST = (
 )
 
 
+def _nothing() -> None:
+    """For those who do not ask when decoding is over."""
+
+
 @dataclass
 class Analyst:
     """All that turns a series into findings.
@@ -74,7 +78,7 @@ class Analyst:
         series: SeriesReceived,
         urgency: SupportsInt,
         left_s: float,
-        decoded: Callable[[], None] = lambda: None,
+        decoded: Callable[[], None] = _nothing,
     ) -> list[FindingsMade]:
         """One event for each package that is meant for `series`; one without a package if none is.
 
@@ -128,7 +132,7 @@ class Analyst:
         model: LoadedModel,
         request: Request,
         urgency: SupportsInt,
-        decoded: Callable[[], None] = lambda: None,
+        decoded: Callable[[], None] = _nothing,
     ) -> Verdict:
         """Decode, prepare, score, judge. Raises `NotAnalysed`."""
         loop = asyncio.get_running_loop()
@@ -208,7 +212,3 @@ def _lower_priority() -> None:
     """
     if sys.platform == "linux":  # elsewhere a priority is of the whole process
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-def _nothing() -> None:
-    """For all packages of a series but the last."""

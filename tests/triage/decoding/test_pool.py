@@ -56,7 +56,7 @@ def rle(segment: bytes) -> bytes:
     return item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 
 
-def test_frames_of_a_series_come_sorted_thinned_and_equal_to_the_workshops(
+def test_frames_of_a_series_come_sorted_thinned_and_equal_to_those_of_one_file(
     decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
 ) -> None:
     paths = [save(make_ct(z=float(-z), number=z + 1), tmp_path / f"{z}") for z in range(30)]
@@ -124,7 +124,7 @@ def test_a_deflate_bomb_is_stopped(decoders: DecoderPool, tmp_path: Path, make_c
 
 
 def test_memory_is_limited(tmp_path: Path, make_ct: MakeCt) -> None:
-    # 200 MB of pixels are within what a frame may have, but not within this jail's address space.
+    # 200 MB of pixels are within a frame's limit, but not within this decoder's address space.
     large = make_ct()
     large.Rows = large.Columns = 10000
     large.PixelData = bytes(2 * 10000 * 10000)

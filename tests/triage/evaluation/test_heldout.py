@@ -36,9 +36,7 @@ def test_the_held_out_figures_are_those_of_the_card(name: str, corpora_dir: Path
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantom films of twelve patients with noise, half of them held out, and some of another fold
-    and another source.
-    """
+    """Phantom films of twelve patients with noise, half held out, and some of another source."""
     folder = tmp_path_factory.mktemp("corpus")
     with (folder / "labels.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -62,9 +60,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(corpus: Path) -> Package:
-    """The chest package with a card of its own for that corpus, and a threshold in the middle of
-    its cases.
-    """
+    """The chest package with a card of its own for that corpus, and a threshold amid its cases."""
     shipped = told(load_package(shipped_models() / "chest-opacity"))
     shipped = replace(
         shipped,

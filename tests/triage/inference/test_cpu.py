@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from triage.packages.load_compiled import find_packages, load_package
+from triage.packages.load import find_packages, load_package
 
 from triage.inference.compile import MAX_DRIFT, compile_network, compile_packages, phantom_images
 from triage.inference.cpu import INDEX, NotCompiled, folder_of, key, load_compiled

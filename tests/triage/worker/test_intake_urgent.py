@@ -123,7 +123,7 @@ async def test_an_urgent_study_is_in_the_second_batch(harness: FullIntake, hint:
             harness.intake.on_order(urgent)
         await harness.until(
             lambda: ROUTINE in harness.decoded
-        )  # past all that wait, though the house is full
+        )  # past all that wait, though no others go in
         await asyncio.sleep(0.05)
         harness.open.set()
         await harness.until(lambda: len(harness.batches) >= 2)
@@ -140,7 +140,7 @@ async def test_a_hint_moves_images_that_wait_for_a_batch_already(harness: FullIn
         assert harness.batches[1].count(last) == harness.images
 
 
-async def test_urgent_ones_do_not_fill_the_house_without_bound_nor_starve_the_oldest(
+async def test_urgent_ones_go_in_within_a_bound_and_do_not_starve_the_oldest(
     harness: FullIntake,
 ) -> None:
     async with harness.full():
