@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TypeVar
 
 from streams.events import (
@@ -74,7 +75,7 @@ class Fact:
         """All numbers that the event names, visits and accounts too."""
         return getattr(self.event, "numbers", ())
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[Number, ...]:
         """The joining numbers that the event names, its study UID included."""
         event = self.event

@@ -352,14 +352,13 @@ def kind(facts: Iterable[Fact], *types: type) -> list[Fact]:
 
 def orders_of(facts: list[Fact]) -> list[list[Fact]]:
     """One person's orders: by order number; a message without one goes to the accession's only."""
+
     def named(fact: Fact, *kinds: str) -> set[Number]:
         return {n for n in numbers(fact) if n.kind in kinds}
 
     def one(a: Fact, b: Fact) -> bool:
         return any(
-            same(x, y)
-            for x in named(a, "placer", "filler")
-            for y in named(b, "placer", "filler")
+            same(x, y) for x in named(a, "placer", "filler") for y in named(b, "placer", "filler")
         )
 
     def alike(a: Fact, b: Fact) -> bool:
@@ -418,16 +417,21 @@ def rows_of(person: Person) -> list[Row]:
     place_reports(kind(person.facts, ReportReceived), orders)
     lone = []
     for order in orders:
-        of = [row for row in rows if meet(order, row.images + kind(row.others, ExamProgressed))
-              or any(n.value == row.uid for f in order for n in numbers(f) if n.kind == "study")]
+        of = [
+            row
+            for row in rows
+            if meet(order, row.images + kind(row.others, ExamProgressed))
+            or any(n.value == row.uid for f in order for n in numbers(f) if n.kind == "study")
+        ]
         for row in of:
             row.orders.append(order)
         if not of:
             lone.append(order)
 
     def one_study(a: int, b: int) -> bool:
-        mine, theirs = ({n.value for f in lone[o] for n in numbers(f) if n.kind == "study"}
-                        for o in (a, b))
+        mine, theirs = (
+            {n.value for f in lone[o] for n in numbers(f) if n.kind == "study"} for o in (a, b)
+        )
         return bool(mine & theirs)
 
     for group in partition(range(len(lone)), one_study):
@@ -440,7 +444,9 @@ def rows_of(person: Person) -> list[Row]:
             row.others.append(step)
         if of:
             left.remove(step)
-    rows += [Row(person, "", [], [], group) for group in partition(left, lambda a, b: meet([a], [b]))]
+    rows += [
+        Row(person, "", [], [], group) for group in partition(left, lambda a, b: meet([a], [b]))
+    ]
     return rows
 
 
@@ -480,12 +486,16 @@ def newest(facts: Iterable[Fact], field_name: str) -> dict[str, tuple[Fact, str]
 
 def last_word(facts: Iterable[Fact], field_name: str) -> tuple[Fact, str] | None:
     """Between sources: each one's winner, the one received last."""
-    return max(newest(facts, field_name).values(), key=lambda w: (w[0].received, w[0].key), default=None)
+    return max(
+        newest(facts, field_name).values(), key=lambda w: (w[0].received, w[0].key), default=None
+    )
 
 
 def status(order: list[Fact]) -> str:
     """``final``, ``preliminary``, ``withdrawn``, ``cancelled`` or ``open``."""
-    word = last_word([f for f in kind(order, ReportReceived) if f.event.status != "addendum"], "status")  # type: ignore[union-attr]
+    word = last_word(
+        [f for f in kind(order, ReportReceived) if f.event.status != "addendum"], "status"
+    )  # type: ignore[union-attr]
     if word and word[1] in ("final", "corrected"):
         return "final"
     ris = last_word(kind(order, OrderChanged), "status")
@@ -534,15 +544,17 @@ class Model:
         known = list(once.values())
         acts = [f.act for f in known if f.act]
         undone = {a.undoes for a in acts if a.act == "undo"}
-        self.acts = sorted((a for a in acts if a.act_id not in undone), key=lambda a: (a.at, a.act_id))
+        self.acts = sorted(
+            (a for a in acts if a.act_id not in undone), key=lambda a: (a.at, a.act_id)
+        )
         authorities: dict[str, set[str]] = defaultdict(set)
         for fact in known:
             if fact.patient and fact.patient.authority:
                 authorities[fact.patient.value].add(fact.patient.authority)
-        self.history = History(
-            kind(known, PatientChanged, PatientMerged), dict(authorities)
-        )
-        subjects = [f for f in known if not isinstance(f.event, PatientChanged | PatientMerged | ActDone)]
+        self.history = History(kind(known, PatientChanged, PatientMerged), dict(authorities))
+        subjects = [
+            f for f in known if not isinstance(f.event, PatientChanged | PatientMerged | ActDone)
+        ]
         self.rows: list[Row] = []
         for component in partition_by_number(subjects):
             self.people(component)
@@ -558,8 +570,16 @@ class Model:
 
     def owner(self, member: str) -> Row | None:
         """The row that an act on `member` is about: the one whose images came first."""
-        claim = [r for r in self.rows if any(member in self.members(f) for f in r.facts
-                 if not isinstance(f.event, ReportReceived | FindingsMade) or not kind(r.facts, SeriesReceived, OrderChanged))]
+        claim = [
+            r
+            for r in self.rows
+            if any(
+                member in self.members(f)
+                for f in r.facts
+                if not isinstance(f.event, ReportReceived | FindingsMade)
+                or not kind(r.facts, SeriesReceived, OrderChanged)
+            )
+        ]
         return min(
             claim,
             key=lambda r: (not r.images, min((f.received, f.key) for f in r.images or r.facts)),
@@ -577,14 +597,14 @@ class Model:
         )
 
     def shape(self, row: Row) -> Shape:
-        near = [
-            r for r in self.rows if r.person is not row.person and meet(r.facts, row.facts)
-        ]
+        near = [r for r in self.rows if r.person is not row.person and meet(r.facts, row.facts)]
         lent = [
             (order, self.certainly_two(row.person, r.person))
             for r in near
             for order in r.orders
-            if row.images and meet(order, row.images) and status(order) in ("open", "preliminary", "withdrawn")
+            if row.images
+            and meet(order, row.images)
+            and status(order) in ("open", "preliminary", "withdrawn")
         ]
         own_open = [o for o in row.orders if status(o) not in ("final", "cancelled")]
         lent = [(o, two) for o, two in lent if not two or not own_open]
@@ -598,7 +618,8 @@ class Model:
             priority = personal[-1].code
         here = instances(row.facts)
         exist = bool(here) or any(
-            isinstance(f.event, ExamProgressed) and f.event.status == "available" for f in row.others
+            isinstance(f.event, ExamProgressed) and f.event.status == "available"
+            for f in row.others
         )
         stati = [status(o) for o in row.orders]
         until = covered_until(row)
@@ -617,11 +638,13 @@ class Model:
             state = "preliminary" if "preliminary" in stati and since is None else "readable"
         else:
             moves = row.images or any(
-                isinstance(f.event, ExamProgressed) and f.event.status in ("in_progress", "completed")
+                isinstance(f.event, ExamProgressed)
+                and f.event.status in ("in_progress", "completed")
                 for f in row.others
             )
             moves = moves or any(
-                (w := last_word(kind(o, OrderChanged), "status")) and w[1] in ("in_progress", "performed")
+                (w := last_word(kind(o, OrderChanged), "status"))
+                and w[1] in ("in_progress", "performed")
                 for o in row.orders
             )
             state = "arriving" if moves else "expected"
@@ -688,7 +711,11 @@ class Model:
             for fact in row.images:
                 event = fact.event
                 assert isinstance(event, SeriesReceived)
-                if event.series_uid == series and name in event.names() and fact.received == received:
+                if (
+                    event.series_uid == series
+                    and name in event.names()
+                    and fact.received == received
+                ):
                     taken = event.acquired_at
                     believed = taken and received - timedelta(days=1) <= taken <= received
                     times.append(taken if believed and taken else received)
