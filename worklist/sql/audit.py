@@ -21,6 +21,9 @@ _LOCK = 7_310_002
 _GENESIS = "0" * 64
 _APPEND = text("""INSERT INTO audit (act, item, actor, reason, detail)
                   VALUES (:act, :item, :actor, :reason, CAST(:detail AS jsonb))""")
+_APPEND_ALL = text("""INSERT INTO audit (act, item, actor, reason, detail)
+                      SELECT :act, r->>'item', '', '', r->'detail'
+                      FROM jsonb_array_elements(CAST(:rows AS jsonb)) r""")
 _ROWS = """SELECT id, xid, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
            act, item, actor, reason, detail::text AS detail, place, seal FROM audit"""
 
@@ -50,13 +53,8 @@ def append_all(
 ) -> None:
     """Adds what one batch did to many items, as `append` would."""
     if rows:
-        connection.execute(
-            _APPEND,
-            [
-                {"act": act, "item": item, "actor": "", "reason": "", "detail": json.dumps(detail)}
-                for item, detail in rows
-            ],
-        )
+        values = [{"item": item, "detail": detail} for item, detail in rows]
+        connection.execute(_APPEND_ALL, {"act": act, "rows": json.dumps(values)})
 
 
 def seal(connection: Connection, limit: int = 5000) -> int:
