@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from streams.errors import Reason, Refuse
+from streams.authorities import Authorities
+from streams.errors import Misconfigured, Reason, Refuse
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -44,12 +45,21 @@ FieldName = Annotated[str, Field(pattern=r"^(IPC|OBR|ORC|ZDS)-[0-9]{1,2}$")]
 class Sender(_Strict):
     """One sender: a RIS by MSH-3|MSH-4, a modality or PACS by its AE title (``title`` or
     ``title@address``).
+
+    Attributes:
+        issuer: authority of its patient numbers, where a message or an image states none.
+        authority: the same for accession and order numbers; empty: they are open.
+        patient_authority: of several patient numbers the one of this authority counts.
+        kind: whether it makes images, keeps them, or both.
     """
 
     name: str = "default"
     hl7: tuple[str, ...] = ()
     ae: tuple[str, ...] = ()
     issuer: str = ""
+    authority: str = ""
+    patient_authority: str = ""
+    kind: Literal["modality", "archive", "mixed"] = "mixed"
     site: str = ""
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     charset: Annotated[str, AfterValidator(_charset)] = "ISO-8859-1"
@@ -93,6 +103,7 @@ class Site(_Strict):
     default: Sender
     accept_unknown: bool
     codes: Codes
+    authorities: Authorities = Authorities()
 
     def sender_for_hl7(self, application: str, facility: str) -> Sender:
         """Who sends as MSH-3 `application`, MSH-4 `facility`. Raises Refuse `unknown_sender` where
@@ -122,15 +133,15 @@ def load_site(folder: Path) -> Site:
     """The senders and codes in `folder`.
 
     Raises:
-        ValueError: a file is missing, is not TOML, or says what the schema does not know; the text
-            names file and field.
+        Misconfigured: a file is missing, is not TOML, or says what the schema does not know; the
+            text names file and field.
     """
     senders, codes = _table(folder / "senders.toml"), _table(folder / "codes.toml")
     default = {"name": "default", **_mapping(senders.pop("default", {}), "senders.toml")}
     named = _mapping(senders.pop("senders", {}), "senders.toml")
     accept = senders.pop("accept_unknown", False)
     if senders:
-        raise ValueError(f"senders.toml: {', '.join(sorted(senders))}: no such setting")
+        raise Misconfigured(f"senders.toml: {', '.join(sorted(senders))}: no such setting")
     return Site(
         senders=tuple(
             _make(
@@ -141,19 +152,30 @@ def load_site(folder: Path) -> Site:
         default=_make(Sender, default, "senders.toml"),
         accept_unknown=bool(accept),
         codes=_make(Codes, codes, "codes.toml"),
+        authorities=_authorities(folder / "authorities.toml"),
     )
+
+
+def _authorities(file: Path) -> Authorities:
+    """The site's authorities; a site that needs none has no such file."""
+    return _make(Authorities, _table(file), file.name) if file.exists() else Authorities()
 
 
 def _table(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{file.name}: {error}") from None
+    except OSError as error:
+        raise Misconfigured(
+            f"{file.name}: cannot be read from {file.parent} ({error.strerror}): "
+            "VIGIE_SITE names the site's folder"
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"{file.name}: is no TOML: {error}") from None
 
 
 def _mapping(value: object, file: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{file}: a table was expected")
+        raise Misconfigured(f"{file}: a table was expected")
     return value
 
 
@@ -164,4 +186,4 @@ def _make(kind: type[Model], values: Mapping[str, Any], file: str) -> Model:
         wrong = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
-        raise ValueError(f"{file}: {wrong}") from None
+        raise Misconfigured(f"{file}: {wrong}") from None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import hl7
@@ -43,7 +44,7 @@ _OBX_FIELDS = 12  # of an OBX only its status is read, never its value
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ESCAPE = re.compile(r"\\([^\\]{0,64})\\")
 _TIME = re.compile(
-    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(\.\d{1,6})?)?([+-])?(\d\d)?(\d\d)?"
+    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(?:(\d\d)(\d\d)?(\.\d{1,6})?)?)?([+-])?(\d\d)?(\d\d)?"
 )
 _MAX_GROUPS = 500
 
@@ -92,6 +93,10 @@ class Segment:
             return ""
         return self.part(found[repetition], component, subcomponent)
 
+    def emptied(self, field: int) -> bool:
+        """Whether the sender emptied the field: HL7's null, v2.5.1 §2.5.3."""
+        return self.repetitions(field) == ['""']
+
     def part(self, repetition: str, component: int, subcomponent: int = 1) -> str:
         """One component of a raw repetition."""
         components = repetition.split(self._separators[1])
@@ -126,6 +131,52 @@ def _clean(text: str) -> str:
     return "" if cleaned == '""' else cleaned
 
 
+class Group:
+    """The segments of one order or one report within a message, in order."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+
+    @property
+    def names(self) -> set[str]:
+        """Which segments are there."""
+        return {segment.name for segment in self.segments}
+
+    def all(self, name: str) -> list[Segment]:
+        """The segments of that name."""
+        return [segment for segment in self.segments if segment.name == name]
+
+    def first(self, name: str) -> Segment | None:
+        """The first segment of that name."""
+        return next((segment for segment in self.segments if segment.name == name), None)
+
+    def text(self, name: str, field: int, component: int = 1) -> str:
+        """One value of the first segment of that name; ``""`` where it is missing."""
+        segment = self.first(name)
+        return segment.text(field, component) if segment else ""
+
+    def emptied(self, name: str, field: int) -> str | None:
+        """``""`` where the sender emptied the field, else None."""
+        segment = self.first(name)
+        return "" if segment is not None and segment.emptied(field) else None
+
+    def named(self, field: str) -> str:
+        """The value of a field that is called as in ``OBR-18``."""
+        name, _, number = field.partition("-")
+        return self.text(name, int(number))
+
+    def timing(self, component: int) -> tuple[str, str]:
+        """A component of quantity/timing (ORC-7, OBR-27; before 2.5.1)."""
+        return self.text("ORC", 7, component), self.text("OBR", 27, component)
+
+    def uids(self) -> tuple[str, ...]:
+        """Study Instance UIDs: IPC-3 (2.5), ZDS-1 (IHE RAD TF-2 §4.4)."""
+        found = {segment.text(3) for segment in self.all("IPC")} | {
+            segment.text(1) for segment in self.all("ZDS")
+        }
+        return tuple(sorted(found - {""}))
+
+
 class Message:
     """The read segments of one message, in order."""
 
@@ -136,23 +187,21 @@ class Message:
         """The first segment of that name."""
         return next((segment for segment in self.segments if segment.name == name), None)
 
-    def groups(self, *starts: str) -> list[list[Segment]]:
+    def groups(self, *starts: str) -> list[Group]:
         """Runs of segments, each beginning with the first of `starts` or, where that one is
         missing, with a later one.
 
         Raises:
             Refuse: `bad_field` when there are more groups than one message can sensibly have.
         """
-        groups: list[list[Segment]] = []
+        groups: list[Group] = []
         for segment in self.segments:
             if segment.name in starts and (
-                not groups
-                or segment.name in {s.name for s in groups[-1]}
-                or segment.name == starts[0]
+                not groups or segment.name in groups[-1].names or segment.name == starts[0]
             ):
-                groups.append([])
+                groups.append(Group())
             if groups:
-                groups[-1].append(segment)
+                groups[-1].segments.append(segment)
         if len(groups) > _MAX_GROUPS:
             raise Refuse(Reason.BAD_FIELD, starts[0])
         return groups
@@ -261,32 +310,47 @@ def _header(msh: Segment) -> Header:
 
 
 def when(text: str, zone: str) -> datetime | None:
-    """A time stamp (HL7 v2.5.1 §2.A.77, ``YYYY[MM[DD[HHMM[SS[.S…]]]]][±ZZZZ]``) in UTC; None when
-    it is none.
+    """A time stamp (HL7 v2.5.1 §2.A.77, ``YYYY[MM[DD[HH[MM[SS[.S…]]]]]][±ZZZZ]``) in UTC, its
+    earliest moment; None when it is none.
 
     Args:
         zone: IANA name of the sender's zone, for stamps without offset.
     """
+    found = interval(text, zone)
+    return found[0] if found else None
+
+
+def interval(text: str, zone: str) -> tuple[datetime, datetime] | None:
+    """The first and the last moment that a time stamp may mean; equal from seconds on."""
     match = _TIME.fullmatch(text.strip())
     if not match:
         return None
-    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = (
-        match.groups()
-    )
+    parts, (fraction, sign, hours, minutes) = match.groups()[:6], match.groups()[6:]
+    place: tzinfo = ZoneInfo(zone)
     try:
-        stamp = datetime(
-            int(year),
-            int(month or 1),
-            int(day or 1),
-            int(hour or 0),
-            int(minute or 0),
-            min(int(second or 0), 59),
-            round(float(fraction or 0) * 1e6) % 1_000_000,
-            tzinfo=ZoneInfo(zone),
-        )
-        if sign and zone_hours:
-            offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes or 0))
-            stamp = stamp.replace(tzinfo=timezone(offset if sign == "+" else -offset))
-        return stamp.astimezone(UTC)
+        if sign and hours:
+            offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+            place = timezone(offset if sign == "+" else -offset)
+        year, month, day = int(parts[0]), int(parts[1] or 1), int(parts[2] or 1)
+        hour, minute, second = (int(part or 0) for part in parts[3:])
+        micro = round(float(fraction or 0) * 1e6) % 1_000_000
+        start = datetime(year, month, day, hour, minute, min(second, 59), micro, tzinfo=place)
+        return start.astimezone(UTC), _last(start, parts).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _last(start: datetime, parts: Sequence[str | None]) -> datetime:
+    """The last moment of the year, month, day, hour or minute that `start` begins."""
+    if parts[5]:
+        return start
+    if parts[3]:
+        whole = timedelta(minutes=1) if parts[4] else timedelta(hours=1)
+        return start + whole - timedelta(microseconds=1)
+    if parts[2]:
+        after = start + timedelta(days=1)
+    elif parts[1]:
+        after = (start + timedelta(days=31)).replace(day=1)
+    else:
+        after = start.replace(year=start.year + 1)
+    return after - timedelta(microseconds=1)
