@@ -27,7 +27,7 @@ from streams.store import Store
 from streams.studykey import digest
 from triage.bench.stage_times import SOP_CLASS, Parts, film, parts
 
-RATE = 16.0  # studies a second: five times those of all France (DESIGN §7)
+RATE = 16.0  # studies a second: five times those of all France
 _FILMS = 6
 _END_S = 60.0
 #: What Faust's consumer waits on the mock, which answers an empty fetch only when the wait is over;

@@ -1,6 +1,4 @@
-"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands
-(DESIGN §5).
-"""
+"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands."""
 
 from __future__ import annotations
 
