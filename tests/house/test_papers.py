@@ -1,37 +1,54 @@
 """What is written about the house is true as far as a machine can tell: links, settings, metrics,
-commands.
+commands, files, and the pages that are written from the code.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from infra.cli import COMMANDS
+from infra.cli import COMMANDS, app
+from infra.docs import build
+from tests.house.test_house import committed
 from tests.infra.metric_names import declared
 from triage.settings import TriageSettings
 from worklist.settings import WorklistSettings
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "infra" / "decisions").glob("[0-9]*.md"))
-PAPERS = [
-    ROOT / "CHANGELOG.md",
-    ROOT / "infra" / "docker" / "README.md",
-    *DECISIONS,
-    *sorted((ROOT / "infra" / "runbooks").glob("*.md")),
-]
+_LEFT_OUT = {".venv", "node_modules", "shared"}  # not ours, or not of the repository
+PAPERS = sorted(
+    path for path in ROOT.rglob("*.md") if not _LEFT_OUT & set(path.relative_to(ROOT).parts)
+)
+#: What tests read from the environment; no process of ours does.
+_OF_TESTS = {"VIGIE_REQUIRE", "VIGIE_CORPORA"}
+_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 each_paper = pytest.mark.parametrize(
     "path", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
 
 
+def _anchors(path: Path) -> set[str]:
+    """What a link into `path` may name after #, as hosts of repositories make it of headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text).strip().lower().replace(" ", "-") for text in headings}
+
+
 @each_paper
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        assert target.startswith("https://") or (path.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert there.is_relative_to(ROOT), target
+        assert not anchor or anchor in _anchors(there), target
 
 
 @each_paper
@@ -41,21 +58,50 @@ def test_settings_and_metrics_exist(path: Path) -> None:
         f"VIGIE_{name.upper()}"
         for name in WorklistSettings.model_fields | TriageSettings.model_fields
     }
-    assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings
-    metrics = set(re.findall(r"`(vigie_[a-z_]+)", text))
-    assert metrics <= declared().keys()
+    assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings | _OF_TESTS
+    known = declared().keys() | {re.sub("_(bucket|sum|count)$", "", name) for name in declared()}
+    assert set(re.findall(r"`(vigie_[a-z_]+)", text)) <= known
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """``a | b | c rest`` → the alternatives and the rest."""
+    names, rest = words[:1], words[1:]
+    while len(rest) > 1 and rest[0] == "|":
+        names, rest = [*names, rest[1]], rest[2:]
+    return names, rest
 
 
 @each_paper
-def test_commands_exist(path: Path) -> None:
-    for command in re.findall(r"`vigie ([a-z]+)", path.read_text()):
-        assert command in COMMANDS
+def test_commands_and_their_options_exist(path: Path) -> None:
+    program: Any = typer.main.get_command(app)
+    for said in re.findall(
+        r"(?:`|^)(?:\.venv/bin/)?vigie ([^`\n#]+)", path.read_text(), re.MULTILINE
+    ):
+        names, rest = _split(said.split())
+        if names[0].startswith("-"):
+            continue
+        assert set(names) <= COMMANDS.keys(), said
+        found = [program.get_command(typer.Context(program), name) for name in names]
+        if len(found) == 1 and hasattr(found[0], "commands") and rest:
+            below, rest = _split(rest)
+            assert set(below) <= found[0].commands.keys(), said
+            found = [found[0].commands[name] for name in below]
+        known = {option for command in found for param in command.params for option in param.opts}
+        assert {word.strip("[],.") for word in rest if word.startswith(("--", "[--"))} <= known, (
+            said
+        )
+
+
+@each_paper
+def test_make_targets_exist(path: Path) -> None:
+    for named in re.findall(r"(?:`|^)make ([a-z]+(?: \| [a-z]+)*)", path.read_text(), re.MULTILINE):
+        assert set(named.split(" | ")) <= _TARGETS, named
 
 
 @each_paper
 def test_files_of_ours_that_are_named_exist(path: Path) -> None:
     for name in re.findall(
-        r"`((?:streams|triage|worklist|infra|tests)/[a-z0-9_./-]+\.(?:py|yml|lock|toml|json))`",
+        r"`((?:streams|triage|worklist|infra|tests|\.ci|\.github)/[a-zA-Z0-9_./-]*)",
         path.read_text(),
     ):
         assert (ROOT / name).exists(), name
@@ -72,3 +118,29 @@ def test_a_decision_is_short_numbered_and_listed(path: Path) -> None:
 
 def test_decisions_are_numbered_without_a_gap() -> None:
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("page", ["settings", "metrics"])
+def test_a_page_that_is_written_from_the_code_is_fresh(page: str) -> None:
+    path, text = {
+        "settings": (build.SETTINGS, build.settings_page()),
+        "metrics": (build.METRICS, build.metrics_page()),
+    }[page]
+    assert path.read_text() == text, "write it anew: .venv/bin/python -m infra.docs.build"
+
+
+def test_each_runbook_is_listed() -> None:
+    folder = ROOT / "infra" / "runbooks"
+    index = (folder / "README.md").read_text()
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\(([a-z-]+\.md)\)", index))
+
+
+def test_no_file_cites_a_page_that_the_repository_does_not_have() -> None:
+    cited = re.compile("DESI" + "GN")
+    found = [path for path in committed() if path.suffix in {".py", ".md", ".toml", ".yml", ".sh"}]
+    assert [path for path in found if cited.search(path.read_text())] == []
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 110
