@@ -4,12 +4,14 @@ commands, files, and the pages that are written from the code.
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from infra.cli import COMMANDS, app
 from infra.docs import build
@@ -36,7 +38,7 @@ each_paper = pytest.mark.parametrize(
 def _anchors(path: Path) -> set[str]:
     """What a link into `path` may name after #, as hosts of repositories make it of headings."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", text).strip().lower().replace(" ", "-") for text in headings}
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
 
 
 @each_paper
@@ -107,6 +109,15 @@ def test_files_of_ours_that_are_named_exist(path: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
+@each_paper
+def test_names_that_are_said_to_be_in_a_file_are_there(path: Path) -> None:
+    """`file.py: name`"""
+    for file, name in re.findall(r"`([a-z_/]+\.py): (\w+)`", path.read_text()):
+        tree = ast.parse((ROOT / file).read_text())
+        named = {getattr(node, "name", getattr(node, "id", "")) for node in ast.walk(tree)}
+        assert name in named, f"{file}: {name}"
+
+
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
 def test_a_decision_is_short_numbered_and_listed(path: Path) -> None:
     text = path.read_text()
@@ -144,3 +155,17 @@ def test_no_file_cites_a_page_that_the_repository_does_not_have() -> None:
 
 def test_the_readme_fits_two_screens() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 110
+
+
+def test_hosted_ci_runs_what_any_machine_runs() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert commands[-1] == ".ci/run"
+    assert not [command for command in commands if "make" in command or "pytest" in command]
+
+
+@pytest.mark.parametrize("name", ["fault", "wish"])
+def test_an_issue_template_asks_for_no_data_of_patients(name: str) -> None:
+    text = (ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text()
+    assert {"name", "description", "body"} <= yaml.safe_load(text).keys()
+    assert "No data of patients" in " ".join(text.split())
