@@ -169,3 +169,26 @@ def test_an_issue_template_asks_for_no_data_of_patients(name: str) -> None:
     text = (ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text()
     assert {"name", "description", "body"} <= yaml.safe_load(text).keys()
     assert "No data of patients" in " ".join(text.split())
+
+
+def _tests_under(path: Path) -> str:
+    return "".join(f.read_text() for f in ([path] if path.is_file() else path.rglob("test_*.py")))
+
+
+@pytest.mark.parametrize("page", ["README.md", "infra/docs/architecture.md"])
+def test_each_promise_names_tests_that_bear_its_number(page: str) -> None:
+    """A row of the README's table, a numbered point of the architecture."""
+    found = set()
+    for number, said in re.findall(
+        r"^(?:\| )?(\d+)(?: \||\.) (.*(?:\n   .*)*)", (ROOT / page).read_text(), re.MULTILINE
+    ):
+        tests = [_tests_under(ROOT / path) for path in re.findall(r"tests/[\w/.]+", said)]
+        assert re.search(rf"def test_promise_{number}_", "".join(tests)), f"promise {number}"
+        found.add(int(number))
+    assert found == set(range(1, 11))
+
+
+def test_each_setting_and_metric_has_its_sentence() -> None:
+    fields = WorklistSettings.model_fields | TriageSettings.model_fields
+    assert not [name for name, field in fields.items() if not field.description]
+    assert not [metric.name for metric in build.metrics() if not metric.says]
