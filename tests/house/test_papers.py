@@ -192,3 +192,17 @@ def test_each_setting_and_metric_has_its_sentence() -> None:
     fields = WorklistSettings.model_fields | TriageSettings.model_fields
     assert not [name for name, field in fields.items() if not field.description]
     assert not [metric.name for metric in build.metrics() if not metric.says]
+
+
+def test_the_readme_names_every_command_and_make_target() -> None:
+    text = (ROOT / "README.md").read_text()
+    commands, targets = (
+        set(found[1].split(" | "))
+        for found in (
+            re.search(r"`vigie (demo \|[^`]+)`", text),
+            re.search(r"`make (setup[^`]+)`", text),
+        )
+        if found
+    )
+    assert commands == COMMANDS.keys()
+    assert targets == _TARGETS - {"help"}
