@@ -37,8 +37,8 @@ class MockKafka:
     """The mock cluster: lives in this process, in memory, as long as this object does."""
 
     def __init__(self) -> None:
-        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital
-        # (infra/decisions/0001).
+        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital (DESIGN
+        # §3).
         self._cluster = Producer({"test.mock.num.brokers": 1, "log_level": 2})
         self.address = ",".join(
             f"{b.host}:{b.port}"

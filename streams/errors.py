@@ -98,8 +98,8 @@ _VIGIE = {
     Reason.CONSTANCY_FAILED,
 }
 _RETRYABLE = {Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.STORE_FULL}
-#: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a
-#: study.
+#: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a study
+#: (DESIGN §5).
 ABSTENTIONS = frozenset({Reason.UNSURE, Reason.OUT_OF_DISTRIBUTION})
 
 

@@ -152,7 +152,7 @@ class Street:
         return StreamsSettings(kafka=self.kafka, kafka_mock=not self._kafka)
 
     def edges(self) -> dict[str, Any]:
-        """What ``--ready`` holds; integrators script against it."""
+        """What ``--ready`` holds (DESIGN §8)."""
         pids = self.supervisor.pids()
         metrics = [
             f"http://127.0.0.1:{self.ports[f'metrics_{role}']}/metrics"

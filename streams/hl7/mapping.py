@@ -26,7 +26,8 @@ from streams.seal import KeyRing
 from streams.site import Sender, Site
 from streams.studykey import digest, patient_pseudonym, topic_key
 
-#: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing.
+#: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing (DESIGN
+#: §5).
 OWN_APPLICATION = "VIGIE"
 #: HL7 table 0119. A control that is in neither set leaves the state to ORC-5.
 _CANCELS = frozenset({"CA", "OC", "CR", "DC", "OD", "DR"})

@@ -30,7 +30,7 @@ _EXAM_STATUS = {"in_progress": 0, "available": 1, "discontinued": 2, "completed"
 
 
 def terminality(event: Event) -> int:
-    """At equal times the more terminal state wins."""
+    """At equal times the more terminal state wins (DESIGN §2)."""
     match event:
         case OrderChanged():
             return _ORDER_STATUS[event.status]

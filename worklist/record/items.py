@@ -3,7 +3,7 @@ its rows.
 
 Rows are a function of the *set* of facts, so any permutation and duplication of the same stamped
 events gives the same rows (promise 5). A row is a reading item: N accessions read as one are one
-row, one accession with several study UIDs is several rows.
+row, one accession with several study UIDs is several rows (DESIGN §5).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from worklist.order.policy import Policy
 from worklist.order.rank import StudyFacts
 from worklist.record.facts import Known, Merges, order_node, same_patient, version_key
 
-#: An image may have been acquired so long before its first receipt; more is a wrong clock.
+#: DESIGN §5: an image may have been acquired so long before its first receipt; more is a wrong
+#: clock.
 _OLDEST_ACQUISITION = timedelta(hours=24)
 
 
@@ -194,7 +195,9 @@ def _place_order(
 def _split_patients(
     groups: dict[str, _Group], name: str, identities: Mapping[str, Identity], merges: Merges
 ) -> None:
-    """Orders of several patients under one accession are an item each, and each says so."""
+    """Orders of several patients under one accession are an item each, and each says so (DESIGN
+    §5).
+    """
     whole = groups[name]
     people: list[list[Known]] = []
     for k in whole.orders:
@@ -332,7 +335,7 @@ def _seen_first(k: Known) -> tuple[bool, datetime, str, str]:
 
 
 def _highest(classes: set[str], policy: Policy) -> str:
-    """Of conflicting priorities the highest wins."""
+    """Of conflicting priorities the highest wins (DESIGN §5)."""
     known = {policy.order_class(c) for c in classes} or {"unknown"}
     return min(
         known, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c)

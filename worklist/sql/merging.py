@@ -1,4 +1,6 @@
-"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands."""
+"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands
+(DESIGN §5).
+"""
 
 from __future__ import annotations
 

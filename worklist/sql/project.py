@@ -1,5 +1,5 @@
-"""The one transaction: a batch of events becomes facts, rows, ranks and audit, or nothing at
-all.
+"""The one transaction: a batch of events becomes facts, rows, ranks and audit, or nothing at all
+(DESIGN §2).
 
 Nodes (accessions, study UIDs, order numbers, patients) are inserted and locked in key order before
 facts are read, all that is reached at once, so that an order and an image of one study that meet

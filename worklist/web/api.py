@@ -1,4 +1,4 @@
-"""The API that others script against (README): the list, claims, what a lead may do, the live
+"""The API that others script against (DESIGN §8): the list, claims, what a lead may do, the live
 feed.
 """
 

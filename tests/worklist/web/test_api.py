@@ -1,4 +1,4 @@
-"""The API that the README promises, on a real server and a real PostgreSQL."""
+"""The edges of DESIGN §8, on a real server and a real PostgreSQL."""
 
 from __future__ import annotations
 
