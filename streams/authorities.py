@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fnmatch import fnmatchcase
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _NOBODY_BORN = ("19000101", "00000000", "18000101", "11111111", "99991231")
 _NO_NUMBER = ("UNKNOWN", "UNK", "NONE", "NULL", "N/A", "NA", "-", ".")
@@ -33,6 +34,17 @@ class Authorities(BaseModel):
     authority: dict[str, Authority] = {}
     dummies: tuple[str, ...] = _NO_NUMBER
     dummy_birth_dates: tuple[str, ...] = _NOBODY_BORN
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Authorities:
+        count = Counter(
+            name
+            for canonical, authority in self.authority.items()
+            for name in {canonical, *authority.names}
+        )
+        if twice := sorted(name for name, number in count.items() if number > 1):
+            raise ValueError(f"{', '.join(twice)}: the name of two authorities")
+        return self
 
     def canonical(self, *stated: str) -> str:
         """The authority that the first non-empty of `stated` names; empty where none is."""

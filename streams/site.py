@@ -83,7 +83,9 @@ class Codes(_Strict):
     priority: dict[str, str] = {}
     location: dict[str, str] = {}
     modality: dict[str, str] = {}
-    report: dict[str, Literal["preliminary", "final", "corrected", "cancelled", "none"]] = {}
+    report: dict[
+        str, Literal["preliminary", "final", "corrected", "addendum", "withdrawn", "none"]
+    ] = {}
     procedures: dict[str, Procedure] = {}
 
     def worst(self, codes: tuple[str, ...]) -> str:

@@ -47,6 +47,7 @@ _TIME = re.compile(
     r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(?:(\d\d)(\d\d)?(\.\d{1,6})?)?)?([+-])?(\d\d)?(\d\d)?"
 )
 _MAX_GROUPS = 500
+_SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9 ])")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,13 @@ class Segment:
             return ""
         return self.part(found[repetition], component, subcomponent)
 
-    def emptied(self, field: int) -> bool:
-        """Whether the sender emptied the field: HL7's null, v2.5.1 §2.5.3."""
-        return self.repetitions(field) == ['""']
+    def emptied(self, field: int, component: int = 1) -> bool:
+        """Whether the sender emptied the field, or this component of it: HL7's null, v2.5.1
+        §2.5.3.
+        """
+        found = self.repetitions(field)
+        parts = found[0].split(self._separators[1]) if len(found) == 1 else []
+        return parts == ['""'] or (component > 1 and parts[component - 1 : component] == ['""'])
 
     def part(self, repetition: str, component: int, subcomponent: int = 1) -> str:
         """One component of a raw repetition."""
@@ -132,10 +137,16 @@ def _clean(text: str) -> str:
 
 
 class Group:
-    """The segments of one order or one report within a message, in order."""
+    """The segments of one order or one report within a message, in order.
 
-    def __init__(self) -> None:
+    Args:
+        person: the PID before it: a message of reports may be about several patients.
+        visit: the PV1 between that PID and it.
+    """
+
+    def __init__(self, person: Segment | None = None, visit: Segment | None = None) -> None:
         self.segments: list[Segment] = []
+        self.person, self.visit = person, visit
 
     @property
     def names(self) -> set[str]:
@@ -155,10 +166,11 @@ class Group:
         segment = self.first(name)
         return segment.text(field, component) if segment else ""
 
-    def emptied(self, name: str, field: int) -> str | None:
-        """``""`` where the sender emptied the field, else None."""
-        segment = self.first(name)
-        return "" if segment is not None and segment.emptied(field) else None
+    def emptied(self, name: str, field: int, component: int = 1) -> str | None:
+        """``""`` where a segment of that name has the field, or this component of it, emptied; else
+        None.
+        """
+        return "" if any(s.emptied(field, component) for s in self.all(name)) else None
 
     def named(self, field: str) -> str:
         """The value of a field that is called as in ``OBR-18``."""
@@ -195,11 +207,17 @@ class Message:
             Refuse: `bad_field` when there are more groups than one message can sensibly have.
         """
         groups: list[Group] = []
+        person: Segment | None = None
+        visit: Segment | None = None
         for segment in self.segments:
+            if segment.name == "PID":
+                person, visit = segment, None
+            elif segment.name == "PV1":
+                visit = segment
             if segment.name in starts and (
                 not groups or segment.name in groups[-1].names or segment.name == starts[0]
             ):
-                groups.append(Group())
+                groups.append(Group(person, visit))
             if groups:
                 groups[-1].segments.append(segment)
         if len(groups) > _MAX_GROUPS:
@@ -231,7 +249,7 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     if not header.type and not header.control_id and not header.version:
         raise Refuse(Reason.NOT_HL7, "MSH")
     text = _decode(raw, header, fallback)
-    lines = [line for line in re.split(r"[\r\n]+", text) if line[:3] in _READ and len(line) > 3]
+    lines = _lines(text)
     separators = _separators(lines[0])
     lines = [
         separators[0].join(line.split(separators[0], _OBX_FIELDS)[:_OBX_FIELDS])
@@ -252,6 +270,23 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     if not header.control_id:
         raise Refuse(Reason.MISSING_FIELD, "MSH-10")
     return Message(header, segments, raw)
+
+
+def _lines(text: str) -> list[str]:
+    """The segments that are read. A line that begins no segment is what follows a line end within
+    a field: it goes on where the line before it stopped, or accession and priority behind it would
+    be lost unseen.
+    """
+    found: list[str] = []
+    last = ""
+    for line in filter(None, map(str.strip, re.split(r"[\r\n]+", text))):
+        if _SEGMENT.match(line):
+            last = line[:3]
+            if last in _READ and len(line) > 3:
+                found.append(line)
+        elif last in _READ and last != "MSH":
+            found[-1] = f"{found[-1]} {line}"
+    return found
 
 
 def _decode(raw: bytes, header: Header, fallback: str) -> str:

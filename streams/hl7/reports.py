@@ -6,34 +6,33 @@ from collections.abc import Collection
 
 from streams.hl7 import tables
 
-_NOT_YET = frozenset({"preliminary"})
-
 
 def report_status(order_code: str, result_codes: Collection[str]) -> str:
     """The state of a report; ``none`` where the codes say nothing of one, empty where there is no
     code or an unknown one.
 
     What errs is open: a report is final only where neither the order's code nor a result's says
-    less. A report of which every result was withdrawn is withdrawn.
+    less. An addendum changes nothing in either case, so it stays one. A report of which every
+    result was withdrawn is withdrawn.
 
     Args:
         order_code: OBR-25, upper case; empty where it is missing.
         result_codes: the OBX-11 that are there, upper case.
     """
-    results = {tables.REPORT_STATUS[c] for c in result_codes if c in tables.REPORT_STATUS}
-    all_withdrawn = bool(result_codes) and results == {"withdrawn"}
-    all_withdrawn = all_withdrawn and not set(result_codes) & tables.NO_REPORT
-    if order_code and order_code not in tables.REPORT_STATUS:
-        return "none" if order_code in tables.NO_REPORT else ""
     said = tables.REPORT_STATUS.get(order_code, "")
-    if said == "withdrawn" or all_withdrawn:
+    if order_code and not said:
+        return "none" if order_code in tables.NO_REPORT else ""
+    results = {tables.RESULT_STATUS.get(code, "") for code in result_codes}
+    if said == "withdrawn" or results == {"withdrawn"}:
         return "withdrawn"
-    if said == "preliminary" or results & _NOT_YET:
-        return "preliminary"
-    if said == "addendum" or (not said and "addendum" in results):
-        return "addendum"
+    if said == "addendum":
+        return said
+    if said == "preliminary" or "preliminary" in results:
+        # Results that are only awaited are no report yet.
+        awaited = not said and set(result_codes) <= {"I", "S"}
+        return "none" if awaited else "preliminary"
     if said == "corrected" or "corrected" in results:
         return "corrected"
-    if said or "final" in results:
+    if said == "final" or "final" in results:
         return "final"
     return "none" if result_codes else ""

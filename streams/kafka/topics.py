@@ -1,4 +1,4 @@
-"""The four topics: what each carries, who writes it, how it is kept."""
+"""The topics: what each carries, who writes it, how it is kept."""
 
 from __future__ import annotations
 
@@ -21,5 +21,10 @@ class Topic:
 ORDERS = Topic("orders", 4, "what RIS and EHR say: orders, patients, merges, reports")
 SERIES = Topic("series", 4, "what modalities say: series stored, exams in progress or done")
 FINDINGS = Topic("findings", 4, "what screening found, or why it did not look")
+# As many as `orders`, so that acts are applied by as many workers; those of one study, whose key
+# they share, in the order in which they were done.
+ACTS = Topic("acts", ORDERS.partitions, "what persons did, sealed: finish, pin, clear, link")
+# A few counts of each sender every ten seconds: one partition carries any site.
+DOORS = Topic("doors", 1, "what the gateways saw of each sender: counts, no identity")
 PARKED = Topic("parked", 1, "what failed for good, sealed, with its reason")
-ALL = (ORDERS, SERIES, FINDINGS, PARKED)
+ALL = (ORDERS, SERIES, FINDINGS, ACTS, DOORS, PARKED)
