@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from streams.events import Number, Patient
+from streams.events import INSTANCE_BYTES, Number, Patient
 
 #: By what an event is keyed, best first: what most events of one study have in common.
 _KEYED_BY = ("accession", "study", "filler", "placer", "step")
@@ -16,6 +16,11 @@ def pseudonym(secret: bytes, kind: str, *parts: str) -> str:
     """32 hex digits that stand for `parts`; `kind` keeps patients, accessions and UIDs apart."""
     message = "\x1f".join((kind, *(part.strip() for part in parts))).encode()
     return hmac.new(secret, message, hashlib.sha256).hexdigest()[:32]
+
+
+def instance_name(secret: bytes, sop_uid: str) -> str:
+    """The name of an instance in events and in the store: 16 hex digits, keyed."""
+    return pseudonym(secret, "instance", sop_uid)[: 2 * INSTANCE_BYTES]
 
 
 def patient_of(secret: bytes, authority: str, value: str) -> Patient | None:
