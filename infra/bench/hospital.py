@@ -21,15 +21,17 @@ from streams.events import (
     Finding,
     FindingsMade,
     Identity,
+    Number,
     OrderChanged,
     SeriesReceived,
     Version,
     encode,
+    pack,
 )
 from streams.kafka.consume import Origin
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing
-from streams.studykey import digest, patient_pseudonym
+from streams.studykey import digest, instance_name, patient_of
 from worklist.order.policy import load
 from worklist.sql import policy_store
 from worklist.sql.database import make_engine, migrate
@@ -60,8 +62,9 @@ def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin
         Identity(patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101")
     )
     person: dict[str, Any] = {
-        "patient": patient_pseudonym(ring.pseudonym, "H", patient),
+        "patient": patient_of(ring.pseudonym, "H", patient),
         "identity": identity,
+        "numbers": (Number(kind="accession", value=accession),),
     }
 
     def base(kind: str, minutes: float) -> dict[str, Any]:
@@ -71,14 +74,12 @@ def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin
             "event_id": name,
             "sender": "bench",
             "received_at": at,
-            "version": Version(time=at, digest=name),
+            "version": Version(time=at, message_time=at, digest=name),
         }
 
     order = OrderChanged(
         **base("order", 0),
         **person,
-        accessions=(accession,),
-        order=accession,
         priority=_PRIORITIES[number % 4],
         modality="CT",
         description="CT head",
@@ -86,13 +87,11 @@ def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin
     series = SeriesReceived(
         **base("series", 10),
         **person,
-        accessions=(accession,),
         study_uid=uid,
-        study_uids=(uid,),
         series_uid=f"{uid}.1",
         gateway="g",
         reference="ab/cd",
-        instances=tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(_IMAGES))),
+        instances=pack(instance_name(ring.pseudonym, f"{uid}.1.{at}") for at in range(_IMAGES)),
         sop_class="1.2.840.10008.5.1.4.1.1.2",
         modality="CT",
         acquired_at=when + timedelta(minutes=5),
@@ -100,11 +99,12 @@ def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin
     flagged = number % 5 == 0
     finding = FindingsMade(
         **base("finding", 11),
+        **person,
         study_uid=uid,
         series_uid=f"{uid}.1",
         package="head-ct-ich",
         package_version="1",
-        input_digest=digest(uid.encode()),
+        input_digest=series.event_id,
         outcome="flagged" if flagged else "not_flagged",
         screened_at=when + timedelta(minutes=11),
         findings=(
