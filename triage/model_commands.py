@@ -9,14 +9,11 @@ from typing import Annotated
 
 import typer
 
+from streams.process import WRONG_USAGE, fail
+
 app = typer.Typer(no_args_is_help=True)
 models_app = typer.Typer(no_args_is_help=True, help="The model packages of this site.")
 app.add_typer(models_app, name="models")
-
-
-def _fail(text: str) -> typer.Exit:
-    sys.stderr.write(text + "\n")
-    return typer.Exit(1)
 
 
 def _folder(name: str) -> Path:
@@ -31,8 +28,7 @@ def _drawable(plot: Path | None) -> None:
     from triage.evaluation.card import DRAWN
 
     if plot and plot.suffix.lower() not in DRAWN:
-        sys.stderr.write(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed\n")
-        raise typer.Exit(2)
+        fail(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed", WRONG_USAGE)
 
 
 @models_app.command("list")
@@ -169,7 +165,7 @@ def show_card(
             + (f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else "")
         )
     except (PackageError, OSError, ValueError) as error:
-        raise _fail(str(error)) from None
+        fail(str(error))
 
 
 @app.command("evaluate")
@@ -217,7 +213,7 @@ def evaluate(
                 plot,
             )
     except (EvaluateError, PackageError, OSError, ValueError) as error:
-        raise _fail(str(error)) from None
+        fail(str(error))
     if result.outside:
         sys.stderr.write(f"note: {result.outside}\n")
     if as_json:

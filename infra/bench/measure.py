@@ -34,6 +34,11 @@ class Result:
         """As ``--json`` has it."""
         return asdict(self)
 
+    def as_line(self) -> str:
+        """For a person."""
+        rates = f"{self.ours:g} beside {self.reference:g} {self.unit}"
+        return f"{self.name:10} {self.ratio:7.3g} × the reference  ({rates}) {self.what}"
+
 
 def machine() -> str:
     """What it ran on, without a name that says whose it is."""
