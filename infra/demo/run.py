@@ -1,4 +1,4 @@
-"""``vigie demo``: starts the street, plays the day, drains, reports."""
+"""``vigie demo``: starts the installation, plays the day, drains, reports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from infra.demo.api import Api
 from infra.demo.case import Day
 from infra.demo.day import with_pictures, write_day
+from infra.demo.installation import AE_TITLE, Installation
 from infra.demo.pictures import read_pictures
 from infra.demo.readers import Readers
 from infra.demo.report import (
@@ -30,8 +31,7 @@ from infra.demo.report import (
     unsettled,
     waits,
 )
-from infra.demo.stage import Stage
-from infra.demo.street import AE_TITLE, Street
+from infra.demo.traffic import Traffic
 from streams.health import write_whole
 from streams.kafka.topics import PARKED
 
@@ -64,21 +64,21 @@ def run(options: Options) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: ended.set())
     say("starting Kafka and PostgreSQL" if not options.kafka else "starting")
-    street = Street(
+    installation = Installation(
         kafka=options.kafka,
         database=options.database,
         ready=options.ready,
         historic=not (options.empty or options.images),
     )
     day = None if options.empty else _day(options)
-    with street:
-        street.supervisor.wait()
+    with installation:
+        installation.supervisor.wait()
         say(
-            f"the reading list: {street.http}/   HL7 (MLLP): {street.mllp}   DICOM: {street.dicom}, AE title {AE_TITLE}"
+            f"the reading list: {installation.http}/   HL7 (MLLP): {installation.mllp}   DICOM: {installation.dicom}, AE title {AE_TITLE}"
         )
         code = 0
         if day is not None:
-            code = _play(options, street, day, ended)
+            code = _play(options, installation, day, ended)
         if not options.headless and not ended.is_set():
             say("it keeps running: Ctrl-C ends it")
         while (options.empty or not options.headless) and not ended.wait(1):
@@ -94,31 +94,33 @@ def _day(options: Options) -> Day:
     return with_pictures(day, read_pictures(options.images, labels, options.seed))
 
 
-def _play(options: Options, street: Street, day: Day, ended: threading.Event) -> int:
-    stage = Stage(day, options.speed, street.mllp, street.dicom, AE_TITLE, street.kafka)
+def _play(options: Options, installation: Installation, day: Day, ended: threading.Event) -> int:
+    traffic = Traffic(
+        day, options.speed, installation.mllp, installation.dicom, AE_TITLE, installation.kafka
+    )
     say(
         f"a day of {len(day.cases)} studies and {len(day.steps)} acts, {options.seconds:g} s of it, {options.speed:g} times as fast"
     )
     readers = Readers(
-        street.http,
-        street.token,
+        installation.http,
+        installation.token,
         _READERS if options.headless else 0,
         _read_seconds(day, options.speed),
     )
 
     def stop_early() -> None:
         ended.wait()
-        stage.stop()
+        traffic.stop()
 
     watch = threading.Thread(target=stop_early, daemon=True)
     watch.start()
     readers.start()
-    stage.play(lambda done, count: _progress(done, count))
+    traffic.play(lambda done, count: _progress(done, count))
     # `--for` is the length of the traffic: readers sit until its end.
-    ended.wait(max(0.0, stage.started + options.seconds - time.monotonic()))
+    ended.wait(max(0.0, traffic.started + options.seconds - time.monotonic()))
     readers.stop()
-    rows = _drain(street, stage, ended)
-    report = _report(street, stage, readers, rows)
+    rows = _drain(installation, traffic, ended)
+    report = _report(installation, traffic, readers, rows)
     text = json.dumps(report, indent=2)
     if options.report:
         write_whole(options.report, text + "\n")
@@ -145,19 +147,21 @@ def _read_seconds(day: Day, speed: float) -> Any:
     return seconds
 
 
-def _drain(street: Street, stage: Stage, ended: threading.Event) -> list[dict[str, Any]]:
+def _drain(
+    installation: Installation, traffic: Traffic, ended: threading.Event
+) -> list[dict[str, Any]]:
     """Waits until each study that was answered is on the list and looked at; the list."""
-    api = Api(street.http, street.token)
+    api = Api(installation.http, installation.token)
     deadline = time.monotonic() + _DRAIN_S
     rows: list[dict[str, Any]] = []
     while True:
         try:
             rows = api.rows()
-            left = unsettled(stage.day.cases, stage.seen, rows)
-            parked = _parked(street.kafka)
+            left = unsettled(traffic.day.cases, traffic.seen, rows)
+            parked = _parked(installation.kafka)
         except (OSError, http.client.HTTPException, KafkaException):  # something is being restarted
             left, parked = -1, 0
-        if (left == 0 and parked >= stage.poisoned) or time.monotonic() > deadline:
+        if (left == 0 and parked >= traffic.poisoned) or time.monotonic() > deadline:
             api.close()
             return rows
         say(f"draining: {left} studies on their way")
@@ -166,14 +170,14 @@ def _drain(street: Street, stage: Stage, ended: threading.Event) -> list[dict[st
 
 
 def _report(
-    street: Street, stage: Stage, readers: Readers, rows: list[dict[str, Any]]
+    installation: Installation, traffic: Traffic, readers: Readers, rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     from sqlalchemy import text
 
     from worklist.sql import policy_store
     from worklist.sql.database import make_engine
 
-    engine = make_engine(street.database, pool=1)
+    engine = make_engine(installation.database, pool=1)
     with engine.connect() as connection:
         policy = policy_store.active(connection)
         acts = connection.execute(
@@ -183,21 +187,21 @@ def _report(
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
     engine.dispose()
-    to_list, to_rank = latencies(stage, rows, history)
-    studies = count_studies(stage.day.cases, stage.seen, rows, _parked(street.kafka))
+    to_list, to_rank = latencies(traffic, rows, history)
+    studies = count_studies(traffic.day.cases, traffic.seen, rows, _parked(installation.kafka))
     return {
-        "sent": dict(stage.tally.sent),
-        "answered": dict(stage.tally.answered),
-        "retried": dict(stage.tally.retried),
+        "sent": dict(traffic.tally.sent),
+        "answered": dict(traffic.tally.answered),
+        "retried": dict(traffic.tally.retried),
         "studies": studies,
         "flags": flags(studies),
         "door_to_list_s": percentiles(to_list),
         "last_image_to_rank_s": percentiles(to_rank),
         "mean_wait_s": waits(
-            stage, readers.reads, rows, history, policy, time.time() - time.monotonic()
+            traffic, readers.reads, rows, history, policy, time.time() - time.monotonic()
         ),
         "reads": len(readers.reads),
-        "restarts": street.supervisor.restarts,
+        "restarts": installation.supervisor.restarts,
     }
 
 

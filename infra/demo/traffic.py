@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from infra.demo import dicom_files, hl7_messages
 from infra.demo.case import Case, Day, Step
-from infra.demo.players import MllpSender, Modality, Tally
+from infra.demo.senders import MllpSender, Modality, Tally
 from streams.kafka.topics import ORDERS
 
 _GIVE_UP_S = 60.0
@@ -34,7 +34,7 @@ class Seen:
 
 
 @dataclass
-class Stage:
+class Traffic:
     """Plays `day` at `speed` simulated seconds a second, through the doors of one street."""
 
     day: Day

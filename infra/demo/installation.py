@@ -25,7 +25,7 @@ AE_TITLE = "VIGIE"
 _ROLES = ("gateway", "triage", "worklist", "web")
 
 
-class Street:
+class Installation:
     """Starts on entry, stops on exit, leaves nothing behind. Everything listens on loopback alone.
 
     Args:
@@ -55,7 +55,7 @@ class Street:
         self.supervisor = Supervisor(self.folder, self._tell)
         self.ring: KeyRing = new_ring()
 
-    def __enter__(self) -> Street:
+    def __enter__(self) -> Installation:
         try:
             self._start()
         except BaseException:
@@ -148,7 +148,7 @@ class Street:
         return f"127.0.0.1:{self.ports['dicom']}"
 
     def settings(self) -> StreamsSettings:
-        """What a client of our own needs of the street's settings."""
+        """What a client of our own needs of the installation's settings."""
         return StreamsSettings(kafka=self.kafka, kafka_mock=not self._kafka)
 
     def edges(self) -> dict[str, Any]:
