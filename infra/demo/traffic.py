@@ -1,4 +1,4 @@
-"""Acts the day out: each step at its time, through the players; keeps what the report needs to
+"""Acts the day out: each step at its time, through the senders; keeps what the report needs to
 know.
 """
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass
 class Traffic:
-    """Plays `day` at `speed` simulated seconds a second, through the doors of one street."""
+    """Plays `day` at `speed` simulated seconds a second, through the doors of one installation."""
 
     day: Day
     speed: float
@@ -56,16 +56,14 @@ class Traffic:
         """
         self.seen = {case.number: Seen() for case in self.day.cases}
         self.started = time.monotonic()
-        with (
-            ThreadPoolExecutor(1, "ris") as ris,
-            ThreadPoolExecutor(_MODALITIES, "modality") as modalities,
-        ):
-            sender = MllpSender(self.mllp)
-            tasks = []
+        ris = ThreadPoolExecutor(1, "ris")
+        modalities = ThreadPoolExecutor(_MODALITIES, "modality")
+        sender = MllpSender(self.mllp)
+        try:
+            tasks: list[Future[None]] = []
             for number, step in enumerate(self.day.steps):
-                if self._stop.wait(
-                    max(0.0, self.started + step.at / self.speed - time.monotonic())
-                ):
+                at = self.started + step.at / self.speed
+                if self._stop.wait(max(0.0, at - time.monotonic())):
                     break
                 progress(number, len(self.day.steps))
                 case = self.day.cases[step.case]
@@ -78,6 +76,10 @@ class Traffic:
             for task in tasks:
                 task.result()
             sender.close()
+        finally:
+            # After Ctrl-C nothing is waited for: what a thread still sends breaks off with the doors.
+            for pool in (ris, modalities):
+                pool.shutdown(wait=False, cancel_futures=True)
         progress(len(self.day.steps), len(self.day.steps))
 
     def stop(self) -> None:

@@ -251,7 +251,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
         send("orders", make.order("A4", patient="P4"), make.order("A5", patient="P5"))
         await asyncio.sleep(1.0)
         assert not running.done()
-        postgres._start()
+        postgres.start()
         await until(lambda: {"A4", "A5"} <= set(accessions(own)))
         assert [e.reason for e in await asyncio.to_thread(read_parked, kafka.address)] == [
             Reason.BAD_EVENT
