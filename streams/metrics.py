@@ -1,4 +1,4 @@
-"""The metrics of doors, topics and store; each shop declares its own. Labels come from closed lists."""
+"""The metrics of doors, topics and store. Labels come from closed lists. Each shop has its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one shape of every process: signals, health page, ready file, exit code; how an error is said.
+"""The one shape of every process: signals, health page, ready file, exit code; how errors are said.
 
 A command's own part is ``async def main(process)``: it opens its parts onto ``process.stack``, says
 when it is ready, and waits until it is to end. What was opened is closed in reverse.
@@ -50,7 +50,7 @@ class Process:
         self._ended.set()
 
     def fail(self) -> None:
-        """Going on would lose something: the process ends with 1, and a supervisor starts it anew."""
+        """Going on would lose something: it ends with 1, and a supervisor starts it anew."""
         self.code = FAILED
         self._ended.set()
 
@@ -134,7 +134,7 @@ def need(settings: StreamsSettings, *names: str) -> None:
 
 @contextmanager
 def reading_site(settings: StreamsSettings) -> Iterator[None]:
-    """While files of the site are read: what is wrong with one is said as the operator's to mend."""
+    """While files of the site are read: what is wrong with one becomes Misconfigured."""
     if not settings.site.is_dir():
         raise Misconfigured(f"VIGIE_SITE: {settings.site}: no such folder: name the site's folder")
     try:

@@ -1,4 +1,4 @@
-"""The street's settings: each with its default, its unit and a sentence. Environment: ``VIGIE_…``."""
+"""The street's settings, each with default, unit and a sentence; environment: ``VIGIE_…``."""
 
 from __future__ import annotations
 
