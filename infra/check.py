@@ -56,7 +56,7 @@ def _readers(site: Path) -> None:
 
 
 def _policy(site: Path) -> None:
-    """A name that no package has would leave the package that was meant in shadow, without a word."""
+    """A name that no package has would leave the package that was meant in shadow, unsaid."""
     if strange := sorted(set(policy.load(site).live) - set(_packages())):
         raise ValueError(
             f"live: {', '.join(strange)}: no such package (there are: {', '.join(_packages())})"

@@ -99,7 +99,7 @@ _VIGIE = {
     Reason.CONSTANCY_FAILED,
 }
 _RETRYABLE = {Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.STORE_FULL}
-#: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a study:
+#: An abstention: a model looked, or tried to look, and was unsure. Only these may raise a study,
 #: else an outage of the models would turn the list upside down.
 ABSTENTIONS = frozenset({Reason.UNSURE, Reason.OUT_OF_DISTRIBUTION})
 
@@ -149,4 +149,4 @@ class Stop(VigieError):
 
 
 class Misconfigured(ValueError):
-    """A setting, or a file that one names, cannot be used. The text names it and says what to do."""
+    """A setting, or a file that one names, cannot be used: the text says which and what to do."""

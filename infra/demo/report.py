@@ -23,9 +23,9 @@ _LOCATION = {"E": "emergency", "I": "inpatient", "O": "outpatient", "": ""}
 def rows_of(case: Case, rows: Rows) -> Rows:
     """The rows that are about `case`: one, if all went well."""
     return [
-        r
-        for r in rows
-        if case.accession in (r.get("accessions") or ()) or case.study_uid == r.get("study_uid")
+        row
+        for row in rows
+        if case.accession in (row.get("accessions") or ()) or case.study_uid == row.get("study_uid")
     ]
 
 
@@ -97,8 +97,9 @@ def flags_in_words(studies: Mapping[str, int]) -> str:
         for name in ("ppv", "sensitivity")
     )
     return (
-        f"of {found['flagged']} flagged studies {found['truly_positive']} are truly positive (PPV {ppv}); of {found['positive_screened']} "
-        f"truly positive studies that were screened {found['truly_positive']} are flagged (sensitivity {sensitivity})"
+        f"of {found['flagged']} flagged studies {found['truly_positive']} are truly positive "
+        f"(PPV {ppv}); of {found['positive_screened']} truly positive studies that were screened "
+        f"{found['truly_positive']} are flagged (sensitivity {sensitivity})"
     )
 
 

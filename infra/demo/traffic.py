@@ -25,7 +25,7 @@ _IMAGES = frozenset({"images", "images_again", "late_images", "broken_file"})
 
 @dataclass
 class Seen:
-    """What a case's sender was told: wall times of positive answers, of its images and of anything."""
+    """What a case's sender was told: wall times of positive answers, to images and to anything."""
 
     first_answer: float | None = None
     images: float | None = None
@@ -77,7 +77,7 @@ class Traffic:
                 task.result()
             sender.close()
         finally:
-            # After Ctrl-C nothing is waited for: what a thread still sends breaks off with the doors.
+            # After Ctrl-C nothing is waited for: what a thread still sends ends with the doors.
             for pool in (ris, modalities):
                 pool.shutdown(wait=False, cancel_futures=True)
         progress(len(self.day.steps), len(self.day.steps))
@@ -119,7 +119,7 @@ class Traffic:
                 seen.first_answer = seen.first_answer or seen.images
 
     def _poison(self) -> None:
-        """Bytes on a topic that are no event: they must be parked, and the next event be on time."""
+        """Bytes on a topic that are no event: they must be parked, and the next be on time."""
         self.tally.count("sent", "poison")
         producer = Producer(
             {

@@ -1,4 +1,4 @@
-"""HL7's own tables, as far as they decide what a message means here; the site's are in its folder."""
+"""HL7's own tables, as far as they decide what a message means; the site has tables of its own."""
 
 from __future__ import annotations
 

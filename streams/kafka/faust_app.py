@@ -52,9 +52,8 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
     return app
 
 
-_LAST_COMMIT_S = (
-    2.0  # of the 10 s that a rebalance may take; a broker that does not answer must not hold it up
-)
+#: Of the 10 s that a rebalance may take: a broker that does not answer must not hold it up.
+_LAST_COMMIT_S = 2.0
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -69,9 +68,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
         if fresh := [
             partition for partition, offset in committed.items() if offset is None or offset <= 0
         ]:
-            with suppress(
-                IllegalStateError
-            ):  # taken away meanwhile: the next assignment seeks again
+            # Where it is taken away meanwhile, the next assignment seeks again.
+            with suppress(IllegalStateError):
                 # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
                 # partitions fails.
                 await self.seek_wait(await self.earliest_offsets(*fresh))
