@@ -99,7 +99,8 @@ class Postgres:
         )
         secret.unlink()
         if done.returncode:
-            raise StartError(f"PostgreSQL: initdb failed: {done.stderr.strip().splitlines()[-1:]}")
+            said = " ".join(done.stderr.split())
+            raise StartError(f"PostgreSQL: initdb failed ({done.returncode}): {said[-600:]}")
 
     def start(self) -> None:
         """Returns once it answers, for the first time or after `stop`. Raises StartError."""

@@ -124,12 +124,12 @@ def fail(text: str, code: int = FAILED) -> NoReturn:
 
 
 def need(settings: StreamsSettings, *names: str) -> None:
-    """Raises Misconfigured when a setting of `names` is empty: its default is, on purpose."""
+    """Ends the program when a setting of `names` is empty: its default is, on purpose."""
     for name in names:
         value = getattr(settings, name)
         if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
             what = type(settings).model_fields[name].description
-            raise Misconfigured(f"VIGIE_{name.upper()} is not set: {what}")
+            fail(f"VIGIE_{name.upper()} is not set: {what}", WRONG_USAGE)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from streams import metrics as street
 from streams.errors import Park, Reason, Unavailable
 from streams.events import Event, Parked, decode
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.kafka.faust_app import make_app
+from streams.kafka.faust_app import make_app, stop_app
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.process import Process
@@ -138,7 +138,7 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     checks = {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
     metrics_port = process.serve_health(checks)
     await app.start()
-    stack.push_async_callback(app.stop)
+    stack.push_async_callback(stop_app, app)
     process.ready(metrics=metrics_port)
     await process.until_ended()
 

@@ -24,7 +24,7 @@ from streams.settings import StreamsSettings
 
 AE_TITLE = "VIGIE"
 _ROLES = ("gateway", "triage", "worklist", "web")
-_HURRY_S, _PATIENT_S = 1.5, 15.0  # for the processes, and again for the database, to end
+_HURRY_S, _PATIENT_S = 0.5, 15.0  # for the processes, and again for the database, to end
 
 
 class Installation:

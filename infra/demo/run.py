@@ -103,6 +103,7 @@ def _run(options: Options) -> int:
         if not options.headless:
             tell("demo: it keeps running: Ctrl-C ends it")
             _until_interrupted()
+            installation.hurry()
     return code
 
 

@@ -52,6 +52,16 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
     return app
 
 
+async def stop_app(app: faust.App) -> None:
+    """Commits and leaves the group. A broker that does not answer is not waited for: what was not
+    committed is read again.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_S):
+            await app.stop()
+
+
+_STOP_S = 8.0
 #: Of the 10 s that a rebalance may take: a broker that does not answer must not hold it up.
 _LAST_COMMIT_S = 2.0
 

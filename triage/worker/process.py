@@ -12,7 +12,7 @@ import faust
 
 from streams import metrics as street
 from streams.kafka.consume import Origin, Settler
-from streams.kafka.faust_app import make_app
+from streams.kafka.faust_app import make_app, stop_app
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import ORDERS, SERIES
 from streams.process import Process
@@ -93,7 +93,7 @@ class Triage:
         app = self.app = build_app(self.settings, lambda: flow)
         app.finalize()
         await app.start()
-        stack.push_async_callback(app.stop)
+        stack.push_async_callback(stop_app, app)
         # after `flow.run` ended, before Faust commits
         stack.push_async_callback(flow.drain, self.settings.drain_s)
         process.keep(flow.run())

@@ -1,5 +1,5 @@
-"""Promise 1 at the DICOM door: what was answered survives a broker that is away and a killed gateway;
-and how images become events of a series.
+"""Promise 1 at the DICOM door: what was answered survives a broker away and a gateway killed; and
+how images become events of a series.
 """
 
 from __future__ import annotations
