@@ -18,9 +18,9 @@ def triage() -> None:
 
     settings = TriageSettings()
     need(settings, "kafka")
-    from triage.packages.loaded import load_residents
+    from triage.worker.loading import load_models
     from triage.worker.process import main
 
     with reading_site(settings):
-        loaded = load_residents(settings)
+        loaded = load_models(settings)
     run(settings, lambda process: main(process, settings, *loaded))

@@ -226,9 +226,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
     send("orders", make.order("A1"), b"\xff poison", make.order("A2", patient="P2"))
     send("series", make.series(accessions=("A1",)))
     send("findings", make.finding())
-    running = asyncio.create_task(
-        run_process(settings, lambda process: main(process, settings))
-    )
+    running = asyncio.create_task(run_process(settings, lambda process: main(process, settings)))
     try:
         await until((tmp_path / "ready").exists)
         await until(

@@ -1,4 +1,4 @@
-"""``vigie triage``: a thin Faust shell around `flow`; pixels and networks never run on its loop."""
+"""`vigie triage`: a thin Faust shell around `intake`. Pixels and networks never run on its loop."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from streams.kafka.topics import ORDERS, SERIES
 from streams.process import Process
 from streams.seal import read_ring
 from streams.store import Store
-from triage.decoding.headers import Limits
-from triage.decoding.pool import Jail
-from triage.inference.queue import Forward
+from triage.decoding.limits import Limits
+from triage.decoding.pool import DecoderPool
+from triage.inference.queue import BatchQueue
 from triage.settings import TriageSettings
-from triage.worker.constancy import Constancy, Reference
-from triage.worker.intake import Flow
-from triage.worker.series import Analyst, Resident, make_threads
+from triage.worker.constancy import Constancy, ReferenceSeries
+from triage.worker.intake import Intake
+from triage.worker.loaded_model import LoadedModel
+from triage.worker.series import Analyst, make_threads
 from triage.worker.urgency import URGENT
 
 _STAGE = "triage"
 
 
 def build_app(
-    settings: TriageSettings, flow: Callable[[], Flow], app: faust.App | None = None
+    settings: TriageSettings, intake: Callable[[], Intake], app: faust.App | None = None
 ) -> faust.App:
-    """The application: `series` go into the flow, `orders` into its hints."""
+    """The application: `series` go into the intake, `orders` into its hints."""
     app = app or make_app("vigie-triage", settings)
     series = app.topic(SERIES.name, key_type=bytes, value_type=bytes)
     orders = app.topic(ORDERS.name, key_type=bytes, value_type=bytes)
@@ -52,13 +53,13 @@ def build_app(
                 message.key or b"",
                 message.value or b"",
             )
-            await flow().take_in(origin, message.generation_id, event.ack)
+            await intake().on_series(origin, message.generation_id, event.ack)
             yield None
 
     @app.agent(orders, name="orders")
     async def take_orders(stream: Any) -> AsyncIterator[None]:
         async for value in stream:
-            flow().learn(value or b"")
+            intake().on_order(value or b"")
             yield None
 
     return app
@@ -71,57 +72,61 @@ class Triage:
         self,
         process: Process,
         settings: TriageSettings,
-        residents: Sequence[Resident],
-        references: Sequence[Reference] = (),
+        models: Sequence[LoadedModel],
+        references: Sequence[ReferenceSeries] = (),
     ) -> None:
         self.process = process
         self.settings = settings
-        self.residents = residents
+        self.models = models
         self.references = references
         self.app: faust.App | None = None
-        self.flow: Flow | None = None
+        self.intake: Intake | None = None
 
     async def run(self) -> None:
         """Serves until the process is to end; what is under way is finished first."""
         process, stack = self.process, self.process.stack
         publisher = Publisher(self.settings)
         stack.callback(publisher.close)
-        flow = self.flow = self._flow(stack, publisher)
-        process.keep(flow.analyst.forward.run())
-        constancy = Constancy(flow.analyst, self.references)
+        intake = self.intake = self._open_intake(stack, publisher)
+        process.keep(intake.analyst.queue.run(intake.look_for_work))
+        constancy = Constancy(intake.analyst, self.references)
         await constancy.once()
-        app = self.app = build_app(self.settings, lambda: flow)
+        app = self.app = build_app(self.settings, lambda: intake)
         app.finalize()
         await app.start()
         stack.push_async_callback(stop_app, app)
-        # after `flow.run` ended, before Faust commits
-        stack.push_async_callback(flow.drain, self.settings.drain_s)
-        process.keep(flow.run())
-        process.keep(flow.stopped.wait())  # an outcome said that going on would lose something
+        # after `intake.run` ended, before Faust commits
+        stack.push_async_callback(intake.drain, self.settings.drain_s)
+        process.keep(intake.run())
+        process.keep(intake.stopped.wait())  # an outcome said that going on would lose something
         process.keep(constancy.daily(self.settings.constancy_s))
-        process.keep(self._tick(flow))
+        process.keep(self._tick(intake))
         metrics = process.serve_health({"kafka": publisher.reachable, "models": self._models_pass})
         serving = asyncio.create_task(self._say_when_ready(app, metrics))
         stack.callback(serving.cancel)
         await process.until_ended()
 
-    def _flow(self, stack: AsyncExitStack, publisher: Publisher) -> Flow:
+    def _open_intake(self, stack: AsyncExitStack, publisher: Publisher) -> Intake:
         settings = self.settings
         limits = Limits(
             memory_bytes=settings.decoder_memory,
             cpu_s=settings.decode_cpu_s,
             wall_s=settings.decode_wall_s,
         )
-        jail = Jail(settings.decoders, limits)
-        stack.callback(jail.close)
+        decoders = DecoderPool(settings.decoders, limits)
+        stack.callback(decoders.close)
         threads = make_threads(settings.decoders + 1)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         store = Store(settings.store, min_free=settings.store_min_free)
-        at_once = max((r.at_once for r in self.residents), default=1)
+        concurrent_batches = max((model.concurrent_batches for model in self.models), default=1)
         analyst = Analyst(
-            self.residents,
-            jail.decode,
-            Forward({r.name: r.network for r in self.residents}, urgent=URGENT, at_once=at_once),
+            self.models,
+            decoders.decode,
+            BatchQueue(
+                {model.name: model.network for model in self.models},
+                urgent=URGENT,
+                concurrent_batches=concurrent_batches,
+            ),
             store.path,
             threads,
             lambda: datetime.now(UTC),
@@ -129,13 +134,13 @@ class Triage:
         settler = Settler(
             _STAGE, read_ring(settings.keys), publisher.publish, lambda: datetime.now(UTC)
         )
-        return Flow(
+        return Intake(
             analyst,
             settler,
             publisher.publish,
             self._generation,
             settings.deadline_s,
-            decoding=settings.decoders + 1,
+            concurrent_decodes=settings.decoders + 1,
             read_ahead=settings.read_ahead,
         )
 
@@ -143,30 +148,33 @@ class Triage:
         return 0 if self.app is None else int(self.app.consumer_generation_id)
 
     @staticmethod
-    async def _tick(flow: Flow) -> None:
+    async def _tick(intake: Intake) -> None:
         """After a rebalance nothing may happen that would wake a reader that waits for room."""
         while True:
             await asyncio.sleep(1)
-            await flow.wake_readers()
+            await intake.wake_readers()
 
     async def _say_when_ready(self, app: faust.App, metrics: int) -> None:
         # Faust has no event for it. Without partitions (more workers than partitions) this one
         # stands by.
         while not (app.consumer is not None and app.consumer.assignment()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        packages = [resident.name for resident in self.residents]
+        packages = [model.name for model in self.models]
         self.process.ready(metrics=metrics, packages=packages)
 
     def _models_pass(self) -> bool:
         """Whether each package that was loaded passed its last constancy check."""
-        return self.flow is not None and not self.flow.analyst.failed | self.flow.analyst.drifted
+        if self.intake is None:
+            return False
+        analyst = self.intake.analyst
+        return not analyst.failed | analyst.drifted
 
 
 async def main(
     process: Process,
     settings: TriageSettings,
-    residents: Sequence[Resident],
-    references: Sequence[Reference] = (),
+    models: Sequence[LoadedModel],
+    references: Sequence[ReferenceSeries] = (),
 ) -> None:
-    """Screens with `residents` until the process is to end."""
-    await Triage(process, settings, residents, references).run()
+    """Screens with `models` until the process is to end."""
+    await Triage(process, settings, models, references).run()
