@@ -126,7 +126,7 @@ class Publisher:
 
 
 class _SilentLogger:
-    """librdkafka repeats "connection refused" each second; `reachable` and a counter say it better."""
+    """librdkafka says "connection refused" each second; `reachable` and a counter say it better."""
 
     def log(self, *_args: object, **_kwargs: object) -> None:
         """Drops the line."""
