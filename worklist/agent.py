@@ -1,5 +1,5 @@
-"""The list's agent: a thin Faust shell around `project.apply`. Batches in, one transaction each,
-then acknowledged.
+"""The list's agent: a thin Faust shell around `sql.apply`. Batches in, one transaction each, then
+acknowledged.
 
 One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves
 (`settle`).
@@ -19,18 +19,28 @@ from sqlalchemy.exc import DBAPIError
 
 from streams import metrics as street
 from streams.errors import Park, Reason, Unavailable
-from streams.events import Event, Parked, decode
+from streams.events import (
+    Event,
+    FindingsMade,
+    OrderChanged,
+    Parked,
+    SenderSeen,
+    SeriesReceived,
+    decode,
+)
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.kafka.faust_app import make_app, stop_app
 from streams.kafka.produce import Publisher
-from streams.kafka.topics import FINDINGS, ORDERS, SERIES
+from streams.kafka.topics import ACTS, FINDINGS, ORDERS, SERIES
 from streams.process import Process
 from streams.seal import read_ring
 from worklist import metrics
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
+from worklist.sql.apply import apply
 from worklist.sql.database import make_engine, translated
-from worklist.sql.project import Identities, apply, measure
+from worklist.sql.opening import Opener
+from worklist.sql.positions import note_positions
 
 _STAGE = "worklist"
 
@@ -39,11 +49,11 @@ class Stage:
     """What the agent does to one batch, without Kafka: settles each event exactly once."""
 
     def __init__(
-        self, engine: Engine, settler: Settler, identities: Identities, now: Callable[[], datetime]
+        self, engine: Engine, settler: Settler, opener: Opener, now: Callable[[], datetime]
     ) -> None:
         self._engine = engine
         self._settler = settler
-        self._identities = identities
+        self._opener = opener
         self._now = now
 
     async def settle(self, batch: Sequence[Origin]) -> Fate:
@@ -60,14 +70,16 @@ class Stage:
         return Fate.ACK
 
     async def _apply(self, batch: Sequence[Origin]) -> None:
-        await asyncio.to_thread(self._transaction, [_event(origin) for origin in batch])
+        events = [_event(origin) for origin in batch]
+        await asyncio.to_thread(self._transaction, batch, events)
 
-    def _transaction(self, events: Sequence[Event]) -> None:
+    def _transaction(self, batch: Sequence[Origin], events: Sequence[Event]) -> None:
         started = time.monotonic()
         try:
             with translated(), self._engine.begin() as connection:
                 policy = policy_store.active(connection)
-                apply(connection, events, policy=policy, identities=self._identities)
+                apply(connection, events, policy=policy, opener=self._opener)
+                note_positions(connection, batch, events)
         except LookupError:
             # No policy yet: `vigie migrate` or a person will activate one.
             raise Unavailable(Reason.DATABASE_DOWN, "policy") from None
@@ -81,9 +93,22 @@ class Stage:
 
 def _event(origin: Origin) -> Event:
     event = decode(origin.value)
-    if isinstance(event, Parked):
+    if isinstance(event, Parked | SenderSeen):
         raise Park(Reason.BAD_EVENT)
     return event
+
+
+def measure(events: Sequence[Event], now: datetime) -> None:
+    """Notes how long after the door the batch was applied (call after the commit)."""
+    for event in events:
+        age = max(0.0, (now - event.received_at).total_seconds())
+        match event:
+            case FindingsMade():
+                metrics.image_to_rank.observe(age)
+            case OrderChanged() | SeriesReceived():
+                metrics.door_to_list.observe(age)
+    metrics.batch_events.observe(len(events))
+    metrics.applied.set(now.timestamp())
 
 
 class Agent:
@@ -111,7 +136,9 @@ class Agent:
 
 def _origin(event: Any) -> Origin:
     message = event.message
-    return Origin(message.topic, message.partition, message.offset, message.key or b"", event.value)
+    return Origin(
+        message.topic, message.partition, message.offset, message.key or b"", event.value or b""
+    )
 
 
 async def main(process: Process, settings: WorklistSettings) -> None:
@@ -127,13 +154,12 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     stage = Stage(
         engine,
         Settler(_STAGE, ring, publisher.publish, lambda: datetime.now(UTC)),
-        Identities(ring),
+        Opener(ring, read_ring(settings.act_keys)),
         lambda: datetime.now(UTC),
     )
     app = make_app("vigie-worklist", settings)
-    topic = app.topic(
-        ORDERS.name, SERIES.name, FINDINGS.name, value_serializer="raw", key_serializer="raw"
-    )
+    names = (ORDERS.name, SERIES.name, FINDINGS.name, ACTS.name)
+    topic = app.topic(*names, value_serializer="raw", key_serializer="raw")
     app.agent(topic, name=_STAGE)(Agent(stage, settings, process.fail).consume)
     checks = {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
     metrics_port = process.serve_health(checks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 
 from streams.settings import StreamsSettings, metrics_port_of, name_of
@@ -17,6 +19,10 @@ class WorklistSettings(StreamsSettings):
     database: SecretStr = Field(
         SecretStr(""),
         description="PostgreSQL (15 or newer) address: postgresql://user:password@host:port/name",
+    )
+    act_keys: Path = Field(
+        Path("act-keys.json"),
+        description="key ring that seals acts of persons: only web and worklist hold it",
     )
     batch: int = Field(200, description="events in one transaction at most", gt=0, le=2000)
     batch_wait_s: float = Field(
