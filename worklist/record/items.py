@@ -182,8 +182,10 @@ def decide_state(
     if old and not promoted and not ai.flags:
         return Decision("historic", marks, clock, False)
     if images.exist or ai.flags:
-        prelim = any(state.report == "preliminary" for state in states)
-        state = "preliminary" if prelim and closing.since is None else "readable"
+        # It leaves the first reads only when each order that waits has its preliminary report.
+        waiting = [state.report == "preliminary" for state in states if state.open]
+        first = closing.since is not None or not waiting or not all(waiting)
+        state = "readable" if first else "preliminary"
         return Decision(state, marks, clock, True)
     performed = any(s.status in ("in_progress", "performed") for s in states)
     under_way = bool(exam & {"in_progress", "completed"} or row.series) or performed
@@ -291,7 +293,8 @@ def _priorities(order: Order) -> list[tuple[datetime, str]]:
 
 def _order_numbers(order: Order) -> list[Number]:
     found = [n for f in order.facts for n in f.numbers if n.kind in ("placer", "filler")]
-    return list(found or [n for f in order.facts for n in accessions(f.numbers)])
+    found = found or [n for f in order.facts for n in accessions(f.numbers)]
+    return found or [n for f in order.facts for n in f.numbers]
 
 
 def _accessions(row: Related) -> tuple[str, ...]:

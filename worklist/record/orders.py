@@ -177,13 +177,18 @@ def _same_order(one: Names, other: Names) -> bool:
 
 
 def _numbers_of_several(facts: Sequence[Fact]) -> set[str]:
-    """Order numbers under which one message names several accessions: each is an order."""
-    named: dict[tuple[str, str], set[str]] = defaultdict(set)
+    """Order numbers under which one message has several orders: each with its own accession."""
+    named: dict[tuple[str, str], list[set[str]]] = defaultdict(list)
     for fact in facts:
         digest = getattr(getattr(fact.event, "version", None), "digest", "")
-        for number in order_numbers(fact.numbers):
-            named[(number_node(number), digest)] |= {a.value for a in accessions(fact.stated)}
-    return {number for (number, _), values in named.items() if len(values) > 1}
+        if values := {a.value for a in accessions(fact.stated)}:
+            for number in order_numbers(fact.numbers):
+                named[(number_node(number), digest)].append(values)
+    return {
+        number
+        for (number, _), sets in named.items()
+        if len(sets) > 1 and any(values.isdisjoint(sets[0]) for values in sets)
+    }
 
 
 def place_reports(
@@ -249,6 +254,12 @@ def study_member(uid: str, fact: Fact) -> str:
 def fact_member(fact: Fact) -> str:
     """The id by which a row is known of which every other id is another row's."""
     return member_id("fact", (fact.key,), fact)
+
+
+def step_members(fact: Fact) -> list[str]:
+    """The member ids of a step: its UID, as its patient's."""
+    steps = [n.value for n in fact.numbers if n.kind == "step"]
+    return [member_id("step", (uid,), fact) for uid in steps]
 
 
 def member_id(kind: str, names: tuple[str, ...], fact: Fact) -> str:

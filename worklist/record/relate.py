@@ -31,6 +31,7 @@ from worklist.record.orders import (
     members_of,
     orders_of,
     place_reports,
+    step_members,
     study_member,
 )
 from worklist.record.persons import Person, Split, split
@@ -78,8 +79,13 @@ class Related:
         return [*self.series, *self.steps]
 
     def study_members(self) -> dict[str, Fact]:
-        """The member ids of the row's study, as each of its patient numbers states it."""
-        return members_of(self.study_facts(), lambda fact: [study_member(self.uid, fact)])
+        """The member ids of the row's study and steps, as each of its patient numbers states it."""
+
+        def ids(fact: Fact) -> list[str]:
+            found = [study_member(self.uid, fact)] if self.uid else []
+            return [*found, *step_members(fact)]
+
+        return members_of([*self.study_facts(), *self.findings], ids)
 
     @property
     def name(self) -> str:
@@ -121,7 +127,6 @@ def _component(
     place_reports(reports, orders, studies, people, world)
     _place_orders(rows, orders, acts, world)
     _other_steps(steps, rows, world)
-    _place_findings([f for f in facts if isinstance(f.event, FindingsMade)], rows, people)
     _meet_others(rows, orders, people, world)
     for row in rows:
         row.reused = any(fact.key in people.marked for fact in row.facts)
@@ -138,17 +143,17 @@ def _studies(facts: Sequence[Fact], people: Split) -> list[Related]:
     rows: dict[tuple[str, Person], Related] = {}
     for fact in facts:
         event = fact.event
-        uids: list[str] = []
+        uids = _available(fact)
         if isinstance(event, SeriesReceived | FindingsMade):
             uids = [event.study_uid]
-        elif isinstance(event, ExamProgressed) and event.status == "available":
-            uids = [n.value for n in event.numbers if n.kind == "study"]
         for uid in uids:
             person = people.of[fact.key]
             row = rows.setdefault((uid, person), Related(person, uid))
             if isinstance(event, SeriesReceived):
                 row.series.append(fact)
-            elif isinstance(event, ExamProgressed):
+            elif isinstance(event, FindingsMade):
+                row.findings.append(fact)
+            else:
                 row.steps.append(fact)
     return list(rows.values())
 
@@ -167,14 +172,14 @@ class _Exam:
 
 
 def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
-    """Steps by their UID: an N-SET names nothing else, and is of the patient that N-CREATE names."""
+    """Steps by their UID: an N-SET names nothing else, and is of the patient that N-CREATE names.
+
+    Availability notices of a study are left out: they make its row.
+    """
     by_uid: dict[str, list[Fact]] = {}
     for fact in facts:
-        event = fact.event
-        if isinstance(event, ExamProgressed):
-            if event.status == "available" and any(n.kind == "study" for n in event.numbers):
-                continue  # it makes its rows
-            uid = next((n.value for n in event.numbers if n.kind == "step"), fact.key)
+        if isinstance(fact.event, ExamProgressed):
+            uid = next((n.value for n in fact.numbers if n.kind == "step"), fact.key)
             by_uid.setdefault(uid, []).append(fact)
     exams: dict[tuple[str, Person], _Exam] = {}
     for uid, said in by_uid.items():
@@ -182,9 +187,18 @@ def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
         for fact in said:
             if not fact.patient and len(stated) == 1:
                 people.of[fact.key] = next(iter(stated))
-            person = people.of[fact.key]
-            exams.setdefault((uid, person), _Exam(person, [])).facts.append(fact)
+            if not _available(fact):
+                person = people.of[fact.key]
+                exams.setdefault((uid, person), _Exam(person, [])).facts.append(fact)
     return list(exams.values())
+
+
+def _available(fact: Fact) -> list[str]:
+    """The studies of which an archive says that it has images."""
+    event = fact.event
+    if not isinstance(event, ExamProgressed) or event.status != "available":
+        return []
+    return [n.value for n in event.numbers if n.kind == "study"]
 
 
 def _steps_of_studies(exams: Iterable[_Exam], rows: Sequence[Related]) -> None:
@@ -214,14 +228,6 @@ def _other_steps(exams: Iterable[_Exam], rows: list[Related], world: World) -> N
             mine = [fact for fact in said if people[fact.key] == person]
             uids = [n.value for f in mine for n in f.numbers if n.kind == "study"]
             rows.append(Related(person, min(uids, default=""), steps=mine))
-
-
-def _place_findings(facts: Sequence[Fact], rows: Sequence[Related], people: Split) -> None:
-    """What was found in a fragment goes to the row of its study and patient."""
-    studies = {(row.uid, row.person): row for row in rows if row.uid}
-    for fact in facts:
-        assert isinstance(fact.event, FindingsMade)
-        studies[(fact.event.study_uid, people.of[fact.key])].findings.append(fact)
 
 
 def _place_orders(rows: list[Related], orders: Sequence[Order], acts: Acts, world: World) -> None:
