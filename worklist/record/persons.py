@@ -78,6 +78,18 @@ class Split:
         return any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
 
 
+def united(splits: Iterable[Split]) -> Split:
+    """The persons of several groups that a person linked: nobody becomes somebody else by that."""
+    found = Split()
+    for each in splits:
+        found.of |= each.of
+        found.marked |= each.marked
+        for person, numbers in each.authorities.items():
+            for authority, roots in numbers.items():
+                found.authorities.setdefault(person, {}).setdefault(authority, set()).update(roots)
+    return found
+
+
 def fold(name: str) -> str:
     """A name without accents, case and marks, its parts in any order."""
     plain = unicodedata.normalize("NFKD", name).casefold()
