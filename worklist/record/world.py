@@ -35,11 +35,9 @@ class World:
         """The nodes by which `fact` joins others: of a number, of it as its patient's, or none."""
         found = set()
         for number in fact.numbers:
-            pair = pair_node(number, fact.patient)
-            if fact.act is not None or (pair not in self.crowded and self._open(number)):
-                found.add(number_node(number))
-            elif pair not in self.crowded:
-                found.add(pair)
+            pairs = {pair_node(number, patient) for patient in fact.patients} - self.crowded
+            if pairs:
+                found |= {number_node(number)} if self._open(number) else pairs
         return found
 
     def _open(self, number: Number) -> bool:

@@ -48,7 +48,15 @@ class Fact(SQLModel, table=True):
     nodes: list[str] = _texts()
     received: datetime = _time(False)
     body: dict[str, Any] = _json()
-    __table_args__ = (Index("fact_nodes", "nodes", postgresql_using="gin"),)
+    __table_args__ = (
+        Index("fact_nodes", "nodes", postgresql_using="gin"),
+        Index(
+            "fact_package",
+            text("(body->>'package')"),
+            text("(body->>'package_version')"),
+            postgresql_where=text("type = 'FindingsMade'"),
+        ),
+    )
 
 
 class Node(SQLModel, table=True):
@@ -160,9 +168,17 @@ class Item(ItemColumns, table=True):
         CheckConstraint("finished_at IS NULL", "item_unfinished"),
         # The index is the queue: its column order is the rank's.
         Index("item_queue", "lane", "due_at", "received_at", "name"),
+        Index(
+            "item_next",
+            "lane",
+            "due_at",
+            "received_at",
+            "name",
+            postgresql_where=text("state = 'readable'"),
+        ),
         Index("item_pool", "site", "subspecialty", "lane", "due_at", "received_at", "name"),
         Index("item_clock", "lane", "clock"),
-        Index("item_target", "target_at"),
+        Index("item_target", "lane", "target_at"),
         Index("item_uid", "uid"),
         Index("item_person", "person"),
         Index("item_accessions", "accessions", postgresql_using="gin"),
@@ -208,8 +224,14 @@ class Lease(SQLModel, table=True):
     token: str
     taken_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
     expires_at: datetime = _time(False)
+    ended: str = ""  # empty, `released` (by its holder) or `expired` (noted by a chore)
     fragments: list[str] = _texts()
     reports: list[str] = _texts()
+    changed: int = Field(default=0, sa_type=BigInteger, nullable=False)
+    __table_args__ = (
+        Index("lease_changed", "changed", "name"),
+        Index("lease_due", "expires_at", postgresql_where=text("ended = ''")),
+    )
 
 
 class InReading(SQLModel, table=True):
