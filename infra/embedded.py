@@ -20,6 +20,7 @@ from infra.processes import die_with_parent
 from streams.kafka.topics import ALL
 
 _START_S = 30.0
+_ROLES = ("vigie_owner", "vigie_app", "vigie_sealer")
 
 
 class StartError(RuntimeError):
@@ -56,20 +57,29 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, with a password, in `folder`; ends with this
-    process.
+    """A PostgreSQL server of our own on loopback, in `folder`; ends with this process.
+
+    Attributes:
+        url: what the list's processes use; may not change what the audit holds.
+        owner: migrates.
+        sealer: chains the audit.
+        admin: the superuser's, for tests and drills.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postgres"
         self._log = folder / "postgres.log"
-        self._password = secrets.token_urlsafe(18)
+        self._passwords = {role: secrets.token_urlsafe(18) for role in ("postgres", *_ROLES)}
         self._bin, self._user = _binaries()
         self._port = free_port()
-        self.url = f"postgresql://vigie:{self._password}@127.0.0.1:{self._port}/postgres"
+        self.admin, self.owner, self.url, self.sealer = (
+            f"postgresql://{role}:{password}@127.0.0.1:{self._port}/postgres"
+            for role, password in self._passwords.items()
+        )
         self._process: subprocess.Popen[bytes] | None = None
         self._init()
         self._start()
+        self._make_roles()
 
     @property
     def pid(self) -> int:
@@ -81,7 +91,7 @@ class Postgres:
     def _init(self) -> None:
         self._folder.mkdir(parents=True, mode=0o700)
         secret = self._folder.with_name("postgres.password")
-        secret.write_text(self._password)
+        secret.write_text(self._passwords["postgres"])
         if self._user:
             _open_way(self._folder)
             for path in (self._folder, secret):
@@ -91,7 +101,7 @@ class Postgres:
             "--encoding=utf8",
             "--no-sync",
             "--locale=C",
-            "--username=vigie",
+            "--username=postgres",
             f"--pwfile={secret}",
         ]
         command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
@@ -111,6 +121,8 @@ class Postgres:
             "shared_buffers": "64MB",
             "log_min_messages": "error",
             "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
+            "log_parameter_max_length_on_error": 0,
         }
         command: list[str | Path] = [self._bin / "postgres", "-D", self._folder]
         command += [f"--{name}={value}" for name, value in options.items()]
@@ -134,10 +146,26 @@ class Postgres:
         import psycopg
 
         try:
-            psycopg.connect(self.url, connect_timeout=2).close()
+            psycopg.connect(self.admin, connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True
+
+    def _make_roles(self) -> None:
+        """The three roles as in a hospital, so that what they may not is met here first."""
+        import psycopg
+        from psycopg import sql
+
+        from worklist.sql.roles import SETUP
+
+        with psycopg.connect(self.admin) as connection:
+            connection.execute(SETUP)
+            for role in _ROLES:
+                connection.execute(
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                        sql.Identifier(role), sql.Literal(self._passwords[role])
+                    )
+                )
 
     def _as_user(self) -> dict[str, Any]:
         return {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}

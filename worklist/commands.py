@@ -16,7 +16,7 @@ from streams.logs import start_logs
 from streams.seal import read_ring
 from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings
-from worklist.sql import audit, policy_store
+from worklist.sql import audit, history, policy_store
 from worklist.sql.database import make_engine, migrate
 from worklist.sql.project import Identities
 
@@ -41,7 +41,7 @@ def migrate_command() -> None:
     active.
     """
     settings = WorklistSettings()
-    url = settings.database.get_secret_value()
+    url = settings.database_owner.get_secret_value() or settings.database.get_secret_value()
     migrate(url)
     engine = make_engine(url)
     with engine.begin() as connection:
@@ -109,30 +109,44 @@ def activate(
 
 
 @audit_app.command("verify")
-def verify() -> None:
-    """Walk the chain of seals; exit 1 when a row was changed."""
-    with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:
-        verdict = audit.verify(connection)
-    typer.echo(
-        json.dumps(
-            {"sealed": verdict.sealed, "unsealed": verdict.unsealed, "broken": verdict.broken}
-        )
-    )
-    if verdict.broken is not None:
+def verify(
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="PLACE:SEAL that the log told; again for more. Shows a cut-off end"),
+    ] = None,
+) -> None:
+    """Walk the chain of seals; exit 1 when a row was changed, taken away or slipped in."""
+    settings = WorklistSettings()
+    try:
+        key = audit.chain_key(read_ring(settings.audit_keys))
+        anchors = [audit.Anchor.parse(said) for said in anchor or []]
+    except (OSError, ValueError) as error:
+        raise _fail(f"audit: {error}") from None
+    with make_engine(_sealer(settings), statement_s=3600).connect() as connection:
+        verdict = audit.verify(connection, key, anchors)
+    typer.echo(json.dumps(asdict(verdict)))
+    if not verdict.intact:
         raise _fail(
-            f"the audit chain is broken at row {verdict.broken}: keep a copy of the database and find who changed it"
+            "the audit is not as it was written: keep a copy of the database, see runbooks/audit.md"
         )
 
 
-@audit_app.command("list")
-def list_at(
+@audit_app.command("show")
+def show_at(
     at: Annotated[datetime, typer.Option(help="the moment, UTC unless it says otherwise")],
 ) -> None:
-    """The list as it stood at a past moment, in reading order, one JSON object a line."""
+    """The list as it stood at a past moment, in reading order, and what had been closed in the day
+    before: one JSON object a line.
+    """
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-    with make_engine(WorklistSettings().database.get_secret_value()).connect() as connection:
-        for placed in audit.list_at(connection, moment):
+    url = WorklistSettings().database.get_secret_value()
+    with make_engine(url, statement_s=3600).connect() as connection:
+        for placed in history.list_at(connection, moment):
             typer.echo(json.dumps(asdict(placed), default=str))
+
+
+def _sealer(settings: WorklistSettings) -> str:
+    return (settings.database_sealer.get_secret_value()) or settings.database.get_secret_value()
 
 
 app.add_typer(policy_app, name="policy")

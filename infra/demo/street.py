@@ -47,7 +47,7 @@ class Street:
         self._stack = ExitStack()
         self.token = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
-        self.kafka = self.database = ""
+        self.kafka = self.database = self._owner = self._sealer = ""
         self.ports = {
             name: free_port()
             for name in ("mllp", "dicom", "http", "web", *(f"metrics_{role}" for role in _ROLES))
@@ -82,14 +82,23 @@ class Street:
             broker = MockKafka()
             self._stack.callback(broker.stop)
             self.kafka = broker.address
-        self.database = self._database or self._stack.enter_context(Postgres(self.folder)).url
+        self._open_database()
         write_ring(self.ring, self.folder / "keys.json")
+        write_ring(new_ring(), self.folder / "audit-keys.json")
         site = make_site(self.folder / "site", historic=self._historic)
         self._migrate(site)
         for role in _ROLES:
             self.supervisor.add(role, role, self._environment(role, site))
         self._stack.callback(self.supervisor.stop)
         self.supervisor.start()
+
+    def _open_database(self) -> None:
+        """Somebody's own (one address for all), or the embedded one with its three roles."""
+        if self._database:
+            self.database = self._owner = self._sealer = self._database
+            return
+        server = self._stack.enter_context(Postgres(self.folder))
+        self.database, self._owner, self._sealer = server.url, server.owner, server.sealer
 
     def _migrate(self, site: Path) -> None:
         from datetime import UTC, datetime
@@ -98,7 +107,7 @@ class Street:
         from worklist.sql import policy_store
         from worklist.sql.database import make_engine, migrate
 
-        migrate(self.database)
+        migrate(self._owner)
         engine = make_engine(self.database, pool=1)
         with engine.begin() as connection:
             policy_store.activate(connection, load(site), actor="demo", now=datetime.now(UTC))
@@ -130,6 +139,11 @@ class Street:
             "store_min_free": 0.01,
             "insecure": 0,
         }
+        if role == "worklist":  # it seals the audit; nobody else can
+            values |= {
+                "database_sealer": self._sealer,
+                "audit_keys": self.folder / "audit-keys.json",
+            }
         return {f"VIGIE_{name.upper()}": str(value) for name, value in values.items()}
 
     @property

@@ -147,6 +147,9 @@ class ItemColumns(SQLModel):
     changed_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
 
 
+#: The mark of a row that could not be derived anew: it keeps its place, and ops are told.
+STUCK = "stuck"
+
 _STATES = "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')"
 _AI = "ai IN ('flagged','withdrawn','not_flagged','not_analysed','pending')"
 
@@ -181,6 +184,8 @@ class Item(ItemColumns, table=True):
         Index("item_accessions", "accessions", postgresql_using="gin"),
         Index("item_policy", "policy_version", "name"),
         Index("item_changed", "changed", "name"),
+        # Rows that a chore could not derive anew: seldom any.
+        Index("item_stuck", "name", postgresql_where=text(f"'{STUCK}' = ANY (marks)")),
     )
 
 
@@ -261,7 +266,10 @@ class Tally(SQLModel, table=True):
 
 
 class Audit(SQLModel, table=True):
-    """One act or decision, written in its own transaction, never changed; seals stand apart."""
+    """One act or decision, written in its own transaction, never changed; seals stand apart.
+
+    Sealed in the order of `xid`, `id`: below the oldest running transaction it no longer changes.
+    """
 
     __tablename__ = "audit"
     id: int | None = Field(
@@ -276,6 +284,7 @@ class Audit(SQLModel, table=True):
     actor: str = ""
     reason: str = ""
     detail: dict[str, Any] = _json()
+    __table_args__ = (Index("audit_order", "xid", "id"),)
 
 
 class AuditSeal(SQLModel, table=True):
