@@ -299,21 +299,31 @@ def _record(
     policy: Policy,
 ) -> None:
     """The audit of each changed row, and a word to the outbox for each new flag."""
-    for item in fresh:
-        audit.append(connection, "rank", item.name, detail=_detail(item, values[item.name], policy))
-        before = old[item.name].row.ai if item.name in old else "pending"
-        if item.ai.word == "flagged" and before != "flagged":
-            connection.execute(
-                text("""INSERT INTO outbox (item, kind, body)
-                        VALUES (:item, 'flagged', CAST(:body AS jsonb))"""),
-                {
-                    "item": item.name,
-                    "body": orjson.dumps({"flags": [list(f) for f in item.ai.flags]}).decode(),
-                },
-            )
-    for name in lost:
-        into = owner[name].name if name in owner else ""
-        audit.append(connection, "join", name, detail={"into": into})
+    audit.append_all(
+        connection,
+        "rank",
+        [(item.name, _detail(item, values[item.name], policy)) for item in fresh],
+    )
+    audit.append_all(
+        connection,
+        "join",
+        [(name, {"into": owner[name].name if name in owner else ""}) for name in lost],
+    )
+    flagged = [
+        {
+            "item": item.name,
+            "body": orjson.dumps({"flags": [list(flag) for flag in item.ai.flags]}).decode(),
+        }
+        for item in fresh
+        if item.ai.word == "flagged"
+        and (item.name not in old or old[item.name].row.ai != "flagged")
+    ]
+    if flagged:
+        connection.execute(
+            text("""INSERT INTO outbox (item, kind, body)
+                    VALUES (:item, 'flagged', CAST(:body AS jsonb))"""),
+            flagged,
+        )
 
 
 def _detail(item: Item, values: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
