@@ -54,7 +54,10 @@ TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_
 def database_url() -> Iterator[str]:
     from sqlalchemy import text
 
-    from worklist.sql.database import make_engine, migrate
+    from sqlmodel import SQLModel
+
+    import worklist.sql.models  # noqa: F401
+    from worklist.sql.database import make_engine
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,8 +75,10 @@ def database_url() -> Iterator[str]:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
+    with tuning.begin() as connection:
+        SQLModel.metadata.create_all(connection)
+        connection.execute(text("CREATE TABLE closed_default PARTITION OF closed DEFAULT"))
     tuning.dispose()
-    migrate(url)
     yield url
     server.cleanup()
 

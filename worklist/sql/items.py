@@ -340,5 +340,6 @@ def _detail(item: Item, values: Mapping[str, Any], policy: Policy) -> dict[str, 
         "models": item.ai.models,
         "inputs": sorted({result[2] for result in item.ai.results}),
         "finished_by": values["finished_by"],
+        "finish": values["finish_id"],
         "facts": digest(*sorted(fact.key.encode() for fact in item.facts)),
     }
