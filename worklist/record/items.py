@@ -164,7 +164,9 @@ def decide_state(
     named = bool(row.orders or row.lent or exam - {"available"})
     if closing.state:
         return Decision(closing.state, marks, clock, False)
-    if historic(row, policy.historic_after_days, named) and not promoted:
+    # What is flagged and unread is never off the list.
+    old = historic(row, policy.historic_after_days, named) and not ai.flags
+    if old and not promoted:
         return Decision("historic", marks, clock, False)
     if images.exist:
         prelim = any(state.report == "preliminary" for state in states)

@@ -14,11 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
-=======
-from collections.abc import Sequence
->>>>>>> record
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +80,6 @@ def append(
     connection.execute(_APPEND, values)
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True)
 class Anchor:
     """A place of the chain and the seal there; as text ``place:seal``."""
@@ -116,23 +111,6 @@ def end(connection: Connection) -> Anchor:
 
 
 def seal(connection: Connection, key: bytes, limit: int = 5000) -> int:
-=======
-def append_all(
-    connection: Connection, act: str, rows: Sequence[tuple[str, dict[str, Any]]]
-) -> None:
-    """Adds what one batch did to many items, as `append` would."""
-    if rows:
-        connection.execute(
-            _APPEND,
-            [
-                {"act": act, "item": item, "actor": "", "reason": "", "detail": json.dumps(detail)}
-                for item, detail in rows
-            ],
-        )
-
-
-def seal(connection: Connection, limit: int = 5000) -> int:
->>>>>>> record
     """Chains up to `limit` settled rows; returns how many. Does nothing when another process is
     sealing.
     """
