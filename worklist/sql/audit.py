@@ -80,6 +80,15 @@ def append(
     connection.execute(_APPEND, values)
 
 
+def append_all(
+    connection: Connection, act: str, rows: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    """Adds what one batch did to many items, as `append` would."""
+    if rows:
+        values = [{"item": item, "detail": detail} for item, detail in rows]
+        connection.execute(_APPEND_ALL, {"act": act, "rows": json.dumps(values)})
+
+
 @dataclass(frozen=True)
 class Anchor:
     """A place of the chain and the seal there; as text ``place:seal``."""
