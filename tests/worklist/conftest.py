@@ -139,7 +139,9 @@ class Make:
             name=name or f"NAME^{value}",
             birth_date=born or "19600101",
         )
-        patient = Patient(value=pseudonym(self.ring.pseudonym, "patient", value), authority=authority)
+        patient = Patient(
+            value=pseudonym(self.ring.pseudonym, "patient", value), authority=authority
+        )
         return patient, self.ring.seal_identity(identity)
 
     def _base(self, at: float, patient: str | None, *told: object) -> dict[str, Any]:

@@ -32,7 +32,9 @@ def hospital(make: Make, count: int) -> list[Any]:
         who = f"P{number}"
         events.append(make.order(f"A{number}", at=at, patient=who, priority=priority))
         if number % 4:
-            events.append(make.series(f"1.{number}", at=at + 5, patient=who, accession=f"A{number}"))
+            events.append(
+                make.series(f"1.{number}", at=at + 5, patient=who, accession=f"A{number}")
+            )
     return events
 
 
@@ -107,9 +109,7 @@ def test_several_pools_are_one_list(connection: Connection, make: Make, feed: Fe
         site, subspecialty = pools[number % 3]
         at, who = (number * 5) % 12, f"P{number}"
         feed(
-            make.order(
-                f"A{number}", at=at, patient=who, site=site, subspecialty=subspecialty
-            ),
+            make.order(f"A{number}", at=at, patient=who, site=site, subspecialty=subspecialty),
             make.series(f"1.{number}", at=at + 3, patient=who, accession=f"A{number}"),
         )
     wanted = [r for r in listing(connection).items if (r["site"], r["subspecialty"]) in pools[:2]]
