@@ -26,6 +26,7 @@ _LOCK = 7_310_002
 _GENESIS = "0" * 64
 _APPEND = text("""INSERT INTO audit (act, item, actor, reason, detail)
                   VALUES (:act, :item, :actor, :reason, CAST(:detail AS jsonb))""")
+_CHAIN = text("INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)")
 _ROW = """a.id, a.xid, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
           a.act, a.item, a.actor, a.reason, a.detail::text AS detail"""
 
@@ -129,7 +130,9 @@ def seal(connection: Connection, key: bytes, limit: int = 5000) -> int:
         chained.append({"place": at.place, "audit_id": row.id, "seal": at.seal})
     if chained:
         connection.execute(
-            text("INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)"),
+            text(
+                "INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)"
+            ),
             chained,
         )
     return len(chained)
