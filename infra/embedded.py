@@ -64,13 +64,14 @@ class Postgres:
         owner: migrates.
         sealer: chains the audit.
         admin: the superuser's, for tests and drills.
+        programs: folder of the server's programs.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postgres"
         self._log = folder / "postgres.log"
         self._passwords = {role: secrets.token_urlsafe(18) for role in ("postgres", *_ROLES)}
-        self._bin, self._user = _binaries()
+        self.programs, self._user = _binaries()
         self._port = free_port()
         self.admin, self.owner, self.url, self.sealer = (
             f"postgresql://{role}:{password}@127.0.0.1:{self._port}/postgres"
@@ -104,7 +105,7 @@ class Postgres:
             "--username=postgres",
             f"--pwfile={secret}",
         ]
-        command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
+        command: list[str | Path] = [self.programs / "initdb", *options, "-D", self._folder]
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, cwd="/", text=True, check=False, **self._as_user()
         )
@@ -124,7 +125,7 @@ class Postgres:
             "log_error_verbosity": "terse",
             "log_parameter_max_length_on_error": 0,
         }
-        command: list[str | Path] = [self._bin / "postgres", "-D", self._folder]
+        command: list[str | Path] = [self.programs / "postgres", "-D", self._folder]
         command += [f"--{name}={value}" for name, value in options.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603

@@ -6,7 +6,16 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from streams.metrics import LATENCY
 
-STATES = ("expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic")
+STATES = (
+    "expected",
+    "arriving",
+    "readable",
+    "preliminary",
+    "read",
+    "final",
+    "cancelled",
+    "historic",
+)
 LANES = ("pinned", "emergent", "list", "unreadable")
 
 batch_seconds = Histogram(
@@ -42,6 +51,9 @@ verified = Gauge(
     "vigie_audit_verified_timestamp_seconds", "When a walk last came to the end of the chain"
 )
 stuck = Gauge("vigie_worklist_stuck", "Open rows that could not be derived anew")
+chores_failed = Counter(
+    "vigie_chores_failed_total", "Rounds in which a chore could not be done", ["chore"]
+)
 list_age = Gauge("vigie_worklist_last_change_timestamp_seconds", "When a row last changed")
 applied = Gauge("vigie_worklist_last_commit_timestamp_seconds", "When the agent last committed")
 feed_clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
@@ -52,6 +64,8 @@ feed_frames = Counter(
     "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
 )
 
+for _chore in ("expire", "fold", "trim", "partition", "rerank"):
+    chores_failed.labels(_chore)
 for _state in STATES:
     studies.labels(_state)
 for _lane in LANES:

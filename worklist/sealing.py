@@ -35,7 +35,7 @@ class Sealer:
     key: bytes
     _told: datetime | None = None
     _walked: audit.Anchor = field(default_factory=audit.Anchor)
-    _next_walk: datetime = datetime.min.replace(tzinfo=UTC)
+    _next_walk: datetime | None = None
     _highest: audit.Anchor = field(default_factory=audit.Anchor)
 
     def round(self, now: datetime) -> None:
@@ -64,7 +64,7 @@ class Sealer:
         self._highest = end
 
     def _walk(self, connection: Connection, now: datetime) -> None:
-        if now < self._next_walk:
+        if self._next_walk and now < self._next_walk:
             return
         reached, fits = audit.walk(connection, self.key, self._walked, _STEP)
         if fits and reached != self._walked:

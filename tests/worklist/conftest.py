@@ -54,10 +54,7 @@ TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_
 def database_url() -> Iterator[str]:
     from sqlalchemy import text
 
-    from sqlmodel import SQLModel
-
-    import worklist.sql.models  # noqa: F401
-    from worklist.sql.database import make_engine
+    from worklist.sql.database import make_engine, migrate
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,10 +72,8 @@ def database_url() -> Iterator[str]:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
-    with tuning.begin() as connection:
-        SQLModel.metadata.create_all(connection)
-        connection.execute(text("CREATE TABLE closed_default PARTITION OF closed DEFAULT"))
     tuning.dispose()
+    migrate(url)
     yield url
     server.cleanup()
 

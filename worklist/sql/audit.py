@@ -29,6 +29,7 @@ _APPEND = text("""INSERT INTO audit (act, item, actor, reason, detail)
 _APPEND_ALL = text("""INSERT INTO audit (act, item, actor, reason, detail)
                       SELECT :act, r->>'item', '', '', r->'detail'
                       FROM jsonb_array_elements(CAST(:rows AS jsonb)) r""")
+_CHAIN = text("INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)")
 _ROW = """a.id, a.xid, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
           a.act, a.item, a.actor, a.reason, a.detail::text AS detail"""
 

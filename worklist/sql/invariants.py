@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-_ROWS = """(SELECT name, NULL::timestamptz AS closed_at, uid, person, birth_date, members, fragments,
-                   reports, ai, cleared_by FROM item
+_ROWS = """(SELECT name, NULL::timestamptz AS closed_at, uid, person, birth_date, members,
+                   fragments, reports, ai, cleared_by FROM item
             UNION ALL
             SELECT name, closed_at, uid, person, birth_date, members, fragments, reports, ai,
                    cleared_by FROM closed)"""

@@ -257,6 +257,7 @@ class Gone(SQLModel, table=True):
     changed: int = Field(primary_key=True, sa_type=BigInteger)
     name: str = Field(primary_key=True)
     at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+    __table_args__ = (Index("gone_at", "at"),)
 
 
 class Tally(SQLModel, table=True):
@@ -320,7 +321,10 @@ class Outbox(SQLModel, table=True):
     kind: str
     body: dict[str, Any] = _json()
     sent_at: datetime | None = _time(default=None)
-    __table_args__ = (Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),)
+    __table_args__ = (
+        Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        Index("outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+    )
 
 
 class LogPosition(SQLModel, table=True):

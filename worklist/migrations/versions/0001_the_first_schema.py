@@ -16,6 +16,8 @@ CREATE TABLE fact (
     body jsonb NOT NULL
 );
 CREATE INDEX fact_nodes ON fact USING gin (nodes);
+CREATE INDEX fact_package ON fact ((body->>'package'), (body->>'package_version'))
+    WHERE type = 'FindingsMade';
 CREATE TABLE node (
     key text COLLATE "C" PRIMARY KEY,
     uses integer NOT NULL DEFAULT 0
@@ -106,9 +108,10 @@ ALTER TABLE item
         CHECK (state IN ('expected','arriving','readable','preliminary')),
     ADD CONSTRAINT item_unfinished CHECK (finished_at IS NULL);
 CREATE INDEX item_queue ON item (lane, due_at, received_at, name);
+CREATE INDEX item_next ON item (lane, due_at, received_at, name) WHERE state = 'readable';
 CREATE INDEX item_pool ON item (site, subspecialty, lane, due_at, received_at, name);
 CREATE INDEX item_clock ON item (lane, clock);
-CREATE INDEX item_target ON item (target_at);
+CREATE INDEX item_target ON item (lane, target_at);
 CREATE INDEX item_uid ON item (uid);
 CREATE INDEX item_person ON item (person);
 CREATE INDEX item_accessions ON item USING gin (accessions);
@@ -140,10 +143,14 @@ CREATE TABLE lease (
     token varchar NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at timestamptz NOT NULL,
+    ended varchar NOT NULL,
     fragments text[] NOT NULL,
-    reports text[] NOT NULL
+    reports text[] NOT NULL,
+    changed bigint NOT NULL
 );
 CREATE INDEX ix_lease_reader ON lease (reader);
+CREATE INDEX lease_changed ON lease (changed, name);
+CREATE INDEX lease_due ON lease (expires_at) WHERE ended = '';
 CREATE TABLE in_reading (
     name varchar PRIMARY KEY,
     said_by varchar NOT NULL,
@@ -155,6 +162,7 @@ CREATE TABLE gone (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (changed, name)
 );
+CREATE INDEX gone_at ON gone (at);
 CREATE TABLE tally (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     state varchar NOT NULL,
@@ -192,6 +200,7 @@ CREATE TABLE outbox (
     sent_at timestamptz
 );
 CREATE INDEX outbox_unsent ON outbox (id) WHERE sent_at IS NULL;
+CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
 CREATE TABLE log_position (
     topic varchar,
     partition integer,
@@ -248,7 +257,8 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE closed DETACH PARTITION %I', part);
         EXECUTE format('INSERT INTO tally (state, lane, flagged, rows)
-            SELECT ''closed'', lane, ai = ''flagged'', -count(*) FROM %I GROUP BY 2, 3', part);
+            SELECT CASE WHEN state IN (''final'', ''cancelled'', ''historic'') THEN state ELSE ''read'' END,
+                lane, ai = ''flagged'', -count(*) FROM %I GROUP BY 1, 2, 3', part);
         EXECUTE format('ALTER TABLE %I SET SCHEMA archive', part);
         RETURN NEXT part;
     END LOOP;
