@@ -46,8 +46,8 @@ T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
 AUTHORITY = "H"
 #: Everything that a test may leave behind.
-TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_reading, gone, tally,
-            audit, audit_seal, outbox, log_position, policy_version"""
+TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_reading, gone,
+            tally, audit, audit_seal, outbox, log_position, policy_version"""
 
 
 @pytest.fixture(scope="session")
