@@ -113,7 +113,7 @@ def components(facts: Iterable[Fact], world: World) -> list[Component]:
 
 def _with_links(groups: Sequence[list[Fact]], acts: Acts) -> list[list[list[Fact]]]:
     """Groups that a person linked stand together; each keeps its own persons."""
-    links = [pair for pair, act in acts.pairs().items() if act.act == "link"]
+    links = [(act.order, act.item) for act in acts.words() if act.act == "link" and act.order]
     if not links:
         return [[group] for group in groups]
     named: dict[str, set[int]] = defaultdict(set)
@@ -122,15 +122,15 @@ def _with_links(groups: Sequence[list[Fact]], acts: Acts) -> list[list[list[Fact
             for member in _named_as(fact):
                 named[member].add(place)
     together = Groups(range(len(groups)))
-    for order, study in links:
-        places = sorted(named[order] | named[study])
+    for order, row in links:
+        places = sorted(named[order] | named[row])
         for place in places[1:]:
             together.join(places[0], place)
     return [[groups[place] for place in places] for places in together.sets().values()]
 
 
 def _named_as(fact: Fact) -> list[str]:
-    """The member ids by which a person names the order or the study that `fact` speaks of."""
+    """The member ids of the order or the study that `fact` speaks of."""
     if isinstance(fact.event, OrderChanged | ReportReceived):
         return order_members(fact)
     return [study_member(n.value, fact) for n in fact.numbers if n.kind == "study"]
