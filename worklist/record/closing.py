@@ -110,7 +110,7 @@ def _new_orders(
 def _had_closed(row: Related, news: Sequence[Order]) -> bool:
     """Whether reports had closed the row before what is new came."""
     before = [o for o in row.orders if o.state.withdrawn or not any(o is new for new in news)]
-    ended = all(not o.state.open or o.state.withdrawn and o.state.covered for o in before)
+    ended = all(not o.state.open or (o.state.withdrawn and o.state.covered) for o in before)
     return ended and any(o.state.covered for o in before)
 
 

@@ -22,7 +22,7 @@ from worklist.record.ai import Ai, ai_of
 from worklist.record.closing import Closing, closing_of
 from worklist.record.facts import Fact, accessions
 from worklist.record.images import Images, historic, images_of
-from worklist.record.orders import Order, OrderState
+from worklist.record.orders import Order, OrderState, fact_member
 from worklist.record.persons import Person
 from worklist.record.relate import Component, Related, components
 from worklist.record.shown import Shown, roots_of, shown
@@ -327,5 +327,7 @@ def _siblings(row: Related, component: Component) -> tuple[str, ...]:
 
 
 def by_member(items: Iterable[Item]) -> Mapping[str, Item]:
-    """Each member's item."""
-    return {member: item for item in items for member in item.members}
+    """Each member's item; a fact that ever named a row by itself leads to the item that has it."""
+    known = list(items)
+    found = {fact_member(fact): item for item in known for fact in item.facts}
+    return found | {member: item for item in known for member in item.members}

@@ -246,6 +246,11 @@ def study_member(uid: str, fact: Fact) -> str:
     return member_id("study", (uid,), fact)
 
 
+def fact_member(fact: Fact) -> str:
+    """The id by which a row is known of which every other id is another row's."""
+    return member_id("fact", (fact.key,), fact)
+
+
 def member_id(kind: str, names: tuple[str, ...], fact: Fact) -> str:
     """The id of what `names` name, as the patient's whom `fact` states."""
     patient = fact.patient

@@ -28,7 +28,7 @@ from worklist.record.groups import Groups
 from worklist.record.identities import IdentityHistory
 from worklist.record.orders import (
     Order,
-    member_id,
+    fact_member,
     members_of,
     order_members,
     orders_of,
@@ -357,7 +357,7 @@ def _own(rows: Sequence[Related]) -> None:
             taken |= fresh.keys()
         if not row.owned:
             first = min(row.facts, key=lambda fact: (fact.received, fact.key))
-            row.owned = {member_id("fact", (first.key,), first): first}
+            row.owned = {fact_member(first): first}
 
 
 def _first_image(row: Related) -> tuple[bool, datetime, str, str]:
