@@ -21,6 +21,7 @@ from infra.processes import die_with_parent
 from streams.kafka.topics import ALL
 
 _START_S = 30.0
+_ROLES = ("vigie_owner", "vigie_app", "vigie_sealer")
 
 
 class StartError(RuntimeError):
@@ -56,18 +57,29 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, with a password, in `folder`, from entry to exit;
-    it ends with this process. `url` is known before.
+    """A PostgreSQL server of our own on loopback, in `folder`, from entry to exit; it ends with this
+    process.
+
+    Attributes:
+        url: what the list's processes use; may not change what the audit holds. Known before.
+        owner: migrates.
+        sealer: chains the audit.
+        admin: the superuser's, for tests and drills.
+        programs: folder of the server's programs.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postgres"
         self._log = folder / "postgres.log"
-        self._password = secrets.token_urlsafe(18)
-        self._bin, self._user = _binaries()
+        self._passwords = {role: secrets.token_urlsafe(18) for role in ("postgres", *_ROLES)}
+        self.programs, self._user = _binaries()
         self._port = free_port()
-        self.url = f"postgresql://vigie:{self._password}@127.0.0.1:{self._port}/postgres"
+        self.admin, self.owner, self.url, self.sealer = (
+            f"postgresql://{role}:{password}@127.0.0.1:{self._port}/postgres"
+            for role, password in self._passwords.items()
+        )
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_roles = False
 
     @property
     def pid(self) -> int:
@@ -80,7 +92,7 @@ class Postgres:
         """Makes the empty database, once. Raises StartError."""
         self._folder.mkdir(parents=True, mode=0o700)
         secret = self._folder.with_name("postgres.password")
-        secret.write_text(self._password)
+        secret.write_text(self._passwords["postgres"])
         if self._user:
             _open_way(self._folder)
             for path in (self._folder, secret):
@@ -90,10 +102,10 @@ class Postgres:
             "--encoding=utf8",
             "--no-sync",
             "--locale=C",
-            "--username=vigie",
+            "--username=postgres",
             f"--pwfile={secret}",
         ]
-        command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
+        command: list[str | Path] = [self.programs / "initdb", *options, "-D", self._folder]
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, check=False, **self._as_child()
         )
@@ -112,8 +124,10 @@ class Postgres:
             "shared_buffers": "64MB",
             "log_min_messages": "error",
             "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
+            "log_parameter_max_length_on_error": 0,
         }
-        command: list[str | Path] = [self._bin / "postgres", "-D", self._folder]
+        command: list[str | Path] = [self.programs / "postgres", "-D", self._folder]
         command += [f"--{name}={value}" for name, value in options.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
@@ -124,15 +138,34 @@ class Postgres:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"PostgreSQL did not start: see {self._log}")
             time.sleep(0.05)
+        if not self._has_roles:
+            self._make_roles()
+            self._has_roles = True
 
     def _answers(self) -> bool:
         import psycopg
 
         try:
-            psycopg.connect(self.url, connect_timeout=2).close()
+            psycopg.connect(self.admin, connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True
+
+    def _make_roles(self) -> None:
+        """The three roles as in a hospital, so that what they may not is met here first."""
+        import psycopg
+        from psycopg import sql
+
+        from worklist.sql.roles import SETUP
+
+        with psycopg.connect(self.admin) as connection:
+            connection.execute(SETUP)
+            for role in _ROLES:
+                connection.execute(
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                        sql.Identifier(role), sql.Literal(self._passwords[role])
+                    )
+                )
 
     def _as_child(self) -> dict[str, Any]:
         """How its programs run: apart from our terminal, whose Ctrl-C is for us to pass on."""

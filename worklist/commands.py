@@ -17,9 +17,10 @@ from streams.process import fail, need, reading_site, run
 from streams.seal import read_ring
 from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings
-from worklist.sql import audit, policy_store
+from worklist.sql import audit, history, policy_store
 from worklist.sql.database import make_engine, migrate, translated
-from worklist.sql.project import Identities
+from worklist.sql.opening import Opener
+from worklist.sql.rerank import rerank
 
 app = typer.Typer(no_args_is_help=True)
 policy_app = typer.Typer(no_args_is_help=True, help="The rules that order the list.")
@@ -37,11 +38,11 @@ def worklist_command() -> None:
 
 
 @contextmanager
-def _database() -> Iterator[Engine]:
+def _database(url: str = "", statement_s: float = 3600) -> Iterator[Engine]:
     """The site's database. Raises Unavailable when it does not answer or lacks our schema."""
     settings = WorklistSettings()
     need(settings, "database")
-    engine = make_engine(settings.database.get_secret_value())
+    engine = make_engine(url or settings.database.get_secret_value(), statement_s=statement_s)
     try:
         with translated():
             yield engine
@@ -62,8 +63,9 @@ def migrate_command() -> None:
     active.
     """
     settings = WorklistSettings()
-    with _database() as engine:
-        migrate(settings.database.get_secret_value())
+    url = settings.database_owner.get_secret_value() or settings.database.get_secret_value()
+    with _database(url) as engine:
+        migrate(url)
         with engine.begin() as connection:
             try:
                 policy_store.active(connection)
@@ -118,37 +120,53 @@ def activate(
 ) -> None:
     """Make a policy file the one that ranks, and rank all rows anew."""
     policy = _site_policy(file)
-    ring = read_ring(WorklistSettings().keys)
+    settings = WorklistSettings()
+    opener = Opener(read_ring(settings.keys), read_ring(settings.act_keys))
     with _database() as engine:
         with engine.begin() as connection:
             policy_store.activate(connection, policy, actor=actor, now=datetime.now(UTC))
-        ranked = policy_store.rerank(engine, Identities(ring))
+        ranked = rerank(engine, opener)
     typer.echo(f"{policy.version}: {ranked} studies ranked anew")
 
 
 @audit_app.command("verify")
-def verify() -> None:
-    """Walk the chain of seals; exit 1 when a row was changed."""
-    with _database() as engine, engine.connect() as connection:
-        verdict = audit.verify(connection)
-    counts = {"sealed": verdict.sealed, "unsealed": verdict.unsealed, "broken": verdict.broken}
-    typer.echo(json.dumps(counts))
-    if verdict.broken is not None:
+def verify(
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="PLACE:SEAL that the log told; again for more. Shows a cut-off end"),
+    ] = None,
+) -> None:
+    """Walk the chain of seals; exit 1 when a row was changed, taken away or slipped in."""
+    settings = WorklistSettings()
+    try:
+        key = audit.chain_key(read_ring(settings.audit_keys))
+        anchors = [audit.Anchor.parse(said) for said in anchor or []]
+    except (OSError, ValueError) as error:
+        fail(f"VIGIE_AUDIT_KEYS: {error}")
+    with _database(_sealer(settings)) as engine, engine.connect() as connection:
+        verdict = audit.verify(connection, key, anchors)
+    typer.echo(json.dumps(asdict(verdict)))
+    if not verdict.intact:
         fail(
-            f"the audit chain is broken at row {verdict.broken}: keep a copy of the database and "
-            "find who changed it"
+            "the audit is not as it was written: keep a copy of the database, see runbooks/audit.md"
         )
 
 
-@audit_app.command("list")
-def list_at(
+@audit_app.command("show")
+def show_at(
     at: Annotated[datetime, typer.Option(help="the moment, UTC unless it says otherwise")],
 ) -> None:
-    """The list as it stood at a past moment, in reading order, one JSON object a line."""
+    """The list as it stood at a past moment, in reading order, and what had been closed in the day
+    before: one JSON object a line.
+    """
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
     with _database() as engine, engine.connect() as connection:
-        for placed in audit.list_at(connection, moment):
+        for placed in history.list_at(connection, moment):
             typer.echo(json.dumps(asdict(placed), default=str))
+
+
+def _sealer(settings: WorklistSettings) -> str:
+    return (settings.database_sealer.get_secret_value()) or settings.database.get_secret_value()
 
 
 app.add_typer(policy_app, name="policy")

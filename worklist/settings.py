@@ -24,6 +24,22 @@ class WorklistSettings(StreamsSettings):
         Path("act-keys.json"),
         description="key ring that seals acts of persons: only web and worklist hold it",
     )
+    database_owner: SecretStr = Field(
+        SecretStr(""), description="its address for the tables' owner: vigie migrate; else the same"
+    )
+    database_sealer: SecretStr = Field(
+        SecretStr(""), description="its address for who seals the audit; else the same"
+    )
+    audit_keys: Path = Field(
+        Path("audit-keys.json"),
+        description="key ring that seals the audit: vigie worklist and vigie audit alone read it",
+    )
+    statement_s: float = Field(
+        60, description="a database statement that runs longer is ended, seconds", gt=0
+    )
+    closed_months: int = Field(
+        120, description="closed rows stay on the searchable list for so long, months", gt=0
+    )
     batch: int = Field(200, description="events in one transaction at most", gt=0, le=2000)
     batch_wait_s: float = Field(
         0.05, description="a batch waits so long for more events, seconds", gt=0

@@ -161,8 +161,8 @@ def database() -> Iterator[Database]:
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            migrate(server.url)
-        engine = make_engine(server.url)
+            migrate(server.owner)
+        engine = make_engine(server.owner)
         with engine.begin() as connection:
             policy_store.activate(
                 connection,
@@ -171,7 +171,7 @@ def database() -> Iterator[Database]:
                 now=T0,
             )
         try:
-            yield Database(server.url, engine)
+            yield Database(server.owner, engine)
         finally:
             engine.dispose()
 

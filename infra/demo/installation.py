@@ -51,7 +51,7 @@ class Installation:
         self._hurried = False
         self.token = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
-        self.kafka = self.database = ""
+        self.kafka = self.database = self._owner = self._sealer = ""
         self.ports = {
             name: free_port()
             for name in ("mllp", "dicom", "web", *(f"metrics_{role}" for role in _ROLES))
@@ -88,9 +88,13 @@ class Installation:
             self._stack.callback(broker.stop)
             self.kafka = broker.address
         write_ring(self.ring, self.folder / "keys.json")
+        for name in ("audit-keys.json", "act-keys.json"):
+            write_ring(new_ring(), self.folder / name)
         site = make_site(self.folder / "site", historic=self._historic)
         server = None if self._database else Postgres(self.folder)
-        self.database = server.url if server else self._database
+        self.database = self._owner = self._sealer = self._database
+        if server:
+            self.database, self._owner, self._sealer = server.url, server.owner, server.sealer
         for role in _ROLES:
             environment = self._environment(role, site)
             # Loading networks takes the processor for seconds: the page comes first.
@@ -119,7 +123,7 @@ class Installation:
         from worklist.sql import policy_store
         from worklist.sql.database import make_engine, migrate
 
-        migrate(self.database)
+        migrate(self._owner)
         engine = make_engine(self.database, pool=1)
         with engine.begin() as connection:
             policy_store.activate(connection, load(site), actor="demo", now=datetime.now(UTC))
@@ -150,6 +154,11 @@ class Installation:
             "store_min_free": 0.01,
             "insecure": 0,
         }
+        if role == "worklist":  # it seals the audit; nobody else can
+            values |= {
+                "database_sealer": self._sealer,
+                "audit_keys": self.folder / "audit-keys.json",
+            }
         return {f"VIGIE_{name.upper()}": str(value) for name, value in values.items()}
 
     @property

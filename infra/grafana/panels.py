@@ -64,7 +64,7 @@ PATIENTS = Row(
         Panel(
             "Not in the chain",
             "Audit rows that the sealer has not sealed yet.",
-            (('max(vigie_audit_unsealed{job="web"})', "unsealed"),),
+            (('max(vigie_audit_unsealed{job="worklist"})', "unsealed"),),
             kind="stat",
             warn=200,
             bad=1000,

@@ -71,6 +71,13 @@ class Fact:
         return None if isinstance(self.event, ActDone) else self.event.patient
 
     @property
+    def patients(self) -> tuple[Patient | None, ...]:
+        """The patients as whose its numbers count: the stated one, or those of the act's row."""
+        if self.act is not None:
+            return self.act.patients or (None,)
+        return (self.patient,)
+
+    @property
     def stated(self) -> tuple[Number, ...]:
         """All numbers that the event names, visits and accounts too."""
         return getattr(self.event, "numbers", ())

@@ -18,7 +18,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import combinations
 from typing import NamedTuple
 
@@ -72,6 +71,18 @@ class Split:
         mine, theirs = self.authorities.get(one, {}), self.authorities.get(other, {})
         both = mine.keys() & theirs.keys() - {""}  # open numbers may be of two authorities
         return any(mine[name] != theirs[name] for name in both)
+
+
+def united(splits: Iterable[Split]) -> Split:
+    """The persons of several groups that a person linked: nobody becomes somebody else by that."""
+    found = Split()
+    for each in splits:
+        found.of |= each.of
+        found.marked |= each.marked
+        for person, numbers in each.authorities.items():
+            for authority, roots in numbers.items():
+                found.authorities.setdefault(person, {}).setdefault(authority, set()).update(roots)
+    return found
 
 
 def fold(name: str) -> str:

@@ -6,6 +6,7 @@ that a transaction locks (by the same `numbers` and `shared`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,12 +30,13 @@ from worklist.record.orders import (
     Order,
     fact_member,
     members_of,
+    order_members,
     orders_of,
     place_reports,
     step_members,
     study_member,
 )
-from worklist.record.persons import Person, Split, split
+from worklist.record.persons import Person, Split, split, united
 from worklist.record.world import Names, World, connected
 
 
@@ -111,13 +113,40 @@ def components(facts: Iterable[Fact], world: World) -> list[Component]:
         (f for f in kept if isinstance(f.event, PatientChanged | PatientMerged)), world.authorities
     )
     members = [f for f in kept if not isinstance(f.event, PatientChanged | PatientMerged | ActDone)]
-    return [_component(group, history, acts, world) for group in connected(members, world)]
+    found = _with_links(connected(members, world), acts)
+    return [_component(parts, history, acts, world) for parts in found]
+
+
+def _with_links(groups: Sequence[list[Fact]], acts: Acts) -> list[list[list[Fact]]]:
+    """Groups that a person linked stand together; each keeps its own persons."""
+    links = [(act.order, act.item) for act in acts.words() if act.act == "link" and act.order]
+    if not links:
+        return [[group] for group in groups]
+    named: dict[str, set[int]] = defaultdict(set)
+    for place, group in enumerate(groups):
+        for fact in group:
+            for member in _named_as(fact):
+                named[member].add(place)
+    together = Groups(range(len(groups)))
+    for order, row in links:
+        places = sorted(named[order] | named[row])
+        for place in places[1:]:
+            together.join(places[0], place)
+    return [[groups[place] for place in places] for places in together.sets().values()]
+
+
+def _named_as(fact: Fact) -> list[str]:
+    """The member ids of the order or the study that `fact` speaks of."""
+    if isinstance(fact.event, OrderChanged | ReportReceived):
+        return order_members(fact)
+    return [study_member(n.value, fact) for n in fact.numbers if n.kind == "study"]
 
 
 def _component(
-    facts: Sequence[Fact], history: IdentityHistory, acts: Acts, world: World
+    parts: Sequence[Sequence[Fact]], history: IdentityHistory, acts: Acts, world: World
 ) -> Component:
-    people = split(facts, history)
+    facts = [fact for part in parts for fact in part]
+    people = united(split(part, history) for part in parts)
     steps = _exams(facts, people)
     orders = orders_of([f for f in facts if isinstance(f.event, OrderChanged)], people, world)
     rows = _studies(facts, people)

@@ -43,11 +43,12 @@ class World:
         """The nodes by which `fact` joins others: of a number, of it as its patient's, or none."""
         found = set()
         for number in fact.numbers:
-            name = Name(number, fact.patient)
-            if fact.act is None and self.joins_nothing(name):
-                continue
-            shared = fact.act is None and self.is_shared(number)
-            found.add(pair_node(*name) if shared else number_node(number))
+            names = [Name(number, patient) for patient in fact.patients]
+            known = [name for name in names if not self.joins_nothing(name)]
+            if self.is_shared(number):
+                found |= {pair_node(*name) for name in known}
+            elif known:
+                found.add(number_node(number))
         return found
 
     def joins(self, one: Name, other: Name) -> bool:

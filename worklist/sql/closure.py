@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, text
 
-from streams.events import ActDone, Event, Parked, PatientMerged, SenderSeen, decode
+from streams.events import Event, Parked, PatientMerged, SenderSeen, decode
 from worklist.record.facts import Fact, number_node, pair_node, person_nodes
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
 from worklist.sql.opening import Opener
@@ -28,8 +28,7 @@ def fact_nodes(fact: Fact) -> list[str]:
     found = set(person_nodes(fact.event))
     for number in fact.numbers:
         found.add(number_node(number))
-        if not isinstance(fact.event, ActDone):
-            found.add(pair_node(number, fact.patient))
+        found |= {pair_node(number, patient) for patient in fact.patients}
     return sorted(found)
 
 
@@ -154,7 +153,7 @@ def world_of(connection: Connection, facts: Iterable[Fact]) -> World:
     """What the facts at hand cannot say by themselves."""
     known = list(facts)
     numbers = {number_node(n) for f in known for n in f.numbers}
-    pairs = {pair_node(n, f.patient) for f in known for n in f.numbers}
+    pairs = {pair_node(n, p) for f in known for n in f.numbers for p in f.patients}
     uses = read_uses(connection, numbers | pairs)
     values = {p.value for f in known for p in _patients(f)}
     rows = connection.execute(
