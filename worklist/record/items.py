@@ -247,15 +247,16 @@ def priority_of(
 
     Urgency errs upward: the row's own orders count, and those that its study's numbers name and
     that are not certainly another patient's; without an open order of its own, all that they name.
-    An order whose priority nobody states is of class *unknown*. A person may say anything; what a
+    An order whose priority nobody states is of class *unknown*, and so is a row without an order,
+    whatever lower class somebody else's order lends it. A person may say anything; what a
     source raises after that still raises, what it only says again does not.
     """
     own = [order for order in row.orders if order.state.open]
     lent = [order for order, certain in row.lent if order.state.open and not (certain and own)]
-    chosen = [*own, *lent] or row.orders
+    chosen = [*(own or row.orders), *lent]
     heard = [pair for order in chosen for pair in _priorities(order)]
     classes = {policy.order_class(code) for _, code in heard}
-    unsaid = {"unknown"} if not chosen or not all(map(_priorities, chosen)) else set()
+    unsaid = {"unknown"} if not row.orders or not all(map(_priorities, chosen)) else set()
     top = most_urgent(classes | unsaid, policy)
     if said is not None:
         later = {policy.order_class(code) for since, code in heard if since > said.at}

@@ -294,13 +294,16 @@ def _meet_others(
     for row in rows:
         if row.uid:
             there = Names(row.study_facts(), world)
+            # What is said of one of its orders without its patient may be its own, too.
+            wide = names[id(row)]
             mine = row.said.keys() | {id(order) for order in row.orders}
-            near = {id(o): o for value in there.values() for o in by_value.get(value, ())}
-            row.lent = [
-                (order, people.certainly_two(order.person, row.person))
-                for key, order in near.items()
-                if order.person != row.person and key not in mine and lenders[key].meet(there)
-            ]
+            near = {id(o): o for value in wide.values() for o in by_value.get(value, ())}
+            for key, order in near.items():
+                if order.person == row.person or key in mine:
+                    continue
+                certain = people.certainly_two(order.person, row.person)
+                if lenders[key].meet(there if certain else wide):
+                    row.lent.append((order, certain))
 
 
 def _near(rows: Sequence[Related], names: Mapping[int, Names]) -> Iterable[tuple[Related, Related]]:

@@ -260,14 +260,16 @@ class Model:
             for order in other.orders if row.uid and other.person is not row.person else ():
                 mine = id(order) in row.said or any(order is o for o in row.orders)
                 two = certainly_two(row.person, self.whose(order))
-                if mine or status(order) in ended or not meet(order, row.study()):
+                # What is said of one of its orders without its patient may be its own, too.
+                if mine or status(order) in ended:
+                    continue
+                if not meet(order, row.study() if two else row.facts):
                     continue
                 if self.whose(order) is not row.person and not (own and two):
                     lent[id(order)] = order
-        chosen = [*own, *lent.values()] or row.orders
-        said = [self.said(order) for order in chosen]
+        said = [self.said(order) for order in [*(own or row.orders), *lent.values()]]
         found = {c for words in said for c, _ in words}
-        found |= set() if said and all(said) else {"unknown"}
+        found |= set() if row.orders and all(said) else {"unknown"}
         person = self.done(row, "set_priority")[-1:]
         if person:
             found = {c for words in said for c, since in words if since > person[0].at}
