@@ -20,15 +20,9 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
 )
-from tests.worklist.record.model_people import (
-    History,
-    Person,
-    kind,
-    meet,
-    partition_facts,
-    people,
-)
-from tests.worklist.record.model_rows import Row, rest_of, rows_of
+from tests.worklist.record.model_numbers import History, kind, meet
+from tests.worklist.record.model_people import Person, certainly_two, partition_facts, people
+from tests.worklist.record.model_rows import Row, rest_of, rows_of, settled
 from worklist.record.acts import Act
 from worklist.record.facts import Fact
 
@@ -37,7 +31,7 @@ URGENCY = ("stat", "urgent", "unknown", "routine")
 
 @dataclass
 class Shape:
-    """What the model says of a row; `since` is the first receipt of what is new since it was read."""
+    """What the model says of a row; `since`: first receipt of what is new since it was read."""
 
     uid: str
     facts: frozenset[str]
@@ -382,22 +376,3 @@ class Model:
             for f in row.facts
             if isinstance(e := f.event, FindingsMade)
         )
-
-
-def settled(one: Row, other: Row) -> bool:
-    """Whether a person has said, of each order that makes two rows meet, whose it is."""
-    words = [id(order) in other.said for order in one.orders]
-    words += [id(order) in one.said for order in other.orders]
-    return bool(words) and all(words)
-
-
-def certainly_two(one: Person, other: Person) -> bool:
-    """One authority gives two numbers, or birth dates differ."""
-    if one is other:
-        return False
-    mine = {who for who in one.who if who[0]}
-    theirs = {who for who in other.who if who[0]}
-    both = {who[0] for who in mine} & {who[0] for who in theirs}
-    return one.contradicts(other) or any(
-        {w for w in mine if w[0] == name} != {w for w in theirs if w[0] == name} for name in both
-    )

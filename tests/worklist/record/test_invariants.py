@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from streams.events import PatientChanged, PatientMerged, SeriesReceived
 from tests.worklist.record import say
 from tests.worklist.record.model import URGENCY
-from tests.worklist.record.model_people import meet, partition_facts
+from tests.worklist.record.model_numbers import meet
+from tests.worklist.record.model_people import partition_facts
 from tests.worklist.record.test_model import (
     CASES,
     CHECKS,
