@@ -18,6 +18,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worklist.sql.rights import RIGHTS
+
 SESSION_COOKIE = "vigie_session"
 CSRF_HEADER = "x-vigie-csrf"
 CSRF_FIELD = "csrf"
@@ -25,8 +27,6 @@ ABSOLUTE = timedelta(hours=12)  # a long shift
 IDLE = timedelta(hours=2)
 RENEW_AFTER = timedelta(minutes=1)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-from worklist.sql.rights import RIGHTS
 
 
 class Role(StrEnum):
