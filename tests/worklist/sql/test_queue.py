@@ -6,6 +6,7 @@ import random
 from datetime import timedelta
 
 from sqlalchemy import Engine, text
+from worklist.sql.project import Identities, apply, project
 
 from streams.events import Event
 from streams.seal import KeyRing
@@ -14,7 +15,6 @@ from worklist.order.policy import Policy
 from worklist.order.rank import READABLE, StudyFacts, rank
 from worklist.sql import leases, queue
 from worklist.sql.models import OPEN
-from worklist.sql.project import Identities, apply, project
 
 CODES = ("RID4700", "RID5350", "never heard of")
 
