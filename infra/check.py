@@ -135,15 +135,17 @@ def _list() -> list[str]:
         return []
     try:
         engine = make_engine(url)
-        with translated(), engine.connect() as connection:
-            broken = violations(connection)
-        engine.dispose()
     except ArgumentError:
         return ["VIGIE_DATABASE: is no address: postgresql://user:password@host:port/name"]
+    try:
+        with translated(), engine.connect() as connection:
+            broken = violations(connection)
     except Unavailable as error:
         if error.where == "schema":
             return ["VIGIE_DATABASE: has not the schema of this release: run `vigie migrate`"]
         return ["VIGIE_DATABASE: no answer: is it running, are address and password right?"]
+    finally:
+        engine.dispose()
     return [f"the list: not so: {name}: see {', '.join(rows)}" for name, rows in broken.items()]
 
 

@@ -97,13 +97,9 @@ class Acts:
         found = self.of(members, *names)
         return found[-1] if found else None
 
-    def pairs(self) -> dict[tuple[str, str], Act]:
-        """The last word on each (order's member, row's member) that a person linked or unlinked."""
-        return {
-            (act.order, act.item): act
-            for act in self._acts
-            if act.act in ("link", "unlink") and act.order
-        }
+    def words(self) -> list[Act]:
+        """What persons said of orders and rows: links and unlinks, oldest first."""
+        return [act for act in self._acts if act.act in ("link", "unlink")]
 
     def finishes(self) -> list[Act]:
         """All that was finished, oldest first."""

@@ -2,73 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from streams.events import ReportReceived
 from worklist.record.acts import Act, Acts
-from worklist.record.facts import stands, text_of
 from worklist.record.images import Images, names_of
-from worklist.record.orders import Order
+from worklist.record.orders import Order, OrderState
 from worklist.record.relate import Related
-
-_ENDS = frozenset({"cancelled", "replaced"})
-_FINAL = frozenset({"final", "corrected", "addendum"})
-#: An addendum is about what was read: it covers no image that came since.
-_COVERS = frozenset({"final", "corrected"})
-
-
-@dataclass(frozen=True)
-class OrderState:
-    """Where one order stands.
-
-    Attributes:
-        report: ``preliminary``, ``final``, ``withdrawn`` or empty.
-        covered: receipt of the newest final or corrected report: it covers what came before.
-        received: first receipt of the order.
-    """
-
-    status: str
-    report: str
-    covered: datetime | None
-    received: datetime
-    reported_at: datetime | None
-
-    @property
-    def cancelled(self) -> bool:
-        """The sender ended it."""
-        return self.status in _ENDS
-
-    @property
-    def final(self) -> bool:
-        """Its report is final."""
-        return self.report == "final"
-
-    @property
-    def open(self) -> bool:
-        """It still waits for somebody."""
-        return not self.cancelled and not self.final
-
-
-def order_state(order: Order) -> OrderState:
-    """Where `order` stands."""
-    status = stands(order.said, text_of("status"))
-    told = stands(order.reports, text_of("status"))
-    word = told[1] if told else ""
-    final = word in _FINAL
-    covers = [
-        f.received
-        for f in order.reports
-        if isinstance(f.event, ReportReceived) and f.event.status in _COVERS
-    ]
-    return OrderState(
-        status=status[1] if status else "",
-        report="final" if final else word,
-        covered=max(covers, default=None) if final else None,
-        received=min(f.received for f in order.facts),
-        reported_at=told[0].received if told and word != "withdrawn" else None,
-    )
 
 
 @dataclass(frozen=True)
@@ -91,61 +32,86 @@ class Closing:
     confirmed: bool = False
 
 
-def closing_of(row: Related, states: Sequence[OrderState], images: Images, acts: Acts) -> Closing:
-    """What closes `row`, and what brings it back."""
-    members = frozenset(row.owned) | frozenset(row.study_members())
-    finishes = [act for act in acts.finishes() if _covers(act, row, members)]
-    covered = [state.covered for state in states if state.covered]
-    until = max(covered, default=None)
-    names = names_of(f for f in row.series if any(f.key in a.fragments for a in finishes))
-    new = images.uncovered(names, until) if finishes or covered else []
-    withdrawn = any(state.report == "withdrawn" for state in states)
-    reopened = _reopened(acts, members, finishes, until)
+def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -> Closing:
+    """What closes `row`, and what brings it back.
+
+    Args:
+        kin: the members of all rows of the row's person.
+    """
+    members = frozenset(row.owned)
+    states = [order.state for order in row.orders]
+    finishes = [act for act in acts.finishes() if _is_of(act, row, kin)]
     finish = finishes[-1] if finishes else None
-    final = any(s.final for s in states) and not any(s.open for s in states)
-    if finish and _after(row, states, finish):
-        reopened = max(filter(None, (reopened, _after(row, states, finish))))
-    fresh = [image.received for image in new] + ([reopened] if reopened else [])
-    since = min(fresh, default=None) if finish or final else None
-    waiting = sum(state.open for state in states) if any(s.final for s in states) else 0
+    until = max((state.covered for state in states if state.covered), default=None)
+    since = _since(row, images, finishes, until, acts.last(members, "reopen"))
     cancelled, confirmed = _cancelled(states, images, acts, members)
+    known = bool(states) and not images.exist and all(s.outcome_only for s in states)
+    final = (known or any(s.final for s in states)) and not any(s.open for s in states)
     state = "final" if final else "cancelled" if cancelled else ""
-    if since is not None:
-        return Closing("", None, since, withdrawn, waiting)
-    return Closing(state, finish, None, withdrawn, waiting, confirmed)
+    open_ = since is not None
+    return Closing(
+        state="" if open_ else state,
+        finish=None if open_ else finish,
+        since=since,
+        withdrawn=any(state.withdrawn for state in states),
+        waiting=sum(state.open for state in states) if any(s.final for s in states) else 0,
+        confirmed=confirmed and not open_,
+    )
 
 
-def _covers(act: Act, row: Related, members: frozenset[str]) -> bool:
-    """A finish is of the fragments that it lists; where there are none, of the item."""
-    keys = {fact.key for fact in row.series}
-    return bool(keys & set(act.fragments)) or act.item in members
+def _is_of(act: Act, row: Related, kin: Collection[str]) -> bool:
+    """A finish belongs to the person of the row that was finished, and is of the fragments that it
+    lists: a study that only a join had closed is another person's when the join is undone.
+    """
+    if act.fragments:
+        return act.item in kin and any(fact.key in act.fragments for fact in row.series)
+    return act.item in row.owned
 
 
-def _reopened(
-    acts: Acts, members: frozenset[str], finishes: Sequence[Act], until: datetime | None
+def _since(
+    row: Related,
+    images: Images,
+    finishes: Sequence[Act],
+    until: datetime | None,
+    reopen: Act | None,
 ) -> datetime | None:
-    """When a person reopened the row, after all that had closed it."""
-    last = acts.last(members, "reopen")
-    closed = max([*(act.at for act in finishes), *([until] if until else [])], default=None)
-    return last.at if last and (closed is None or last.at > closed) else None
+    """First receipt of what is new since the row was read; None: it never was, or nothing is."""
+    news = _new_orders(row, finishes, until)
+    if not _had_closed(row, [order for order, _ in news]):
+        # While another order waits, the report on one covers no image: nobody knows whose it is.
+        until = None
+    if not finishes and until is None:
+        return None
+    names = names_of(f for f in row.series if any(f.key in a.fragments for a in finishes))
+    found = [image.received for image in images.uncovered(names, until)]
+    found += [when for _, when in news]
+    closed = max([*(act.at for act in finishes), *([until] if until else [])])
+    found += [reopen.at] if reopen and reopen.at > closed else []
+    return min(found, default=None)
 
 
-def _after(row: Related, states: Sequence[OrderState], finish: Act) -> datetime | None:
-    """First receipt of what a finish did not know: a withdrawn report, an order without report."""
-    seen = set(finish.reports)
-    found = [
-        f.received
-        for order in row.orders
-        for f in order.reports
-        if isinstance(f.event, ReportReceived)
-        and f.event.status == "withdrawn"
-        and f.key not in seen
-        and f.received > finish.at
-    ]
-    for order, state in zip(row.orders, states, strict=True):
-        if state.open and not any(f.key in seen for f in order.facts):
-            found += [state.received] if state.received > finish.at else []
-    return max(found, default=None)
+def _new_orders(
+    row: Related, finishes: Sequence[Act], until: datetime | None
+) -> list[tuple[Order, datetime]]:
+    """Orders that no finish and no final report knew, and withdrawn reports: with their receipt."""
+    seen = {key for act in finishes for key in act.reports}
+    found: list[tuple[Order, datetime]] = []
+    for order in row.orders:
+        state = order.state
+        if state.withdrawn:
+            if state.withdrawn.key not in seen:
+                found.append((order, state.withdrawn.received))
+        elif state.open and not order.reports and not any(f.key in seen for f in order.facts):
+            if finishes or (until and state.received > until):
+                found.append((order, state.received))
+    return found
+
+
+def _had_closed(row: Related, news: Sequence[Order]) -> bool:
+    """Whether reports had closed the row before what is new came."""
+    before = [o for o in row.orders if o.state.withdrawn or not any(o is new for new in news)]
+    ended = all(not o.state.open or o.state.withdrawn and o.state.covered for o in before)
+    return ended and any(o.state.covered for o in before)
 
 
 def _cancelled(
@@ -157,8 +123,10 @@ def _cancelled(
         return False, False
     if not images.exist:
         return True, False
-    act = acts.last(members, "confirm_cancel")
-    confirmed = act is not None and not any(
-        image.received > act.at for image in images.by_name.values()
+    act = acts.last(members, "confirm_cancel", "reopen")
+    confirmed = (
+        act is not None
+        and act.act == "confirm_cancel"
+        and not any(image.received > act.at for image in images.by_name.values())
     )
     return confirmed, confirmed

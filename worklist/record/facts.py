@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from streams.events import (
@@ -81,7 +82,7 @@ class Fact:
         """All numbers that the event names, visits and accounts too."""
         return getattr(self.event, "numbers", ())
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[Number, ...]:
         """The joining numbers that the event names, its study UID included."""
         event = self.event
@@ -109,6 +110,7 @@ def _seniority(fact: Fact) -> tuple[datetime, str]:
     return fact.received, fact.event.model_dump_json()
 
 
+@lru_cache(maxsize=65536)
 def node(kind: str, *parts: str) -> str:
     """What facts are found and locked by: a digest, never a concatenation."""
     hasher = hashlib.blake2b(digest_size=12)

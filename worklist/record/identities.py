@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from streams.events import Number, Patient, PatientChanged, PatientMerged
-from worklist.record.facts import Fact, stands
+from worklist.record.facts import Fact, meet, stands
 
 #: Triggers that say who a number is (HL7 v2.5.1 §3.3): they settle what it had stated before.
 _SAYS_WHO = frozenset({"A01", "A04", "A05", "A08", "A28", "A31"})
@@ -60,14 +60,16 @@ class IdentityHistory:
         self, patient: Patient, born: str, when: datetime, numbers: tuple[Number, ...]
     ) -> tuple[Root, bool]:
         """What a statement's number stands for, and whether re-use or a move leaves doubt."""
-        number, doubtful = (patient.authority, patient.value), False
-        if moves := [move for move in self._moves if move[1] == number]:
-            named = [move for move in moves if set(_moved(move[0])) & set(numbers)]
-            if named:
-                number = named[-1][2]
-            doubtful = not any(n.kind in ("visit", "account") for n in numbers)
-        epoch, unsure = self._epoch(number, born, when)
-        return self._standing(Root(*number, epoch)), doubtful or unsure
+        number = patient.authority, patient.value
+        epoch, doubtful = self._epoch(number, born, when)
+        root = self._standing(Root(*number, epoch))
+        for fact, old, new in self._moves:
+            if self._at(old, fact.event_time) != root:
+                continue
+            if any(meet(moved, n) for moved in _moved(fact) for n in numbers):
+                root = self._at(new, fact.event_time)
+            doubtful |= not any(n.kind in ("visit", "account") for n in numbers)
+        return root, doubtful
 
     def born(self, root: Root) -> str:
         """The birth date that its newest identity message states; empty: none does."""
@@ -178,22 +180,32 @@ class IdentityHistory:
         begins = self._begins.get(number, [])
         if not begins:
             return 0, False
-        if born:
-            for epoch in range(len(begins), 0, -1):
-                if born in self._dates(number, epoch):
-                    return epoch, False
+        dates = [self._dates(number, epoch) for epoch in range(len(begins) + 1)]
+        having = [epoch for epoch, known in enumerate(dates) if born in known]
+        if len(having) == 1:
+            return having[0], False
+        by_time = self._epoch_at(number, when)
+        if born and not having and dates[by_time]:
+            # Nobody said this date: the later owners have dates of their own, so it is the first's.
             return 0, False
-        return self._epoch_at(number, when), True
+        return by_time, True
 
     def _dates(self, number: tuple[str, str], epoch: int) -> set[str]:
-        """The dates that identity messages of an epoch state."""
-        return {
+        """The dates that identity messages of an epoch state, and the merge that ended it."""
+        found = {
             fact.identity.birth_date
             for fact in self._facts
-            if isinstance(fact.event, PatientChanged)
+            if fact.identity
+            and fact.identity.birth_date
+            and isinstance(fact.event, PatientChanged)
             and fact.event.patient
             and (fact.event.patient.authority, fact.event.patient.value) == number
-            and fact.identity
+            and self._epoch_at(number, fact.event_time) == epoch
+        }
+        return found | {
+            fact.identity.birth_date
+            for fact, _ in self._merges.get(number, [])
+            if fact.identity
             and fact.identity.birth_date
             and self._epoch_at(number, fact.event_time) == epoch
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -68,44 +69,43 @@ class Images:
 
 
 def images_of(row: Related) -> Images:
-    """The images of `row`."""
-    found: dict[tuple[str, str], Instance] = {}
-    doubtful = False
-    readable = [f for f in row.series if isinstance(f.event, SeriesReceived) and f.event.readable]
-    for fact in sorted(readable, key=lambda f: (f.received, f.key)):
-        event = fact.event
-        assert isinstance(event, SeriesReceived)
-        clock, unsure = _clock(fact, event)
-        doubtful = doubtful or unsure
+    """The images of `row`. The same image in two fragments counts once: as first received."""
+    series = [f.event for f in row.series if isinstance(f.event, SeriesReceived)]
+    series = sorted((s for s in series if s.readable), key=lambda s: (s.received_at, s.event_id))
+    holding: dict[tuple[str, str], list[SeriesReceived]] = defaultdict(list)
+    for event in series:
         for name in event.names():
-            key = (event.series_uid, name)
-            old = found.get(key)
-            # The same image in two fragments counts once: the earlier receipt and clock stand.
-            found[key] = Instance(
-                old.received if old else fact.received,
-                min(old.clock, clock) if old else clock,
-                event.primary or (old.primary if old else False),
-            )
-    series = [f.event for f in readable if isinstance(f.event, SeriesReceived)]
+            holding[(event.series_uid, name)].append(event)
+    alike: dict[tuple[str, ...], tuple[Instance, bool]] = {}
+    found: dict[tuple[str, str], Instance] = {}
+    for key, events in holding.items():
+        # Images of the same fragments have the same times: reckoned once.
+        ids = tuple(event.event_id for event in events)
+        if ids not in alike:
+            clock, doubtful = _clock(events)
+            primary = any(event.primary for event in events)
+            alike[ids] = Instance(events[0].received_at, clock, primary), doubtful
+        found[key] = alike[ids][0]
     return Images(
         found,
         elsewhere=any(
             isinstance(f.event, ExamProgressed) and f.event.status == "available" for f in row.steps
         ),
-        doubtful=doubtful,
+        doubtful=any(doubtful for _, doubtful in alike.values()),
         announced=_announced(row, series),
         only_localizer=bool(series) and all(s.localizer for s in series),
         other_bytes=any(s.other_bytes for s in series),
     )
 
 
-def _clock(fact: Fact, event: SeriesReceived) -> tuple[datetime, bool]:
-    stated = event.acquired_at
-    if stated is None:
-        return fact.received, False
-    if fact.received - CLOCK_WINDOW <= stated <= fact.received:
-        return stated, False
-    return fact.received, True
+def _clock(events: Sequence[SeriesReceived]) -> tuple[datetime, bool]:
+    """When the waiting of an image began that is in these fragments, and whether a time was not
+    believed. The earliest received comes first.
+    """
+    received = events[0].received_at
+    stated = {event.acquired_at for event in events if event.acquired_at}
+    believed = {when for when in stated if received - CLOCK_WINDOW <= when <= received}
+    return min(believed, default=received), bool(stated - believed)
 
 
 def _announced(row: Related, series: Sequence[SeriesReceived]) -> int | None:

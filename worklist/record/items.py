@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from streams.events import Coverage, ExamProgressed, Identity, Number, OrderChanged
+from streams.events import (
+    Coverage,
+    ExamProgressed,
+    Identity,
+    Number,
+    OrderChanged,
+    VersionKey,
+)
 from worklist.order.policy import Policy
 from worklist.order.rank import StudyFacts
 from worklist.record.acts import Act, Acts
 from worklist.record.ai import Ai, ai_of
-from worklist.record.closing import Closing, OrderState, closing_of, order_state
-from worklist.record.facts import Fact, accessions, winners
+from worklist.record.closing import Closing, closing_of
+from worklist.record.facts import Fact, accessions
 from worklist.record.images import Images, historic, images_of
-from worklist.record.orders import Order
+from worklist.record.orders import Order, OrderState
+from worklist.record.persons import Person
 from worklist.record.relate import Component, Related, components
 from worklist.record.shown import Shown, roots_of, shown
 from worklist.record.world import World
@@ -95,22 +104,27 @@ def derive(facts: Iterable[Fact], world: World, policy: Policy) -> list[Item]:
     known = list(facts)
     acts = Acts([fact.act for fact in known if fact.act])
     found = [
-        _item(row, component, acts, policy)
-        for component in components(known, world)
-        for row in component.rows
+        item for component in components(known, world) for item in _items(component, acts, policy)
     ]
     return sorted(found, key=lambda item: item.name)
 
 
-def _item(row: Related, component: Component, acts: Acts, policy: Policy) -> Item:
+def _items(component: Component, acts: Acts, policy: Policy) -> list[Item]:
+    kin: dict[Person, set[str]] = defaultdict(set)
+    for row in component.rows:
+        kin[row.person] |= row.owned.keys()
+    return [_item(row, component, acts, kin[row.person], policy) for row in component.rows]
+
+
+def _item(
+    row: Related, component: Component, acts: Acts, kin: Collection[str], policy: Policy
+) -> Item:
     members = frozenset(row.owned)
-    states = [order_state(order) for order in row.orders]
+    states = [order.state for order in row.orders]
     images = images_of(row)
-    closing = closing_of(row, states, images, acts)
+    closing = closing_of(row, images, acts, kin)
     ai = ai_of(row, acts.of(members, "clear_flag"), policy)
-    priority, conflict, borrowed = priority_of(
-        row, states, acts.last(members, "set_priority"), policy
-    )
+    priority, conflict, borrowed = priority_of(row, acts.last(members, "set_priority"), policy)
     decision = decide_state(row, states, images, closing, acts, ai, policy)
     marks = set(decision.marks)
     marks |= {"priority_conflict"} if conflict else set()
@@ -164,9 +178,10 @@ def decide_state(
     named = bool(row.orders or row.lent or exam - {"available"})
     if closing.state:
         return Decision(closing.state, marks, clock, False)
-    if historic(row, policy.historic_after_days, named) and not promoted:
+    old = historic(row, policy.historic_after_days, named)
+    if old and not promoted and not ai.flags:
         return Decision("historic", marks, clock, False)
-    if images.exist:
+    if images.exist or ai.flags:
         prelim = any(state.report == "preliminary" for state in states)
         state = "preliminary" if prelim and closing.since is None else "readable"
         return Decision(state, marks, clock, True)
@@ -188,7 +203,7 @@ def _marks(
         "shared_number": row.shared,
         "doubtful_clock": images.doubtful,
         "other_bytes": images.other_bytes,
-        "incomplete": images.exist and not images.elsewhere and _incomplete(images, newest),
+        "incomplete": _incomplete(images, newest, bool(ai.flags)),
         "exam_discontinued": newest == "discontinued" and images.exist,
         "new_since_read": closing.since is not None,
         "report_withdrawn": closing.withdrawn,
@@ -213,30 +228,35 @@ def _newest_step(row: Related) -> str:
     return min(steps.values(), key=lambda status: rank[status], default="")
 
 
-def _incomplete(images: Images, step: str) -> bool:
+def _incomplete(images: Images, step: str, flagged: bool) -> bool:
     """Only localizers, fewer images than announced, or an exam that is still under way."""
+    if images.elsewhere:
+        return False
+    if not images.exist:
+        return flagged
     fewer = images.announced is not None and len(images.by_name) < images.announced
     return images.only_localizer or fewer or step == "in_progress"
 
 
 def priority_of(
-    row: Related, states: Sequence[OrderState], said: Act | None, policy: Policy
+    row: Related, said: Act | None, policy: Policy
 ) -> tuple[str, bool, tuple[str, ...]]:
     """The order class, whether sources differ, and the numbers of the orders that lend theirs.
 
     Urgency errs upward: the row's own orders count, and those that its study's numbers name and
     that are not certainly another patient's; without an open order of its own, all that they name.
+    An order whose priority nobody states is of class *unknown*. A person may say anything; what a
+    source raises after that still raises, what it only says again does not.
     """
-    own = [o for o, state in zip(row.orders, states, strict=True) if state.open]
-    lent = [
-        order for order, certain in row.lent if order_state(order).open and (not certain or not own)
-    ]
+    own = [order for order in row.orders if order.state.open]
+    lent = [order for order, certain in row.lent if order.state.open and not (certain and own)]
     chosen = [*own, *lent] or row.orders
     heard = [pair for order in chosen for pair in _priorities(order)]
-    classes = {policy.order_class(code) for _, code in heard} or {"unknown"}
-    top = most_urgent(classes, policy)
+    classes = {policy.order_class(code) for _, code in heard}
+    unsaid = {"unknown"} if not chosen or not all(map(_priorities, chosen)) else set()
+    top = most_urgent(classes | unsaid, policy)
     if said is not None:
-        later = {policy.order_class(code) for fact, code in heard if fact.received > said.at}
+        later = {policy.order_class(code) for since, code in heard if since > said.at}
         top = most_urgent({policy.order_class(said.code)} | later, policy)
     numbers = {n.value for order in lent for n in _order_numbers(order)}
     return top, len(classes) > 1, tuple(sorted(numbers))
@@ -249,15 +269,24 @@ def most_urgent(classes: Iterable[str], policy: Policy) -> str:
     )
 
 
-def _priorities(order: Order) -> list[tuple[Fact, str]]:
-    """What each source says of an order's priority; a source lowers only what it said itself."""
-
-    def read(fact: Fact) -> str | None:
+def _priorities(order: Order) -> list[tuple[datetime, str]]:
+    """What each source says of an order's priority, and since when; it lowers only its own."""
+    told: dict[str, list[tuple[VersionKey, datetime, str]]] = defaultdict(list)
+    for fact in order.said:
         event = fact.event
         assert isinstance(event, OrderChanged)
-        return "unknown" if "priority" in event.emptied else event.priority
-
-    return list(winners(order.said, read).values())
+        code = "unknown" if "priority" in event.emptied else event.priority
+        if code is not None:
+            told[event.sender].append((event.version_key(), fact.received, code))
+    found = []
+    for versions in told.values():
+        _, since, code = max(versions)
+        for _, received, before in sorted(versions, reverse=True):
+            if before != code:
+                break
+            since = min(since, received)
+        found.append((since, code))
+    return found
 
 
 def _order_numbers(order: Order) -> list[Number]:

@@ -3,14 +3,64 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 
-from streams.events import OrderChanged
-from worklist.record.facts import Fact, accessions, node, number_node, order_numbers
-from worklist.record.groups import Groups
+from streams.events import Number, ReportReceived
+from worklist.record.facts import (
+    Fact,
+    accessions,
+    node,
+    number_node,
+    order_numbers,
+    stands,
+    text_of,
+)
 from worklist.record.persons import Person, Split
-from worklist.record.world import World, share
+from worklist.record.world import Names, World, connected
+
+_ENDS = frozenset({"cancelled", "replaced"})
+#: What a corrected report replaces and covers is a final one: alone it closes nothing.
+_FINAL = frozenset({"final", "corrected"})
+
+
+@dataclass(frozen=True)
+class OrderState:
+    """Where one order stands.
+
+    Attributes:
+        report: ``preliminary``, ``final``, ``withdrawn`` or empty.
+        covered: receipt of the newest final or corrected report, one that was withdrawn since
+            too: it covers what came before.
+        received: first receipt of the order.
+        withdrawn: the report that withdrew it, and stands.
+        outcome_only: nobody sent the order, and its reports only correct or add.
+    """
+
+    status: str
+    report: str
+    covered: datetime | None
+    received: datetime
+    reported_at: datetime | None
+    withdrawn: Fact | None = None
+    outcome_only: bool = False
+
+    @property
+    def cancelled(self) -> bool:
+        """The sender ended it."""
+        return self.status in _ENDS
+
+    @property
+    def final(self) -> bool:
+        """Its report is final."""
+        return self.report == "final"
+
+    @property
+    def open(self) -> bool:
+        """It still waits for somebody."""
+        return not (self.cancelled or self.final or self.outcome_only)
 
 
 @dataclass
@@ -26,108 +76,163 @@ class Order:
         """All of them; a report is evidence of an order that nobody sent."""
         return [*self.said, *self.reports]
 
+    @cached_property
+    def state(self) -> OrderState:
+        """Where it stands; asked only when its reports are placed."""
+        return order_state(self)
+
     def members(self) -> dict[str, Fact]:
         """Member id → the fact that was received first."""
         return members_of(self.facts, order_members)
 
 
+def order_state(order: Order) -> OrderState:
+    """Where `order` stands.
+
+    An addendum changes nothing, a correction of what was never final neither (only F closes).
+    """
+    kinds = {f.key: f.event.status for f in order.reports if isinstance(f.event, ReportReceived)}
+    was_final = "final" in kinds.values()
+    counted = [
+        f
+        for f in order.reports
+        if kinds[f.key] != "addendum" and (was_final or kinds[f.key] != "corrected")
+    ]
+    status = stands(order.said, text_of("status"))
+    told = stands(counted, text_of("status"))
+    word = told[1] if told else ""
+    covers = [f.received for f in counted if kinds[f.key] in _FINAL]
+    return OrderState(
+        status=status[1] if status else "",
+        report="final" if word in _FINAL else word,
+        covered=max(covers, default=None),
+        received=min(f.received for f in order.facts),
+        reported_at=told[0].received if told and word != "withdrawn" else None,
+        withdrawn=told[0] if told and word == "withdrawn" else None,
+        outcome_only=not order.said and not counted,
+    )
+
+
 def orders_of(facts: Sequence[Fact], people: Split, world: World) -> list[Order]:
     """Orders: messages of one person that share an order number; without one, an accession."""
-    split_numbers = _numbers_of_several(facts)
-    groups = Groups(range(len(facts)))
-    for at, fact in enumerate(facts):
-        for other in range(at):
-            if people.of[fact.key] == people.of[facts[other].key] and _one_order(
-                fact, facts[other], split_numbers, world
-            ):
-                groups.join(at, other)
-    made = [
-        Order(people.of[facts[places[0]].key], [facts[place] for place in places])
-        for places in groups.sets().values()
+    return [
+        Order(person, said)
+        for person, mine in _by_person(facts, people).items()
+        for said in _one_persons(mine, world)
     ]
-    return _with_bare_accessions(made, world)
+
+
+def _by_person(facts: Iterable[Fact], people: Split) -> dict[Person, list[Fact]]:
+    found: dict[Person, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        found[people.of[fact.key]].append(fact)
+    return found
+
+
+def _one_persons(facts: Sequence[Fact], world: World) -> list[list[Fact]]:
+    """The messages of each order of one person.
+
+    By order number; what has none speaks of the only order of its accession, else for itself;
+    what has neither, of the only one that names its study. What names nothing but an order number
+    of several orders speaks of all of them.
+    """
+    several = _numbers_of_several(facts)
+
+    def own(fact: Fact) -> list[Number]:
+        return [n for n in order_numbers(fact.numbers) if number_node(n) not in several]
+
+    def by_accession(fact: Fact) -> Sequence[Number]:
+        return accessions(fact.numbers)
+
+    found = connected([f for f in facts if own(f)], world, own)
+    bare = [f for f in facts if not own(f)]
+    named = [f for f in bare if by_accession(f)]
+    found += _attach(connected(named, world, by_accession), found, world)
+    unnamed = [f for f in bare if not by_accession(f)]
+    return found + _attach(connected(unnamed, world), found, world)
+
+
+def _attach(
+    groups: Iterable[list[Fact]], orders: Sequence[list[Fact]], world: World
+) -> list[list[Fact]]:
+    """Gives each group to the order that it speaks of, and returns those that speak for themselves."""
+    known = [(order, Names(order, world)) for order in orders]
+    alone: list[list[Fact]] = []
+    for group in groups:
+        names = Names(group, world)
+        fit = [order for order, there in known if _same_order(names, there)]
+        by_number = names.has("placer", "filler") and not names.has("accession")
+        for order in fit if len(fit) == 1 or by_number else ():
+            order.extend(group)
+        if not fit or (len(fit) > 1 and not by_number):
+            alone.append(group)
+    return alone
+
+
+def _same_order(one: Names, other: Names) -> bool:
+    """By accession where both have one, else by any number."""
+    if one.has("accession") and other.has("accession"):
+        return one.meet(other, "accession")
+    return one.meet(other)
 
 
 def _numbers_of_several(facts: Sequence[Fact]) -> set[str]:
     """Order numbers under which one message names several accessions: each is an order."""
     named: dict[tuple[str, str], set[str]] = defaultdict(set)
     for fact in facts:
-        assert isinstance(fact.event, OrderChanged)
+        digest = getattr(getattr(fact.event, "version", None), "digest", "")
         for number in order_numbers(fact.numbers):
-            key = (number_node(number), fact.event.version.digest)
-            named[key] |= {a.value for a in accessions(fact.event.numbers)}
+            named[(number_node(number), digest)] |= {a.value for a in accessions(fact.stated)}
     return {number for (number, _), values in named.items() if len(values) > 1}
 
 
-def _one_order(one: Fact, other: Fact, several: Collection[str], world: World) -> bool:
-    for number in order_numbers(one.numbers):
-        for there in order_numbers(other.numbers):
-            if not world.joins(number, one, there, other):
-                continue
-            if number_node(number) not in several:
-                return True
-            mine, theirs = accessions(one.numbers), accessions(other.numbers)
-            if any(world.joins(a, one, b, other) for a in mine for b in theirs):
-                return True
-    return False
+def place_reports(
+    facts: Sequence[Fact],
+    orders: list[Order],
+    studies: Sequence[tuple[Person, Names]],
+    people: Split,
+    world: World,
+) -> None:
+    """A report goes to the orders it names by number, else by accession, else by study UID.
 
+    Else to the orders of the studies that it names (an image may know the number that the order
+    does not), those left out that have another accession. Else it is evidence of an order of its
+    own, that nobody sent. Appends to `orders`.
 
-def _with_bare_accessions(orders: Sequence[Order], world: World) -> list[Order]:
-    """A message without order number speaks of the only order of its accession, else for itself."""
-    bare = [o for o in orders if not any(order_numbers(f.numbers) for f in o.said)]
-    numbered = [(o, list(o.said)) for o in orders if o not in bare]
-    own: list[Order] = []
-    for order in bare:
-        fit = [
-            other
-            for other, said in numbered
-            if other.person == order.person and share(order.said, said, world)
-        ]
-        (fit[0].said.extend(order.said) if len(fit) == 1 else own.append(order))
-    groups = Groups(range(len(own)))
-    for at, order in enumerate(own):
-        for before in range(at):
-            if order.person == own[before].person and share(order.said, own[before].said, world):
-                groups.join(at, before)
-    for places in groups.sets().values():
-        said = [fact for place in places for fact in own[place].said]
-        numbered.append((Order(own[places[0]].person, said), said))
-    return [order for order, _ in numbered]
-
-
-def place_reports(facts: Sequence[Fact], orders: list[Order], people: Split, world: World) -> None:
-    """A report goes to the orders it names by number, else by accession, else by study UID."""
+    Args:
+        studies: of each study of a person all numbers that its images and steps name.
+    """
+    known = [(order, Names(order.said, world)) for order in orders]
     stray: list[Fact] = []
     for fact in facts:
-        mine = [order for order in orders if order.person == people.of[fact.key]]
-        for kinds in (("placer", "filler"), ("accession",), ("study",)):
-            fit = [order for order in mine if _named_by(fact, kinds, order, world)]
-            if fit:
-                break
+        person, names = people.of[fact.key], Names([fact], world)
+        mine = [(order, there) for order, there in known if order.person == person]
+        near = [there for whose, there in studies if whose == person and names.meet(there)]
+        fit = _named_by(names, mine) or _of_studies(names, near, mine)
         for order in fit:
             order.reports.append(fact)
         if not fit:
             stray.append(fact)
-    groups = Groups(range(len(stray)))
-    for at, fact in enumerate(stray):
-        for other in range(at):
-            if people.of[fact.key] == people.of[stray[other].key] and share(
-                [fact], [stray[other]], world
-            ):
-                groups.join(at, other)
-    for places in groups.sets().values():
-        reports = [stray[place] for place in places]
-        orders.append(Order(people.of[reports[0].key], [], reports))
+    for person, left in _by_person(stray, people).items():
+        orders += [Order(person, [], reports) for reports in _one_persons(left, world)]
 
 
-def _named_by(report: Fact, kinds: Sequence[str], order: Order, world: World) -> bool:
-    return any(
-        world.joins(number, report, there, said)
-        for number in report.numbers
-        if number.kind in kinds
-        for said in order.said
-        for there in said.numbers
-    )
+def _named_by(report: Names, orders: Iterable[tuple[Order, Names]]) -> list[Order]:
+    for kinds in (("placer", "filler"), ("accession",), ("study",)):
+        if fit := [order for order, names in orders if report.meet(names, *kinds)]:
+            return fit
+    return []
+
+
+def _of_studies(
+    report: Names, studies: Sequence[Names], orders: Iterable[tuple[Order, Names]]
+) -> list[Order]:
+    return [
+        order
+        for order, names in orders
+        if any(names.meet(study) for study in studies)
+        and not (report.has("accession") and names.has("accession"))
+    ]
 
 
 def order_members(fact: Fact) -> list[str]:

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import combinations
 from typing import NamedTuple
 
 from streams.events import FindingsMade, Patient, SeriesReceived
@@ -75,7 +76,20 @@ class Split:
         if one.born and other.born and one.born != other.born:
             return True
         mine, theirs = self.authorities.get(one, {}), self.authorities.get(other, {})
-        return any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
+        both = mine.keys() & theirs.keys() - {""}  # open numbers may be of two authorities
+        return any(mine[name] != theirs[name] for name in both)
+
+
+def united(splits: Iterable[Split]) -> Split:
+    """The persons of several groups that a person linked: nobody becomes somebody else by that."""
+    found = Split()
+    for each in splits:
+        found.of |= each.of
+        found.marked |= each.marked
+        for person, numbers in each.authorities.items():
+            for authority, roots in numbers.items():
+                found.authorities.setdefault(person, {}).setdefault(authority, set()).update(roots)
+    return found
 
 
 def fold(name: str) -> str:
@@ -103,17 +117,27 @@ def split(facts: Sequence[Fact], history: IdentityHistory) -> Split:
     numbered = _by_number([s for s in statements if s.patient], history, found)
     persons = _by_date(numbered, history)
     joined = _join_open(persons, history)
-    joined = _join_alike(joined, persons, history)
+    joined = _with_dates(_join_alike(joined, persons, history))
     for person, said in persons.items():
         for each in said:
-            found.of[each.fact.key] = joined.get(person, person)
-    _undated(numbered, persons, joined, history, found)
+            found.of[each.fact.key] = joined[person]
+    _undated(numbered, persons, joined, found)
     _without_number([s for s in statements if not s.patient], found)
-    for person in persons:
-        roots = found.authorities.setdefault(joined.get(person, person), {})
+    known = [*((person, joined[person]) for person in persons)]
+    known += [(person, person) for person in found.of.values() if person.alone]
+    for person, chosen in known:
+        roots = found.authorities.setdefault(chosen, {})
         if person.root:
             roots.setdefault(person.root.authority, set()).add(person.root)
     return found
+
+
+def _with_dates(joined: Mapping[Person, Person]) -> dict[Person, Person]:
+    """The same, where a person is named with the birth date that any of its parts states."""
+    born: dict[Person, str] = {}
+    for person, chosen in joined.items():
+        born[chosen] = max(born.get(chosen, ""), person.born)
+    return {person: chosen._replace(born=born[chosen]) for person, chosen in joined.items()}
 
 
 def _by_number(
@@ -170,13 +194,12 @@ def _undated(
     numbered: Mapping[Root, Sequence[Statement]],
     persons: Mapping[Person, Sequence[Statement]],
     joined: Mapping[Person, Person],
-    history: IdentityHistory,
     found: Split,
 ) -> None:
     """Rule 3."""
     alone = _apart([each.fact for said in numbered.values() for each in said])
     for root, statements in numbered.items():
-        mine = {joined.get(person, person) for person in persons if person.root == root}
+        mine = {joined[person] for person in persons if person.root == root}
         for each in statements:
             if each.born:
                 continue
@@ -189,8 +212,11 @@ def _undated(
 def _join_open(
     persons: Mapping[Person, Sequence[Statement]], history: IdentityHistory
 ) -> dict[Person, Person]:
-    """Rule 4: open person → the only stated one of its value whose date does not contradict."""
-    joined: dict[Person, Person] = {}
+    """Rule 4: open person → the only stated one of its value whose date does not contradict.
+
+    Where several open ones of different dates fit one that has none, none of them is it.
+    """
+    fits: dict[Person, list[Person]] = defaultdict(list)
     stated = [person for person in persons if person.root and person.root.authority]
     for person in persons:
         if person.root is None or person.root.authority:
@@ -204,8 +230,13 @@ def _join_open(
             and (not person.born or not other.born or person.born == other.born)
         ]
         if len(fit) == 1:
-            joined[person] = fit[0]
-    return joined
+            fits[fit[0]].append(person)
+    return {
+        person: target
+        for target, found in fits.items()
+        if len({p.born for p in (target, *found) if p.born}) <= 1
+        for person in found
+    }
 
 
 def _join_alike(
@@ -213,57 +244,52 @@ def _join_alike(
     persons: Mapping[Person, Sequence[Statement]],
     history: IdentityHistory,
 ) -> dict[Person, Person]:
-    """Rule 5 and the links of A24: never two numbers of one authority."""
+    """Rule 5 and the links of A24: never two numbers of one authority, nor two birth dates."""
+    born = {person: person.born for person in persons}
+    for person, target in joined.items():
+        born[target] = born[target] or person.born
     standing = [person for person in persons if person not in joined]
-    alike: dict[Hashable, list[Person]] = defaultdict(list)
+    linked, alike = Groups(standing), Groups(standing)
+    for one, other in combinations(standing, 2):
+        if one.root and other.root and history.linked(one.root, other.root):
+            linked.join(one, other)
+    chosen = _sound_parts(Groups(standing), linked, born)
+    named: dict[Hashable, Person] = {}
     for person in standing:
+        alike.join(person, chosen[person])
         name = _name(person, persons, joined, history)
-        if person.born and name:
-            alike[(person.born, name)].append(person)
-    linked = [
-        (a, b)
-        for a in standing
-        for b in standing
-        if a < b and a.root and b.root and history.linked(a.root, b.root)
-    ]
-    groups = Groups(standing)
-    for one, other in linked:
-        groups.join(one, other)
-    if not _sound(groups):
-        groups = Groups(standing)
-    tried = groups.copy()
-    for people in alike.values():
-        for other in people[1:]:
-            tried.join(people[0], other)
-    chosen = _sound_parts(groups, tried)
-    return {
-        person: chosen[joined.get(person, person)]
-        for person in persons
-        if chosen[joined.get(person, person)] != person
-    }
+        if born[person] and name:
+            alike.join(person, named.setdefault((born[person], name), person))
+    sure = Groups(standing)
+    for person in standing:
+        sure.join(person, chosen[person])
+    chosen = _sound_parts(sure, alike, born)
+    return {person: chosen[joined.get(person, person)] for person in persons}
 
 
-def _clash(people: Iterable[Person]) -> bool:
-    """Whether one authority has two numbers, or a number two dates, among them."""
+def _clash(people: Iterable[Person], born: Mapping[Person, str]) -> bool:
+    """Whether one authority has two numbers, or there are two birth dates, among them."""
     roots: dict[str, set[Root]] = defaultdict(set)
-    dates = {person.born for person in people if person.born}
+    dates = {born[person] for person in people if born[person]}
     for person in people:
         if person.root:
             roots[person.root.authority].add(person.root)
     return len(dates) > 1 or any(len(numbers) > 1 for numbers in roots.values())
 
 
-def _sound(groups: Groups[Person]) -> bool:
-    return not any(_clash(people) for people in groups.sets().values())
+def _sound_parts(
+    sure: Groups[Person], tried: Groups[Person], born: Mapping[Person, str]
+) -> dict[Person, Person]:
+    """Who each person is: the wider set where it does not clash, else the narrower one.
 
-
-def _sound_parts(sure: Groups[Person], tried: Groups[Person]) -> dict[Person, Person]:
-    """Who each person is: the wider set where it does not clash, else the narrower one."""
+    A set is named by a member with a birth date where it has one: the date is then the person's.
+    """
     chosen: dict[Person, Person] = {}
-    for name, people in tried.sets().items():
-        clash = _clash(people)
+    for people in tried.sets().values():
+        clash = _clash(people, born)
         for person in people:
-            chosen[person] = sure.find(person) if clash else name
+            mine = [other for other in people if sure.find(other) == sure.find(person)]
+            chosen[person] = min(mine if clash else people, key=lambda p: (not p.born, p))
     return chosen
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from streams.events import Number
+from streams.events import Number, Patient
 from worklist.record.facts import Fact, meet, number_node, pair_node
 from worklist.record.groups import Groups
 
 #: So many patients may name one number, and so many studies of one patient; more is a bad number.
 MOST_PATIENTS = 12
 MOST_STUDIES = 12
+
+
+class Name(NamedTuple):
+    """A number, as the patient's who is stated beside it."""
+
+    number: Number
+    patient: Patient | None
 
 
 @dataclass(frozen=True)
@@ -35,63 +43,94 @@ class World:
         """The nodes by which `fact` joins others: of a number, of it as its patient's, or none."""
         found = set()
         for number in fact.numbers:
-            pairs = {pair_node(number, patient) for patient in fact.patients} - self.crowded
-            if pairs:
-                found |= {number_node(number)} if self._open(number) else pairs
+            names = [Name(number, patient) for patient in fact.patients]
+            known = [name for name in names if not self.joins_nothing(name)]
+            if self.is_shared(number):
+                found |= {pair_node(*name) for name in known}
+            elif known:
+                found.add(number_node(number))
         return found
 
-    def _open(self, number: Number) -> bool:
-        return number_node(number) not in self.shared
-
-    def joins(self, one: Number, a: Fact, other: Number, b: Fact) -> bool:
-        """Whether a number of `a` and one of `b` are one number, and may join what names it."""
-        if not meet(one, other):
+    def joins(self, one: Name, other: Name) -> bool:
+        """Whether two named numbers are one number, and may join what names them."""
+        if not meet(one.number, other.number) or self.joins_nothing(one):
             return False
-        mine, theirs = pair_node(one, a.patient), pair_node(other, b.patient)
-        if mine in self.crowded or theirs in self.crowded:
+        if self.joins_nothing(other):
             return False
-        return mine == theirs or number_node(one) not in self.shared
+        return not self.is_shared(one.number) or (
+            one.patient is not None and one.patient == other.patient
+        )
+
+    def is_shared(self, number: Number) -> bool:
+        """Whether too many patients name it."""
+        return bool(self.shared) and number_node(number) in self.shared
+
+    def joins_nothing(self, name: Name) -> bool:
+        """Whether too many studies of one patient name it; a shared one without patient, too."""
+        if self.is_shared(name.number) and name.patient is None:
+            return True
+        return bool(self.crowded) and pair_node(*name) in self.crowded
 
 
-def connected(members: Sequence[Fact], world: World) -> list[list[Fact]]:
-    """The members that joining numbers connect."""
+def all_numbers(fact: Fact) -> Iterable[Number]:
+    """Every joining number of `fact`."""
+    return fact.numbers
+
+
+def connected(
+    members: Sequence[Fact],
+    world: World,
+    numbers: Callable[[Fact], Iterable[Number]] = all_numbers,
+) -> list[list[Fact]]:
+    """The members that joining numbers (those that `numbers` reads) connect, in given order."""
     groups = Groups(range(len(members)))
-    named: dict[str, list[tuple[int, Number]]] = defaultdict(list)
+    # Of each value, who first named it: by authority, and where the number is shared by patient,
+    # so that many who name one number cost no more than as many that name different ones.
+    firsts: dict[tuple[str, str, Patient | None], dict[str, tuple[int, Name]]] = defaultdict(dict)
     for place, fact in enumerate(members):
-        for number in fact.numbers:
-            named[number_node(number)].append((place, number))
-    for meeting in named.values():
-        _connect(meeting, members, groups, world)
+        for number in numbers(fact):
+            name = Name(number, fact.patient)
+            if world.joins_nothing(name):
+                continue
+            who = fact.patient if world.is_shared(number) else None
+            kin = firsts[(number.kind, number.value, who)]
+            first, _ = kin.setdefault(number.authority, (place, name))
+            groups.join(place, first)
+    for kin in firsts.values():
+        known = list(kin.values())
+        for at, (place, name) in enumerate(known):
+            for other_place, other in known[at + 1 :]:
+                if world.joins(name, other):
+                    groups.join(place, other_place)
     return [[members[place] for place in places] for places in groups.sets().values()]
 
 
-def _connect(
-    meeting: Sequence[tuple[int, Number]],
-    members: Sequence[Fact],
-    groups: Groups[int],
-    world: World,
-) -> None:
-    """Joins who names one value: by authority first, so that many cost no more than a few."""
-    firsts: dict[tuple[str, str], tuple[int, Number]] = {}
-    for place, number in meeting:
-        pair = pair_node(number, members[place].patient)
-        who = pair if number_node(number) in world.shared or pair in world.crowded else ""
-        first = firsts.setdefault((number.authority, who), (place, number))
-        if world.joins(number, members[place], first[1], members[first[0]]):
-            groups.join(place, first[0])
-    kinds = list(firsts.values())
-    for at, (place, number) in enumerate(kinds):
-        for other_place, other in kinds[at + 1 :]:
-            if world.joins(number, members[place], other, members[other_place]):
-                groups.join(place, other_place)
+class Names:
+    """The joining numbers of some facts, found by their value."""
 
+    def __init__(self, facts: Iterable[Fact], world: World) -> None:
+        self._world = world
+        self._by_value: dict[tuple[str, str], set[Name]] = defaultdict(set)
+        for fact in facts:
+            for number in fact.numbers:
+                name = Name(number, fact.patient)
+                if not world.joins_nothing(name):
+                    self._by_value[(number.kind, number.value)].add(name)
 
-def share(one: Iterable[Fact], other: Iterable[Fact], world: World) -> bool:
-    """Whether some fact of one side names a number that joins a fact of the other."""
-    others = [(number, fact) for fact in other for number in fact.numbers]
-    return any(
-        world.joins(number, fact, number_there, fact_there)
-        for fact in one
-        for number in fact.numbers
-        for number_there, fact_there in others
-    )
+    def values(self) -> Iterable[tuple[str, str]]:
+        """Kind and value of each: what meets has one in common."""
+        return self._by_value.keys()
+
+    def meet(self, other: Names, *kinds: str) -> bool:
+        """Whether a number of these kinds (all, if none is given) joins the two sides."""
+        return any(
+            self._world.joins(mine, theirs)
+            for value in self._by_value.keys() & other._by_value.keys()
+            if not kinds or value[0] in kinds
+            for mine in self._by_value[value]
+            for theirs in other._by_value[value]
+        )
+
+    def has(self, *kinds: str) -> bool:
+        """Whether a number of these kinds is named."""
+        return any(kind in kinds for kind, _ in self._by_value)

@@ -138,7 +138,7 @@ def _scene(connection: Connection, wish: Wish, policy: Policy, opener: Opener) -
         owner[wish.order] if wish.order else None,
         reached,
         policy,
-        connection.scalar(text("SELECT clock_timestamp()")),  # type: ignore[arg-type]
+        connection.scalar(text("SELECT clock_timestamp()")),
     )
 
 

@@ -21,13 +21,14 @@ from worklist.record.facts import Fact, first_receipts, node, number_node, pair_
 from worklist.record.items import derive
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
 from worklist.sql.closure import Reached, fact_nodes, hold, world_of
-from worklist.sql.items import write_items
+from worklist.sql.items import as_json, write_items
 from worklist.sql.opening import Opener
 
 #: A message that comes again changes nothing, unless this copy was received before the other.
 _UPSERT = text(
     """INSERT INTO fact (key, type, nodes, received, body)
-       VALUES (:key, :type, :nodes, :received, CAST(:body AS jsonb))
+       SELECT key, type, nodes, received, body
+       FROM jsonb_populate_recordset(NULL::fact, CAST(:rows AS jsonb)) ORDER BY key
        ON CONFLICT (key) DO UPDATE SET received = excluded.received, body = excluded.body
        WHERE excluded.received < fact.received"""
 )
@@ -127,11 +128,11 @@ def _write_facts(
             "type": fact.event.type,
             "nodes": list(nodes[key]),
             "received": fact.received,
-            "body": fact.event.model_dump_json(),
+            "body": fact.event.model_dump(mode="json"),
         }
         for key, fact in sorted(facts.items())
     ]
-    connection.execute(_UPSERT, values)
+    connection.execute(_UPSERT, {"rows": as_json(values)})
 
 
 def _write_uses(connection: Connection, facts: Mapping[str, Fact]) -> None:

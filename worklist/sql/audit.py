@@ -26,6 +26,9 @@ _LOCK = 7_310_002
 _GENESIS = "0" * 64
 _APPEND = text("""INSERT INTO audit (act, item, actor, reason, detail)
                   VALUES (:act, :item, :actor, :reason, CAST(:detail AS jsonb))""")
+_APPEND_ALL = text("""INSERT INTO audit (act, item, actor, reason, detail)
+                      SELECT :act, r->>'item', '', '', r->'detail'
+                      FROM jsonb_array_elements(CAST(:rows AS jsonb)) r""")
 _CHAIN = text("INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)")
 _ROW = """a.id, a.xid, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
           a.act, a.item, a.actor, a.reason, a.detail::text AS detail"""
@@ -79,6 +82,15 @@ def append(
         "detail": json.dumps(detail or {}),
     }
     connection.execute(_APPEND, values)
+
+
+def append_all(
+    connection: Connection, act: str, rows: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    """Adds what one batch did to many items, as `append` would."""
+    if rows:
+        values = [{"item": item, "detail": detail} for item, detail in rows]
+        connection.execute(_APPEND_ALL, {"act": act, "rows": json.dumps(values)})
 
 
 @dataclass(frozen=True)

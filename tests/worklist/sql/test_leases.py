@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
-from worklist.sql.project import Identities, apply
 
 from streams.errors import Retry
 from streams.seal import KeyRing
@@ -24,6 +23,7 @@ from worklist.sql import audit, leases, queue
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
 from worklist.sql.leases import Claim
+from worklist.sql.project import Identities, apply
 from worklist.sql.queue import QueueError
 
 

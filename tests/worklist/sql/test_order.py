@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
-from worklist.sql.project import Identities, apply
 
 from streams.errors import Park, Reason, Retry
 from streams.events import Event
@@ -25,6 +24,7 @@ from worklist.order.policy import Policy
 from worklist.sql import leases, policy_store, queue
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
+from worklist.sql.project import Identities, apply
 
 CHECKS = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -7,7 +7,6 @@ from datetime import timedelta
 import orjson
 import pytest
 from sqlalchemy import Engine, text
-from worklist.sql.project import Identities
 
 from streams.seal import KeyRing
 from streams.studykey import digest
@@ -15,6 +14,7 @@ from tests.worklist.conftest import T0, Feed, Make
 from worklist.order.policy import Policy
 from worklist.sql import policy_store, queue
 from worklist.sql.invariants import violations
+from worklist.sql.project import Identities
 
 
 def test_the_policy_from_the_database_has_the_version_that_was_activated(

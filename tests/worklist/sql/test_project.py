@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
-from worklist.sql.project import Identities, apply
 
 from streams.errors import Reason, VigieError
 from streams.events import Event
@@ -17,6 +16,7 @@ from tests.worklist.conftest import Feed, Make, empty
 from worklist.order.policy import Policy
 from worklist.sql import leases, queue
 from worklist.sql.invariants import violations
+from worklist.sql.project import Identities, apply
 
 
 def rows(engine: Engine) -> list[dict[str, Any]]:
