@@ -19,7 +19,7 @@ from streams.studykey import digest
 from worklist.order.policy import Policy
 from worklist.record.acts import Act, ActName, Cleared
 from worklist.record.items import Item, by_member, derive
-from worklist.record.orders import members_of, order_members, study_member
+from worklist.record.orders import order_members
 from worklist.sql import audit, leases
 from worklist.sql.apply import apply
 from worklist.sql.closure import Reached, hold, world_of
@@ -168,17 +168,18 @@ def _act(scene: _Scene, verdict: _Verdict) -> Act:
     numbers = {number for fact in facts for number in fact.numbers}
     patients = {fact.patient for fact in facts if fact.patient}
     told = (scene.item.name, wish.act, wish.actor, scene.now.isoformat())
-    says = {"item": scene.item.name, "code": wish.code} | dict(verdict.says)
     return Act(
         act_id=digest(*(word.encode() for word in told)),
         act=wish.act,
+        item=scene.item.name,
+        code=wish.code,
         actor=wish.actor,
         role=wish.role,
         at=scene.now,
         reason=wish.reason,
         numbers=tuple(sorted(numbers, key=lambda n: (n.kind, n.authority, n.value))),
         patients=tuple(sorted(patients, key=lambda p: (p.authority, p.value))),
-        **says,
+        **verdict.says,
     )
 
 
@@ -290,21 +291,17 @@ def _nothing(_: _Scene) -> _Verdict:
 
 
 def _link(scene: _Scene) -> _Verdict:
-    """Names one order and one study. Raises QueueError `not_an_order`."""
+    """Names one order and one row with images. Raises QueueError `not_an_order`."""
     assert scene.other is not None
-    images = [f for f in scene.item.facts if f.event.type in ("SeriesReceived", "ExamProgressed")]
-    studies = members_of(images, lambda fact: [study_member(scene.item.uid, fact)])
     orders = {
         member
         for fact in scene.other.facts
         if fact.event.type in ("OrderChanged", "ReportReceived")
         for member in order_members(fact)
     }
-    if scene.wish.order not in orders or not studies:
+    if scene.wish.order not in orders or not scene.item.uid:
         raise QueueError("not_an_order")
-    return _Verdict(
-        {"order": scene.wish.order, "item": min(studies, key=lambda m: (studies[m].received, m))}
-    )
+    return _Verdict({"order": scene.wish.order})
 
 
 def _undo(scene: _Scene) -> _Verdict:
