@@ -1,4 +1,4 @@
-"""Makes the four topics on a real broker; those that exist are left as they are."""
+"""Makes our topics on a real broker; those that exist are left as they are."""
 
 from __future__ import annotations
 

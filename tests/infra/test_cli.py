@@ -51,9 +51,8 @@ def test_a_gateway_refuses_a_key_ring_that_everybody_can_read(tmp_path: Path) ->
     ring.chmod(ring.stat().st_mode | stat.S_IROTH)
     done = vigie("gateway", VIGIE_KAFKA="127.0.0.1:1", VIGIE_KEYS=str(ring))
     assert done.returncode == 1
-    assert (
-        done.stderr.splitlines()[-1] == f"VIGIE_KEYS: everybody can read {ring}: chmod 600 {ring}"
-    )
+    line = done.stderr.splitlines()[-1]
+    assert line == f"VIGIE_KEYS: everybody can read {ring}: chmod 600 {ring}"
 
 
 @pytest.mark.parametrize("words", [["topics", "--create"], ["parked", "list"]])
