@@ -6,7 +6,16 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from streams.metrics import LATENCY
 
-STATES = ("expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic")
+STATES = (
+    "expected",
+    "arriving",
+    "readable",
+    "preliminary",
+    "read",
+    "final",
+    "cancelled",
+    "historic",
+)
 LANES = ("pinned", "emergent", "list", "unreadable")
 
 batch_seconds = Histogram(
@@ -33,6 +42,18 @@ oldest_wait = Gauge(
 overdue = Gauge("vigie_worklist_overdue", "Unread rows past their target, by lane", ["lane"])
 acts = Counter("vigie_worklist_acts_total", "What persons did", ["act"])
 unsealed = Gauge("vigie_audit_unsealed", "Audit rows that the chain does not hold yet")
+sealed = Gauge("vigie_audit_sealed_rows", "Audit rows that the chain holds: never fewer")
+anchor = Gauge(
+    "vigie_audit_anchor_info", "The chain's last place and seal, told each hour", ["place", "seal"]
+)
+intact = Gauge("vigie_audit_intact", "1 while each walk along the audit's chain found it whole")
+verified = Gauge(
+    "vigie_audit_verified_timestamp_seconds", "When a walk last came to the end of the chain"
+)
+stuck = Gauge("vigie_worklist_stuck", "Open rows that could not be derived anew")
+chores_failed = Counter(
+    "vigie_chores_failed_total", "Rounds in which a chore could not be done", ["chore"]
+)
 list_age = Gauge("vigie_worklist_last_change_timestamp_seconds", "When a row last changed")
 applied = Gauge("vigie_worklist_last_commit_timestamp_seconds", "When the agent last committed")
 feed_clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
@@ -43,6 +64,8 @@ feed_frames = Counter(
     "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
 )
 
+for _chore in ("expire", "fold", "trim", "partition", "rerank"):
+    chores_failed.labels(_chore)
 for _state in STATES:
     studies.labels(_state)
 for _lane in LANES:

@@ -23,8 +23,8 @@ SERIES = Topic("series", 4, "what modalities say: series stored, exams in progre
 FINDINGS = Topic("findings", 4, "what screening found, or why it did not look")
 # As many as `orders`, so that acts are applied by as many workers; those of one study, whose key
 # they share, in the order in which they were done.
-ACTS = Topic("acts", ORDERS.partitions, "what persons did, sealed: finish, pin, clear, link")
+ACTS = Topic("acts", 4, "what persons did to the list, sealed with a key of the list's own")
 # A few counts of each sender every ten seconds: one partition carries any site.
-DOORS = Topic("doors", 1, "what the gateways saw of each sender: counts, no identity")
+DOORS = Topic("doors", 1, "what each gateway saw of each configured sender, without identity")
 PARKED = Topic("parked", 1, "what failed for good, sealed, with its reason")
 ALL = (ORDERS, SERIES, FINDINGS, ACTS, DOORS, PARKED)

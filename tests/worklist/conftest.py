@@ -21,23 +21,33 @@ from streams.events import (
     Finding,
     FindingsMade,
     Identity,
+    Number,
     OrderChanged,
+    Patient,
     PatientChanged,
     PatientMerged,
     ReportReceived,
     SeriesReceived,
     Version,
+    pack,
 )
 from streams.seal import KeyRing
-from streams.studykey import digest, patient_pseudonym
+from streams.studykey import digest, pseudonym
+from tests.worklist.record.say import numbers
 from worklist.order.policy import Policy, load
 
 if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Engine
 
+    from worklist.sql.opening import Opener
+
 T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
+AUTHORITY = "H"
+#: Everything that a test may leave behind.
+TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_reading, gone,
+            tally, audit, audit_seal, outbox, log_position, policy_version"""
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +101,7 @@ def empty(engine: Engine, policy: Policy) -> None:
     from worklist.sql import policy_store
 
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE fact, node, study, audit, outbox, policy_version"))
+        connection.execute(text(f"TRUNCATE {TABLES}"))
         policy_store.activate(connection, policy, actor="test", now=T0)
 
 
@@ -102,43 +112,68 @@ def engine(session_engine: Engine, policy: Policy) -> Engine:
 
 
 class Make:
-    """Events of one little hospital, with defaults; `at` is minutes after 08:00."""
+    """Events of one little hospital, with defaults; `at` is minutes after 08:00.
+
+    A patient is ``P1`` (of the hospital), ``P1@A`` (of another authority) or ``P1@`` (open);
+    ``P1/19610204/NAME`` states birth date and name. A field that is given as None is not mentioned;
+    `bare` leaves out all that is not given. `more` numbers are said as ``p5 f9 v3``.
+    """
 
     def __init__(self, ring: KeyRing) -> None:
         self.ring = ring
 
-    def _base(self, at: float, patient: str | None, tag: str, named: bool = True) -> dict[str, Any]:
+    def who(self, said: str) -> tuple[Patient, str]:
+        """A patient's number, and who that is, sealed."""
+        number, _, rest = said.partition("/")
+        born, _, name = rest.partition("/")
+        value, at, authority = number.partition("@")
+        authority = authority if at else AUTHORITY
+        identity = Identity(
+            patient_id=value,
+            issuer=authority,
+            name=name or f"NAME^{value}",
+            birth_date=born or "19600101",
+        )
+        patient = Patient(
+            value=pseudonym(self.ring.pseudonym, "patient", value), authority=authority
+        )
+        return patient, self.ring.seal_identity(identity)
+
+    def _base(self, at: float, patient: str | None, *told: object) -> dict[str, Any]:
         when = T0 + timedelta(minutes=at)
+        said = digest(repr((at, patient, told)).encode())
         base: dict[str, Any] = {
-            "event_id": digest(tag.encode(), str(at).encode()),
+            "event_id": said,
             "sender": "ris",
             "received_at": when,
-            "version": Version(time=when, digest=digest(tag.encode())),
+            "version": Version(time=when, message_time=when, digest=said),
         }
         if patient:
-            base["patient"] = patient_pseudonym(self.ring.pseudonym, "H", patient)
-            if named:
-                base["identity"] = self.ring.seal_identity(
-                    Identity(
-                        patient_id=patient,
-                        issuer="H",
-                        name=f"NAME^{patient}",
-                        birth_date="19600101",
-                    )
-                )
+            base["patient"], base["identity"] = self.who(patient)
         return base
 
     def order(
-        self, accession: str = "A1", *, at: float = 0, patient: str | None = "P1", **more: Any
+        self,
+        accession: str = "A1",
+        *,
+        at: float = 0,
+        patient: str | None = "P1",
+        also: str = "",
+        bare: bool = False,
+        **more: Any,
     ) -> OrderChanged:
-        fields = {
-            "accessions": (accession,),
-            "order": accession,
+        base = self._base(at, patient, "order", accession, also, bare, sorted(more.items()))
+        base["numbers"] = (
+            *numbers(also or f"f{accession}"),
+            Number(kind="accession", value=accession, authority=AUTHORITY),
+        )
+        said = {
+            "status": "scheduled",
             "priority": "routine",
             "modality": "CT",
             "description": "CT head",
         }
-        return OrderChanged(**(self._base(at, patient, f"order{accession}") | fields | more))
+        return OrderChanged(**(base | ({} if bare else said) | more))
 
     def series(
         self,
@@ -147,21 +182,26 @@ class Make:
         n: int = 1,
         at: float = 10,
         patient: str | None = "P1",
+        accession: str | None = None,
+        series: str = "1",
         **more: Any,
     ) -> SeriesReceived:
-        names = tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(n)))
-        fields = {
+        base = self._base(at, patient, "series", uid, series, n, accession, sorted(more.items()))
+        if accession:
+            base["numbers"] = (Number(kind="accession", value=accession),)
+        said = {
+            "sender": "ct",
             "study_uid": uid,
-            "study_uids": (uid,),
-            "series_uid": f"{uid}.1",
+            "series_uid": f"{uid}.{series}",
             "gateway": "g",
             "reference": "ab/cd",
-            "instances": names,
+            "instances": pack(f"{number + 1:016x}" for number in range(n)),
             "sop_class": "1.2.840.10008.5.1.4.1.1.2",
             "modality": "CT",
+            "kind": "modality",
             "acquired_at": T0 + timedelta(minutes=at - 5),
         }
-        return SeriesReceived(**(self._base(at, patient, f"series{uid}{n}") | fields | more))
+        return SeriesReceived(**(base | said | more))
 
     def finding(
         self,
@@ -170,53 +210,67 @@ class Make:
         flagged: bool = True,
         at: float = 11,
         code: str = "RID4700",
+        patient: str | None = "P1",
+        of: SeriesReceived | None = None,
         **more: Any,
     ) -> FindingsMade:
+        base = self._base(at, patient, "finding", uid, flagged, code, sorted(more.items()))
         found = (
             Finding(code=code, name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5),
         )
-        fields = {
-            "study_uid": uid,
-            "series_uid": f"{uid}.1",
+        said = {
+            "sender": "triage",
+            "study_uid": of.study_uid if of else uid,
+            "series_uid": of.series_uid if of else f"{uid}.1",
             "package": "head-ct-ich",
             "package_version": "1",
-            "input_digest": digest(uid.encode()),
+            "input_digest": of.event_id if of else digest(uid.encode()),
             "outcome": "flagged" if flagged else "not_flagged",
             "findings": found,
             "screened_at": T0 + timedelta(minutes=at),
         }
-        return FindingsMade(**(self._base(at, None, f"finding{uid}{flagged}") | fields | more))
+        if of is not None:
+            base |= {"patient": of.patient, "identity": of.identity, "numbers": of.numbers}
+        return FindingsMade(**(base | said | more))
 
     def report(
-        self, accession: str = "A1", status: str = "final", *, at: float = 60, **more: Any
+        self,
+        accession: str = "A1",
+        status: str = "final",
+        *,
+        at: float = 60,
+        patient: str | None = "P1",
+        **more: Any,
     ) -> ReportReceived:
-        return ReportReceived(
-            **(
-                self._base(at, None, f"report{accession}{status}")
-                | {"accessions": (accession,), "status": status}
-                | more
-            )
-        )
+        base = self._base(at, patient, "report", accession, status, sorted(more.items()))
+        named = (Number(kind="accession", value=accession, authority=AUTHORITY),)
+        return ReportReceived(**(base | {"numbers": named, "status": status} | more))
 
     def exam(
-        self, uid: str = "1.2.1", status: str = "completed", *, at: float = 12, **more: Any
+        self,
+        uid: str = "1.2.1",
+        status: str = "completed",
+        *,
+        at: float = 12,
+        patient: str | None = "P1",
+        step: str = "1",
+        **more: Any,
     ) -> ExamProgressed:
-        return ExamProgressed(
-            **(
-                self._base(at, None, f"exam{uid}{status}")
-                | {"study_uids": (uid,), "status": status}
-                | more
-            )
-        )
+        base = self._base(at, patient, "exam", uid, status, step, sorted(more.items()))
+        named = numbers(f"u{uid} s{uid}.{step}")
+        said = {"sender": "ct", "numbers": named, "status": status}
+        return ExamProgressed(**(base | said | more))
 
-    def patient(self, patient: str = "P1", *, at: float = 5, **more: Any) -> PatientChanged:
-        return PatientChanged(**(self._base(at, patient, f"adt{patient}") | more))
+    def patient(
+        self, patient: str = "P1", *, at: float = 5, event: str = "A08", **more: Any
+    ) -> PatientChanged:
+        base = self._base(at, patient, "adt", event, sorted(more.items()))
+        return PatientChanged(**(base | {"event": event} | more))
 
-    def merge(self, survivor: str, retired: str, *, at: float = 6) -> PatientMerged:
-        gone = patient_pseudonym(self.ring.pseudonym, "H", retired)
-        return PatientMerged(
-            **(self._base(at, survivor, f"a40{survivor}{retired}") | {"retired": gone})
-        )
+    def merge(self, survivor: str, retired: str, *, at: float = 6, **more: Any) -> PatientMerged:
+        base = self._base(at, survivor, "merge", retired, sorted(more.items()))
+        gone, sealed = self.who(retired)
+        return PatientMerged(**(base | {"retired": gone, "retired_identity": sealed} | more))
 
 
 @pytest.fixture(scope="session")
@@ -224,20 +278,34 @@ def make(ring: KeyRing) -> Make:
     return Make(ring)
 
 
+@pytest.fixture(scope="session")
+def opener(ring: KeyRing, acts_ring: KeyRing) -> Opener:
+    """Opens what the tests seal."""
+    from worklist.sql.opening import Opener
+
+    return Opener(ring, acts_ring)
+
+
+@pytest.fixture(scope="session")
+def acts_ring() -> KeyRing:
+    """The keys of what persons do, which only web and worklist hold."""
+    from tests.worklist.web_client import ACTS_RING
+
+    return ACTS_RING
+
+
 Feed = Callable[..., None]
 
 
 @pytest.fixture
-def feed(engine: Engine, policy: Policy, ring: KeyRing) -> Feed:
+def feed(engine: Engine, policy: Policy, opener: Opener) -> Feed:
     """Applies events, one transaction each."""
-    from worklist.sql.project import Identities, apply
-
-    identities = Identities(ring)
+    from worklist.sql.apply import apply
 
     def apply_each(*events: Event) -> None:
         for event in events:
             with engine.begin() as connection:
-                apply(connection, [event], policy=policy, identities=identities)
+                apply(connection, [event], policy=policy, opener=opener)
 
     return apply_each
 

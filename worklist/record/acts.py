@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from streams.events import Digest, Number, Text
+from streams.events import Digest, Number, Patient, Text
 
 #: A row is named by the id of one of its members.
 Member = Digest
@@ -45,6 +45,8 @@ class Act(BaseModel):
     Attributes:
         item: the member by which the row was named.
         numbers: the joining numbers of the row, by which the act is found.
+        patients: the patient numbers that the row states: a number that too many patients name
+            finds the act only as theirs.
         fragments: of `finish`: the event ids of the fragments that the reader had seen.
         reports: of `finish`: the event ids of the reports and orders that were seen.
         cleared: of `clear_flag`: the results that were withdrawn.
@@ -63,6 +65,7 @@ class Act(BaseModel):
     at: AwareDatetime
     reason: Text = ""
     numbers: tuple[Number, ...] = ()
+    patients: tuple[Patient, ...] = ()
     fragments: tuple[Digest, ...] = ()
     reports: tuple[Digest, ...] = ()
     cleared: tuple[Cleared, ...] = ()

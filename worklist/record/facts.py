@@ -65,10 +65,17 @@ class Fact:
         """Its place among what different sources said of one person."""
         return self.event_time, self.received, self.key
 
-    @property
+    @cached_property
     def patient(self) -> Patient | None:
         """The patient number that the event states."""
         return None if isinstance(self.event, ActDone) else self.event.patient
+
+    @property
+    def patients(self) -> tuple[Patient | None, ...]:
+        """The patients as whose its numbers count: the stated one, or those of the act's row."""
+        if self.act is not None:
+            return self.act.patients or (None,)
+        return (self.patient,)
 
     @property
     def stated(self) -> tuple[Number, ...]:

@@ -1,21 +1,26 @@
-"""The audit: append-only rows, sealed by a hash chain, from which the list of any past moment can
-be rebuilt (promise 9).
+"""The audit: append-only rows, each chained by a keyed seal in a table of its own (promise 9).
 
-Acts append in their own transaction; one sealer chains the rows in batches. A row is chained only
-when every older transaction has ended (below ``pg_snapshot_xmin``), so that the chain never passes
-over one that commits late.
+Acts append in their own transaction; one sealer chains the rows in batches, in the order of their
+transactions. A row is chained only when every older transaction has ended (below
+``pg_snapshot_xmin``), so that the chain never passes over one that commits late.
+
+A seal needs the audit's key, which neither database nor web has: who can write the database can
+break the chain, and cannot mend it. What was cut off at the end is seen by an anchor: a place and
+its seal, written down elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
+
+from streams.seal import KeyRing
 
 _LOCK = 7_310_002
 _GENESIS = "0" * 64
@@ -24,8 +29,39 @@ _APPEND = text("""INSERT INTO audit (act, item, actor, reason, detail)
 _APPEND_ALL = text("""INSERT INTO audit (act, item, actor, reason, detail)
                       SELECT :act, r->>'item', '', '', r->'detail'
                       FROM jsonb_array_elements(CAST(:rows AS jsonb)) r""")
-_ROWS = """SELECT id, xid, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
-           act, item, actor, reason, detail::text AS detail, place, seal FROM audit"""
+_CHAIN = text("INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)")
+_ROW = """a.id, a.xid, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
+          a.act, a.item, a.actor, a.reason, a.detail::text AS detail"""
+
+#: What every older transaction of has ended. After the chain's last row, in its order.
+_SETTLED = text(
+    f"""SELECT {_ROW} FROM audit a
+        WHERE (a.xid, a.id) > (:xid, :id)
+        AND a.xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+        AND NOT EXISTS (SELECT 1 FROM audit_seal s WHERE s.audit_id = a.id)
+        ORDER BY a.xid, a.id LIMIT :n"""
+)
+#: A dump that was restored elsewhere has transactions that this server never had: all of them have
+#: ended. Until the chain's last row is of this server, it is looked for in the whole audit.
+_RESTORED = text(
+    f"""SELECT {_ROW} FROM audit a
+        WHERE (a.xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+               OR a.xid >= (pg_snapshot_xmax(pg_current_snapshot())::text)::bigint)
+        AND NOT EXISTS (SELECT 1 FROM audit_seal s WHERE s.audit_id = a.id)
+        ORDER BY a.xid < (pg_snapshot_xmax(pg_current_snapshot())::text)::bigint, a.xid, a.id
+        LIMIT :n"""
+)
+_LAST = text(
+    """SELECT s.place, s.seal, a.xid, a.id,
+              a.xid >= (pg_snapshot_xmax(pg_current_snapshot())::text)::bigint AS restored
+       FROM audit_seal s LEFT JOIN audit a ON a.id = s.audit_id
+       ORDER BY s.place DESC LIMIT 1"""
+)
+_LINKS = text(
+    f"""SELECT s.place, s.seal, s.audit_id, {_ROW}
+        FROM audit_seal s LEFT JOIN audit a ON a.id = s.audit_id
+        WHERE s.place > :place ORDER BY s.place LIMIT :n"""
+)
 
 
 def append(
@@ -57,100 +93,173 @@ def append_all(
         connection.execute(_APPEND_ALL, {"act": act, "rows": json.dumps(values)})
 
 
-def seal(connection: Connection, limit: int = 5000) -> int:
+@dataclass(frozen=True)
+class Anchor:
+    """A place of the chain and the seal there; as text ``place:seal``."""
+
+    place: int = 0
+    seal: str = _GENESIS
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.seal}"
+
+    @classmethod
+    def parse(cls, said: str) -> Anchor:
+        """Raises ValueError when `said` is no anchor."""
+        place, _, link = said.partition(":")
+        if not place.isdigit() or len(link) != len(_GENESIS):
+            raise ValueError(f"{said}: an anchor is PLACE:SEAL, as the log has it")
+        return cls(int(place), link)
+
+
+def chain_key(ring: KeyRing) -> bytes:
+    """The key of the seals: of a ring of its own, and as lasting as that ring's pseudonyms."""
+    return hmac.digest(ring.pseudonym, b"vigie audit", "sha256")
+
+
+def end(connection: Connection) -> Anchor:
+    """Where the chain ends now."""
+    last = connection.execute(_LAST).first()
+    return Anchor(last.place, last.seal) if last else Anchor()
+
+
+def seal(connection: Connection, key: bytes, limit: int = 5000) -> int:
     """Chains up to `limit` settled rows; returns how many. Does nothing when another process is
     sealing.
     """
     if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": _LOCK}):
         return 0
-    last = connection.execute(
-        text("SELECT place, seal FROM audit WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1")
-    ).first()
-    place, link = (last.place, last.seal) if last else (0, _GENESIS)
-    settled = text(
-        _ROWS
-        + """ WHERE place IS NULL AND xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
-              ORDER BY xid, id LIMIT :n"""
-    )
+    last = connection.execute(_LAST).first()
+    at = Anchor(last.place, last.seal) if last else Anchor()
+    if last and (last.restored or last.id is None):  # or the row itself was taken away
+        found = connection.execute(_RESTORED, {"n": limit}).all()
+    else:
+        where = {"xid": last.xid if last else -1, "id": last.id if last else -1, "n": limit}
+        found = connection.execute(_SETTLED, where).all()
     chained = []
-    for row in connection.execute(settled, {"n": limit}).all():
-        place, link = place + 1, _link(link, row)
-        chained.append({"id": row.id, "place": place, "seal": link})
+    for row in found:
+        at = Anchor(at.place + 1, _link(key, at, row))
+        chained.append({"place": at.place, "audit_id": row.id, "seal": at.seal})
     if chained:
         connection.execute(
-            text("UPDATE audit SET place = :place, seal = :seal WHERE id = :id"), chained
+            text(
+                "INSERT INTO audit_seal (place, audit_id, seal) VALUES (:place, :audit_id, :seal)"
+            ),
+            chained,
         )
     return len(chained)
 
 
-def _link(previous: str, row: Any) -> str:
+def unsealed(connection: Connection) -> int:
+    """How many rows the chain does not hold yet: those after its end."""
+    return int(
+        connection.scalar(
+            text("""SELECT count(*) FROM audit WHERE (xid, id) > (
+                        SELECT xid, id FROM (
+                            SELECT a.xid, a.id FROM audit_seal s JOIN audit a ON a.id = s.audit_id
+                            ORDER BY s.place DESC LIMIT 1) last
+                        UNION ALL SELECT -1, -1
+                        WHERE NOT EXISTS (SELECT 1 FROM audit_seal))
+                    AND xid < (pg_snapshot_xmax(pg_current_snapshot())::text)::bigint""")
+        )
+        or 0
+    )
+
+
+def _link(key: bytes, previous: Anchor, row: Any) -> str:
     body = json.dumps(
-        [previous, row.id, row.xid, row.at, row.act, row.study, row.actor, row.reason, row.detail],
+        [
+            previous.place + 1,
+            previous.seal,
+            row.id,
+            row.xid,
+            row.at,
+            row.act,
+            row.item,
+            row.actor,
+            row.reason,
+            row.detail,
+        ],
         ensure_ascii=False,
     )
-    return hashlib.sha256(body.encode()).hexdigest()
+    return hmac.new(key, body.encode(), hashlib.sha256).hexdigest()
+
+
+def walk(connection: Connection, key: bytes, since: Anchor, limit: int) -> tuple[Anchor, bool]:
+    """Follows the chain from `since` over at most `limit` links: how far it holds, and whether it
+    does. At its end the answer is `since` itself.
+    """
+    rows = connection.execute(_LINKS, {"place": since.place, "n": limit}).all()
+    for row in rows:
+        if row.place != since.place + 1 or row.id is None:
+            return since, False
+        if not hmac.compare_digest(row.seal, _link(key, since, row)):
+            return since, False
+        since = Anchor(row.place, row.seal)
+    return since, True
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found. `broken` is the place of the first row that does not fit, None when all
-    do.
+    """What `verify` found.
+
+    Attributes:
+        sealed: how many rows the chain holds, from its start.
+        unsealed: rows without a seal. All were written lately, or somebody slipped them in.
+        broken: the first place that does not fit; None when all do.
+        slipped_in: rows without a seal that the chain must have passed: inserted afterwards.
+        lost: anchors that the chain does not have: its end was cut off, or made anew.
     """
 
     sealed: int
     unsealed: int
     broken: int | None
+    slipped_in: int
+    lost: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was changed, taken away or slipped in."""
+        return self.broken is None and not self.slipped_in and not self.lost
 
 
-def verify(connection: Connection) -> Verdict:
-    """Walks the chain from its start and counts the tail that is not sealed yet."""
-    link, place, broken = _GENESIS, 0, None
-    rows = connection.execution_options(stream_results=True, yield_per=1000).execute(
-        text(_ROWS + " WHERE place IS NOT NULL ORDER BY place")
-    )
-    for row in rows:
-        place += 1
-        link = _link(link, row)
-        if row.place != place or row.seal != link:
-            broken = place
+def verify(
+    connection: Connection, key: bytes, anchors: Sequence[Anchor] = (), step: int = 5000
+) -> Verdict:
+    """Walks the whole chain, compares it with `anchors`, and counts what it does not hold."""
+    at, fits = Anchor(), True
+    wanted = {anchor.place: anchor for anchor in anchors}
+    seen = {at.place: at}
+    while fits:
+        before = at
+        ahead = [place - at.place for place in wanted if place > at.place]
+        at, fits = walk(connection, key, at, min([step, *ahead]))
+        if at.place in wanted:
+            seen[at.place] = at
+        if at == before:
             break
-    rows.close()
-    tail = connection.scalar(text("SELECT count(*) FROM audit WHERE place IS NULL")) or 0
-    return Verdict(place if broken is None else broken - 1, tail, broken)
+    return Verdict(
+        sealed=at.place,
+        unsealed=_count(connection, ""),
+        broken=None if fits else at.place + 1,
+        slipped_in=_slipped_in(connection),
+        lost=tuple(str(anchor) for anchor in anchors if seen.get(anchor.place) != anchor),
+    )
 
 
-@dataclass(frozen=True)
-class Placed:
-    """One row of a past list: where it stood, and why."""
-
-    study: str
-    item: str
-    lane: int
-    due_at: datetime
-    received_at: datetime
-    state: str
-    ai: str
-    policy: str
-    why: tuple[tuple[str, float, str], ...]
+def _slipped_in(connection: Connection) -> int:
+    last = connection.execute(_LAST).first()
+    if last is None or last.id is None or last.restored:
+        return 0
+    return _count(connection, "AND (a.xid, a.id) < (:xid, :id)", {"xid": last.xid, "id": last.id})
 
 
-_AT = """
-    SELECT study, detail->>'item' AS item, (detail->>'lane')::int AS lane,
-           (detail->>'due_at')::timestamptz AS due_at,
-           (detail->>'received_at')::timestamptz AS received_at,
-           detail->>'state' AS state, detail->>'ai' AS ai, detail->>'policy' AS policy,
-           detail->'why' AS why
-    FROM (SELECT DISTINCT ON (study) study, act, detail FROM audit
-          WHERE act IN ('rank', 'merge_rows', 'finish') AND at <= :moment
-          ORDER BY study, act = 'finish' DESC, id DESC) last
-    WHERE act = 'rank' AND detail->>'state' IN ('expected', 'arriving', 'readable', 'preliminary')
-    ORDER BY 3, 4, 5, (detail->>'item') COLLATE "C" """
-
-
-def list_at(connection: Connection, moment: datetime) -> list[Placed]:
-    """The open list as it stood at `moment`, in reading order, from the audit alone (promise 9)."""
-    rows = connection.execute(text(_AT), {"moment": moment}).all()
-    return [
-        Placed(**(dict(row._mapping) | {"why": tuple(tuple(term) for term in row.why)}))
-        for row in rows
-    ]
+def _count(connection: Connection, where: str, values: Mapping[str, Any] | None = None) -> int:
+    return int(
+        connection.scalar(
+            text(f"""SELECT count(*) FROM audit a WHERE NOT EXISTS (
+                         SELECT 1 FROM audit_seal s WHERE s.audit_id = a.id) {where}"""),
+            values or {},
+        )
+        or 0
+    )

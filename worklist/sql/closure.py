@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, text
 
-from streams.events import ActDone, Event, Parked, PatientMerged, SenderSeen, decode
+from streams.events import Event, Parked, PatientMerged, SenderSeen, decode
 from worklist.record.facts import Fact, number_node, pair_node, person_nodes
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
 from worklist.sql.opening import Opener
 
-_READ = "SELECT key, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
+_READ = "SELECT key, received, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
 _ABOUT = _READ + " AND type IN ('PatientChanged', 'PatientMerged')"
 
 
@@ -28,8 +28,7 @@ def fact_nodes(fact: Fact) -> list[str]:
     found = set(person_nodes(fact.event))
     for number in fact.numbers:
         found.add(number_node(number))
-        if not isinstance(fact.event, ActDone):
-            found.add(pair_node(number, fact.patient))
+        found |= {pair_node(number, patient) for patient in fact.patients}
     return sorted(found)
 
 
@@ -123,10 +122,11 @@ class _Reach:
         for row in self._connection.execute(text(sql), {"nodes": sorted(nodes)}):
             if row.key in found.facts:
                 continue
-            if row.key not in self._opened:
-                self._opened[row.key] = self._opener.fact(decode_fact(row.body))
-            found.facts[row.key] = self._opened[row.key]
-            fresh.append(self._opened[row.key])
+            known = self._opened.get(row.key)
+            if known is None or known.received != row.received:
+                known = self._opened[row.key] = self._opener.fact(decode_fact(row.body))
+            found.facts[row.key] = known
+            fresh.append(known)
         return fresh
 
     def _world(self, nodes: Collection[str]) -> World:
@@ -154,7 +154,7 @@ def world_of(connection: Connection, facts: Iterable[Fact]) -> World:
     """What the facts at hand cannot say by themselves."""
     known = list(facts)
     numbers = {number_node(n) for f in known for n in f.numbers}
-    pairs = {pair_node(n, f.patient) for f in known for n in f.numbers}
+    pairs = {pair_node(n, p) for f in known for n in f.numbers for p in f.patients}
     uses = read_uses(connection, numbers | pairs)
     values = {p.value for f in known for p in _patients(f)}
     rows = connection.execute(

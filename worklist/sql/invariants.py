@@ -1,53 +1,80 @@
 """What must hold in the database at any moment: queries that find nothing while all is well. Run by
-`vigie check`, tests and drills.
+`vigie check`, tests and drills; they read closed rows too, and may take minutes.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from worklist.sql.models import OPEN
+_ROWS = """(SELECT name, NULL::timestamptz AS closed_at, uid, person, birth_date, members,
+                   fragments, reports, ai, cleared_by FROM item
+            UNION ALL
+            SELECT name, closed_at, uid, person, birth_date, members, fragments, reports, ai,
+                   cleared_by FROM closed)"""
+
+#: A row that went to the archive takes its facts' place with it: what was received before the
+#: oldest row that is left is not asked for.
+_KEPT = """f.received > CASE WHEN EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = 'archive')
+                         THEN (SELECT min(closed_at) FROM closed) ELSE '-infinity' END"""
 
 #: Name → a query that finds whatever breaks it, its public name first. Constants only.
 INVARIANTS = {
-    "a reading item has one row": """
-        SELECT item FROM study WHERE merged_into IS NULL GROUP BY item HAVING count(*) > 1""",
-    "a study has one row per patient": """
-        SELECT study_uid, patient FROM study WHERE merged_into IS NULL AND study_uid <> ''
-        GROUP BY 1, 2 HAVING count(*) > 1""",
-    "every series is on a row": """
-        SELECT f.key FROM fact f WHERE f.type = 'SeriesReceived' AND NOT EXISTS (
-            SELECT 1 FROM study s
-            WHERE s.merged_into IS NULL AND s.study_uid = f.body->>'study_uid')""",
-    "every order is on a row": """
-        SELECT f.key FROM fact f WHERE f.type = 'OrderChanged' AND NOT EXISTS (
-            SELECT 1 FROM study s WHERE s.merged_into IS NULL AND s.nodes && f.nodes)""",
-    "every row has a fact": """
-        SELECT study FROM study s
-        WHERE NOT EXISTS (SELECT 1 FROM fact f WHERE f.nodes && s.nodes)""",
-    "a merged row leads to a live one": """
-        SELECT s.study FROM study s JOIN study t ON t.study = s.merged_into
-        WHERE t.merged_into = s.study OR s.merged_into = s.study""",
-    "a merged row holds no claim": """
-        SELECT study FROM study WHERE merged_into IS NOT NULL AND claimed_by IS NOT NULL""",
-    "lane 3 is what cannot be read": f"""
-        SELECT study FROM study WHERE {OPEN}
-        AND (lane = 3) <> (state IN ('expected', 'arriving'))""",
-    "a flag is never withdrawn by a machine": """
-        SELECT s.study FROM study s JOIN fact f ON f.type = 'FindingsMade'
-            AND f.body->>'study_uid' = s.study_uid AND f.body->>'outcome' = 'flagged'
-        WHERE s.merged_into IS NULL AND s.ai <> 'flagged' AND s.cleared = '[]'
-        AND f.body->>'constancy' IS DISTINCT FROM 'false' AND EXISTS (
-            SELECT 1 FROM policy_version p
-            WHERE p.version = s.policy_version AND p.body->'live' ? (f.body->>'package'))""",
+    "a row is open or closed": """
+        SELECT name FROM item JOIN closed USING (name)""",
+    "what is closed was read, reported, cancelled or is historic": """
+        SELECT name FROM closed WHERE finished_at IS NULL
+        AND state NOT IN ('final', 'cancelled', 'historic')""",
+    "a flagged row leaves the list by a person, a report or its cancellation": """
+        SELECT name FROM closed WHERE ai = 'flagged' AND finished_at IS NULL
+        AND state NOT IN ('final', 'cancelled')""",
+    "a study has one row per person": f"""
+        SELECT min(name) FROM {_ROWS} r WHERE uid <> '' AND person <> ''
+        GROUP BY uid, person, birth_date HAVING count(*) > 1""",
+    "every series is on one row": f"""
+        SELECT f.key FROM fact f
+        LEFT JOIN (SELECT unnest(fragments) AS key FROM {_ROWS} r) p ON p.key = f.key
+        WHERE f.type = 'SeriesReceived' AND {_KEPT}
+        GROUP BY f.key HAVING count(p.key) <> 1""",
+    "every order and report is on a row": f"""
+        SELECT f.key FROM fact f
+        LEFT JOIN (SELECT unnest(reports) AS key FROM {_ROWS} r) p ON p.key = f.key
+        WHERE f.type IN ('OrderChanged', 'ReportReceived') AND {_KEPT} AND p.key IS NULL""",
+    "a row answers to its members": f"""
+        SELECT r.name FROM {_ROWS} r CROSS JOIN LATERAL unnest(r.members) AS named
+        LEFT JOIN member m ON m.member = named
+        WHERE m.name IS DISTINCT FROM r.name OR m.closed_at IS DISTINCT FROM r.closed_at""",
+    "a row is named by one of its members": f"""
+        SELECT r.name FROM {_ROWS} r WHERE NOT (r.name = ANY (r.members))""",
+    "a flag is never withdrawn by a machine": f"""
+        SELECT min(r.name) FROM fact f JOIN {_ROWS} r ON r.uid = f.body->>'study_uid'
+        JOIN policy_version p ON p.version = (
+            SELECT version FROM policy_version ORDER BY activated_at DESC, version LIMIT 1)
+        WHERE f.type = 'FindingsMade' AND f.body->>'outcome' = 'flagged'
+        AND f.body->>'constancy' IS DISTINCT FROM 'false' AND p.body->'live' ? (f.body->>'package')
+        GROUP BY f.key HAVING NOT bool_or(r.ai IN ('flagged', 'withdrawn'))""",
+    "a flag is withdrawn by somebody": f"""
+        SELECT name FROM {_ROWS} r WHERE ai = 'withdrawn' AND cleared_by = ''""",
     "every decision is in the audit": """
-        SELECT study FROM study s WHERE merged_into IS NULL AND NOT EXISTS (
-            SELECT 1 FROM audit a WHERE a.study = s.study AND a.act = 'rank'
-            AND (a.detail->>'lane')::int = s.lane
-            AND (a.detail->>'due_at')::timestamptz = s.due_at)""",
+        SELECT name FROM item i WHERE NOT EXISTS (
+            SELECT 1 FROM audit a WHERE a.item = i.name AND a.act = 'rank'
+            AND (a.detail->>'open')::boolean AND a.detail->>'state' = i.state
+            AND (a.detail->>'lane')::int = i.lane
+            AND (a.detail->>'due_at')::timestamptz = i.due_at)""",
+    "a finish closes one row": """
+        SELECT a.item FROM audit a JOIN audit r ON r.xid = a.xid AND r.act = 'rank'
+            AND r.detail->>'finish' = a.detail->>'act_id'
+        WHERE a.act = 'finish' GROUP BY a.id, a.item HAVING count(DISTINCT r.item) > 1""",
     "a row names a policy that was active": """
-        SELECT study FROM study
-        WHERE policy_version NOT IN (SELECT version FROM policy_version)""",
+        SELECT name FROM item WHERE policy_version NOT IN (SELECT version FROM policy_version)""",
+    "the counts are those of the list": """
+        SELECT DISTINCT state || ' ' || lane FROM (
+            SELECT state, lane, ai = 'flagged' AS flagged, count(*) AS rows FROM item
+            GROUP BY 1, 2, 3) i
+        FULL JOIN (
+            SELECT state, lane, flagged, sum(rows) AS rows FROM tally
+            WHERE state IN ('expected', 'arriving', 'readable', 'preliminary')
+            GROUP BY 1, 2, 3) t USING (state, lane, flagged)
+        WHERE COALESCE(i.rows, 0) <> COALESCE(t.rows, 0)""",
 }
 
 

@@ -236,6 +236,11 @@ def _leave(
         )
 
 
+def _counted(state: str, is_open: bool) -> str:
+    """The state that a row is counted under: what a person closed is `read`, whatever it was."""
+    return state if is_open or state in ("final", "cancelled", "historic") else "read"
+
+
 def _tally(
     connection: Connection,
     old: Mapping[str, _Old],
@@ -247,13 +252,13 @@ def _tally(
     change: Counter[tuple[str, int, bool]] = Counter()
     for item in fresh:
         change[
-            item.state if item.open else "closed",
+            _counted(item.state, item.open),
             values[item.name]["lane"],
             item.ai.word == "flagged",
         ] += 1
     for name in [*lost, *(item.name for item in fresh if item.name in old)]:
         row = old[name].row
-        state = row.state if old[name].closed_at is None else "closed"
+        state = _counted(row.state, old[name].closed_at is None)
         change[state, row.lane, row.ai == "flagged"] -= 1
     rows = [
         {"state": state, "lane": lane, "flagged": flagged, "rows": count}
@@ -349,5 +354,6 @@ def _detail(item: Item, values: Mapping[str, Any], policy: Policy) -> dict[str, 
         "models": item.ai.models,
         "inputs": sorted({result[2] for result in item.ai.results}),
         "finished_by": values["finished_by"],
+        "finish": values["finish_id"],
         "facts": digest(*sorted(fact.key.encode() for fact in item.facts)),
     }

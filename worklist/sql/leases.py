@@ -1,11 +1,14 @@
-"""Claims as leases: one reader per study, with the other studies of its accessions; renewed, given
-back or finished by their token. One act, one audit row.
+"""Claims as leases: each row has its own, with its own token. One act, one audit row.
+
+A claim locks its row of the list, then its lease; renewals touch the lease alone. A lease that ran
+out stays, until the row is taken or closed: it says who had it open, and still finishes.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,18 +16,53 @@ from sqlalchemy import Connection, text
 from sqlalchemy import Row as SqlRow
 
 from streams.errors import Reason, Retry
-from worklist.order.rank import UNREADABLE
 from worklist.sql import audit
-from worklist.sql.models import OPEN
-from worklist.sql.queue import _LINKED, _LIVE, QueueError, _locked
+from worklist.sql.queue import QueueError
 
-#: The other rows of a row's accessions; the nodes are there for their index.
-_SAME_ACCESSION = "nodes && CAST(:n AS text[]) AND accessions && CAST(:a AS text[]) AND study <> :s"
+_SEEN = "name, fragments, reports, siblings, person, birth_date"
+_NEXT = text(
+    f"""SELECT {_SEEN} FROM item r WHERE state = 'readable'
+        AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.name = r.name
+                        AND l.expires_at > clock_timestamp())
+        AND NOT EXISTS (SELECT 1 FROM in_reading i WHERE i.name = r.name
+                        AND i.expires_at > clock_timestamp())
+        AND NOT (name = ANY(CAST(:skip AS text[])))
+        ORDER BY lane, due_at, received_at, name LIMIT 1 FOR UPDATE OF r SKIP LOCKED"""
+)
+#: Nobody's row, or the reader's own, becomes the reader's; who had it open is told.
+_TAKE = text(
+    """WITH old AS (SELECT reader, ended FROM lease WHERE name = :name)
+       INSERT INTO lease AS l (name, reader, token, taken_at, expires_at, ended, fragments, reports,
+                               changed)
+       VALUES (:name, :reader, :token, clock_timestamp(),
+               clock_timestamp() + make_interval(secs => :lease_s), '', :fragments, :reports,
+               txid_current())
+       ON CONFLICT (name) DO UPDATE SET
+           token = CASE WHEN l.reader = :reader AND l.ended <> 'released'
+                        THEN l.token ELSE excluded.token END,
+           taken_at = CASE WHEN l.reader = :reader AND l.ended <> 'released'
+                           THEN l.taken_at ELSE excluded.taken_at END,
+           reader = excluded.reader, expires_at = excluded.expires_at, ended = '',
+           fragments = excluded.fragments, reports = excluded.reports, changed = excluded.changed
+       WHERE l.expires_at <= clock_timestamp() OR l.reader = :reader
+       RETURNING token, expires_at,
+           (SELECT reader FROM old WHERE reader <> :reader AND ended <> 'released') AS opened_by"""
+)
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another row of the same person: who has it, or the token that the reader has of it."""
+
+    study: str
+    claimed_by: str | None = None
+    token: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A lease on one study: only its token finishes or releases it. `opened_by` names an earlier
+    """A lease on one row: only its token finishes or releases it. `opened_by` names an earlier
     reader who had it open.
     """
 
@@ -32,157 +70,295 @@ class Claim:
     token: str
     expires_at: datetime
     opened_by: str | None
+    siblings: tuple[Sibling, ...] = ()
 
 
 def next_study(
-    connection: Connection, reader: str, lease_s: float, skip: tuple[str, ...] = ()
+    connection: Connection,
+    reader: str,
+    lease_s: float,
+    skip: Sequence[str] = (),
+    *,
+    siblings: bool = False,
 ) -> Claim | None:
-    """Claims the first study that can be read and nobody has; None when there is none. Two readers
-    never get the same one.
+    """Claims the first row that can be read and that nobody has; None when there is none.
 
-    Raises:
-        Retry: somebody is claiming a study of the same accession right now.
+    Passes over what is preliminary (it stands under *to validate*) and what somebody reads
+    elsewhere. With `siblings` the free ones of them are claimed too.
     """
     passed = list(skip)
     while True:
-        found = connection.execute(
-            text(f"""SELECT study, accessions, {_LINKED} AS linked FROM study s
-                     WHERE {OPEN} AND state = 'readable' AND lane < {UNREADABLE} AND NOT {_LIVE}
-                     AND NOT (study = ANY(CAST(:skip AS text[])))
-                     ORDER BY lane, due_at, received_at, item
-                     LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""),
-            {"skip": passed},
-        ).first()
-        if found is None:
+        row = connection.execute(_NEXT, {"skip": passed}).first()
+        if row is None:
             return None
-        if not found.linked or not _elsewhere(connection, found, reader):
-            return _lease(connection, found, reader, lease_s, "next")
-        passed.append(found.study)
+        taken = _take(connection, row, reader, lease_s, "next")
+        if taken is not None:
+            return _with_siblings(connection, taken, row, reader, lease_s if siblings else None)
+        passed.append(row.name)  # somebody took it between our look and our lock
 
 
-def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Claim:
-    """Claims one study. Raises QueueError `not_found`, `not_readable` (lane 3), `claimed` or
-    `finished`.
-    """
-    row = _locked(connection, study)
-    if row.finished_at is not None:
-        raise QueueError("finished")
-    if row.lane == UNREADABLE or row.state not in ("readable", "preliminary"):
-        raise QueueError("not_readable")
-    if row.live and row.claimed_by != reader:
-        raise QueueError("claimed")
-    if row.linked and _elsewhere(connection, row, reader):
-        raise QueueError("claimed")
-    return _lease(connection, row, reader, lease_s, "claim")
-
-
-def _elsewhere(connection: Connection, row: SqlRow[Any], reader: str) -> bool:
-    """Whether another reader has a study of the same accession (PET and CT are read together).
-    Nobody can claim one meanwhile.
-    """
-    for accession in sorted(row.accessions):
-        if not connection.scalar(
-            text("SELECT pg_try_advisory_xact_lock(hashtextextended(:a, 7))"), {"a": accession}
-        ):
-            raise Retry(Reason.OVERLOADED, "claim")
-    return bool(
-        connection.scalar(
-            text(f"""SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN}
-                     AND {_LIVE} AND claimed_by <> :r)"""),
-            _accession(row) | {"r": reader},
-        )
-    )
-
-
-def _accession(row: SqlRow[Any]) -> dict[str, Any]:
-    return {"s": row.study, "a": row.accessions, "n": [f"a:{a}" for a in row.accessions]}
-
-
-def _lease(
-    connection: Connection, row: SqlRow[Any], reader: str, lease_s: float, act: str
+def claim(
+    connection: Connection,
+    study: str,
+    reader: str,
+    lease_s: float,
+    *,
+    siblings: bool = False,
+    sure: bool = False,
 ) -> Claim:
-    """Leases a locked row, and with it the other studies of its accessions."""
-    token = secrets.token_urlsafe(18)
-    leased = connection.execute(
-        text("""UPDATE study s SET claimed_by = :r, lease_token = :t,
-                    lease_expires_at = clock_timestamp() + make_interval(secs => :l),
-                    opened_by = :r, changed = txid_current(), changed_at = clock_timestamp()
-                FROM (SELECT study, opened_by FROM study WHERE study = :s) old
-                WHERE s.study = old.study RETURNING s.lease_expires_at, old.opened_by"""),
-        {"r": reader, "t": token, "l": lease_s, "s": row.study},
-    ).one()
-    if row.linked:
-        connection.execute(
-            text(f"""UPDATE study SET claimed_by = :r, lease_token = :t, lease_expires_at = :e,
-                         opened_by = :r, changed = txid_current()
-                     WHERE study IN (
-                         SELECT study FROM study WHERE {_SAME_ACCESSION} AND {OPEN}
-                         AND state = 'readable' ORDER BY study FOR UPDATE)"""),
-            _accession(row) | {"r": reader, "t": token, "e": leased.lease_expires_at},
-        )
-    audit.append(connection, act, row.study, actor=reader)
-    return Claim(
-        row.study,
-        token,
-        leased.lease_expires_at,
-        leased.opened_by if leased.opened_by != reader else None,
+    """Claims one row, by any of its names.
+
+    Args:
+        sure: also when somebody reads it elsewhere.
+
+    Raises:
+        QueueError: `not_found`, `not_readable` (lane 3), `finished`, `claimed` or `in_reading`; the
+            last three say by whom.
+    """
+    row = locked(connection, study)
+    if row.state not in ("readable", "preliminary"):
+        raise QueueError("not_readable")
+    reading = connection.scalar(
+        text("""SELECT said_by FROM in_reading
+                WHERE name = :name AND expires_at > clock_timestamp()"""),
+        {"name": row.name},
     )
+    if reading and not sure:
+        raise QueueError("in_reading", reading)
+    taken = _take(connection, row, reader, lease_s, "claim")
+    if taken is None:
+        raise QueueError("claimed", lease_of(connection, row.name).reader)
+    return _with_siblings(connection, taken, row, reader, lease_s if siblings else None)
 
 
-def own_token(connection: Connection, study: str, reader: str) -> str | None:
-    """The token of the claim that `reader` has on an open study; None when there is none."""
-    token: str | None = connection.scalar(
-        text(f"SELECT lease_token FROM study WHERE study = :s AND claimed_by = :r AND {OPEN}"),
-        {"s": study, "r": reader},
+def locked(connection: Connection, study: str) -> SqlRow[Any]:
+    """The open row that answers to `study`, locked. Raises QueueError `not_found` or `finished`."""
+    for _ in range(3):
+        place = connection.execute(
+            text("SELECT name, closed_at FROM member WHERE member = :study"), {"study": study}
+        ).first()
+        if place is None:
+            raise QueueError("not_found")
+        if place.closed_at is not None:
+            raise QueueError("finished", _finisher(connection, place.name, place.closed_at))
+        row = connection.execute(
+            text(f"SELECT state, {_SEEN} FROM item WHERE name = :name FOR UPDATE"),
+            {"name": place.name},
+        ).first()
+        if row is not None:
+            return row
+    raise Retry(Reason.OVERLOADED, "moved")  # it was renamed or closed each time that we looked
+
+
+def _finisher(connection: Connection, name: str, closed_at: datetime) -> str:
+    who = connection.scalar(
+        text("SELECT finished_by FROM closed WHERE name = :name AND closed_at = :at"),
+        {"name": name, "at": closed_at},
     )
-    return token
+    return who or ""
 
 
-def _holder(connection: Connection, study: str, token: str) -> SqlRow[Any]:
-    row = _locked(connection, study)
-    if row.finished_at is not None:
-        raise QueueError("finished")
-    if not row.lease_token or not secrets.compare_digest(row.lease_token, token):
+def lease_of(connection: Connection, name: str) -> SqlRow[Any]:
+    """The lease on a row that is locked, live or not. Raises QueueError `wrong_token`."""
+    row = connection.execute(
+        text("""SELECT *, expires_at > clock_timestamp() AS live FROM lease
+                WHERE name = :name FOR UPDATE"""),
+        {"name": name},
+    ).first()
+    if row is None:
         raise QueueError("wrong_token")
     return row
 
 
-def renew(connection: Connection, study: str, token: str, lease_s: float) -> datetime:
-    """Prolongs a lease; returns its new end. Raises QueueError as `finish`."""
-    _holder(connection, study, token)
-    end = connection.scalar(
-        text("""UPDATE study SET lease_expires_at = clock_timestamp() + make_interval(secs => :l),
-                    changed = txid_current()
-                WHERE lease_token = :t RETURNING lease_expires_at"""),
-        {"l": lease_s, "t": token},
+def _take(
+    connection: Connection,
+    row: SqlRow[Any],
+    reader: str,
+    lease_s: float,
+    act: str,
+    detail: dict[str, Any] | None = None,
+) -> Claim | None:
+    """Leases a locked row; None when somebody else has it."""
+    values = {
+        "name": row.name,
+        "reader": reader,
+        "token": secrets.token_urlsafe(18),
+        "lease_s": lease_s,
+        "fragments": row.fragments,
+        "reports": row.reports,
+    }
+    taken = connection.execute(_TAKE, values).first()
+    if taken is None:
+        return None
+    audit.append(connection, act, row.name, actor=reader, detail=detail)
+    return Claim(row.name, taken.token, taken.expires_at, taken.opened_by)
+
+
+_SIBLINGS = f"""SELECT state, {_SEEN} FROM item WHERE name <> :name AND (
+                    name = ANY(CAST(:siblings AS text[]))
+                    OR (person = :person AND birth_date = :born AND person !~ '^\\|'
+                        AND person <> '')) ORDER BY lane, due_at, received_at, name"""
+
+
+def _with_siblings(
+    connection: Connection, claim: Claim, row: SqlRow[Any], reader: str, lease_s: float | None
+) -> Claim:
+    """Open rows of the same person: of the same accession, or unread here. A number without an
+    authority says of nobody elsewhere that it is the same person. With `lease_s` the free ones are
+    claimed.
+    """
+    values = {
+        "name": row.name,
+        "siblings": row.siblings,
+        "person": row.person,
+        "born": row.birth_date,
+    }
+    found = []
+    for other in connection.execute(text(_SIBLINGS), values).all():
+        taken = None
+        if lease_s is not None and other.state in ("readable", "preliminary"):
+            taken = _take_free(connection, other.name, reader, lease_s)
+        if taken is not None:
+            found.append(Sibling(other.name, reader, taken.token, taken.expires_at))
+        else:
+            found.append(Sibling(other.name, holder(connection, other.name)))
+    return replace(claim, siblings=tuple(found))
+
+
+def _take_free(connection: Connection, name: str, reader: str, lease_s: float) -> Claim | None:
+    """Leases a sibling that nobody has and nobody is about to claim."""
+    row = connection.execute(
+        text(f"""SELECT {_SEEN} FROM item r WHERE name = :name AND NOT EXISTS (
+                 SELECT 1 FROM in_reading i WHERE i.name = r.name
+                 AND i.expires_at > clock_timestamp()) FOR UPDATE OF r SKIP LOCKED"""),
+        {"name": name},
+    ).first()
+    if row is None:
+        return None
+    return _take(connection, row, reader, lease_s, "claim", {"as": "sibling"})
+
+
+def holder(connection: Connection, name: str) -> str | None:
+    """Who has a row now."""
+    who: str | None = connection.scalar(
+        text("SELECT reader FROM lease WHERE name = :name AND expires_at > clock_timestamp()"),
+        {"name": name},
     )
+    return who
+
+
+def own_token(connection: Connection, study: str, reader: str) -> str | None:
+    """The token of the lease that `reader` has or had last on an open row; None without one."""
+    token: str | None = connection.scalar(
+        text("""SELECT l.token FROM member m JOIN lease l ON l.name = m.name
+                WHERE m.member = :study AND m.closed_at IS NULL AND l.reader = :reader
+                AND l.ended <> 'released'"""),
+        {"study": study, "reader": reader},
+    )
+    return token
+
+
+def renew(connection: Connection, study: str, token: str, lease_s: float) -> datetime:
+    """Prolongs a lease; returns its new end. A renewal makes no event.
+
+    Raises:
+        QueueError: `wrong_token` (says who has it), `finished` or `not_found`.
+    """
+    end = connection.scalar(
+        text("""UPDATE lease l SET expires_at = clock_timestamp() + make_interval(secs => :lease_s),
+                    ended = ''
+                FROM member m WHERE m.member = :study AND m.closed_at IS NULL AND l.name = m.name
+                AND l.token = :token AND l.ended <> 'released' RETURNING l.expires_at"""),
+        {"study": study, "token": token, "lease_s": lease_s},
+    )
+    if end is None:
+        row = locked(connection, study)
+        raise QueueError("wrong_token", holder(connection, row.name) or "")
     assert isinstance(end, datetime)
     return end
 
 
-def release(connection: Connection, study: str, token: str, actor: str) -> None:
-    """Gives the study back unread. Raises QueueError `not_found`, `wrong_token` or `finished`."""
-    _holder(connection, study, token)
-    connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
-                    opened_by = NULL, changed = txid_current(), changed_at = clock_timestamp()
-                WHERE lease_token = :t"""),
-        {"t": token},
-    )
-    audit.append(connection, "release", study, actor=actor)
+def release(
+    connection: Connection, study: str, actor: str, token: str | None, reason: str = ""
+) -> None:
+    """Gives a row back unread; without a token by force, with a reason (rights: `rights.may`).
 
-
-def finish(connection: Connection, study: str, token: str, actor: str) -> None:
-    """The study was read: it leaves the list. A lease that ran out finishes too, until it was given
-    back or claimed.
+    Raises:
+        QueueError: `not_found`, `finished`, `wrong_token`, `reason_required`.
     """
-    _holder(connection, study, token)
-    done = connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
-                    finished_at = clock_timestamp(), finished_by = :a,
-                    changed = txid_current(), changed_at = clock_timestamp()
-                WHERE lease_token = :t RETURNING study"""),
-        {"t": token, "a": actor},
+    if token is None and not reason.strip():
+        raise QueueError("reason_required")
+    row = locked(connection, study)
+    lease = lease_of(connection, row.name)
+    if token is not None and not same_token(lease, token):
+        raise QueueError("wrong_token", lease.reader if lease.live else "")
+    _end(connection, row.name)
+    detail = {} if lease.reader == actor else {"reader": lease.reader}
+    audit.append(connection, "release", row.name, actor=actor, reason=reason, detail=detail)
+
+
+def same_token(lease: SqlRow[Any], token: str) -> bool:
+    """Whether `token` is the lease's; a lease that was given back has none."""
+    return lease.ended != "released" and secrets.compare_digest(lease.token, token)
+
+
+def _end(connection: Connection, name: str) -> None:
+    connection.execute(
+        text("""UPDATE lease SET ended = 'released', expires_at = clock_timestamp(),
+                    changed = txid_current() WHERE name = :name"""),
+        {"name": name},
+    )
+
+
+def take_over(
+    connection: Connection, study: str, reader: str, lease_s: float, reason: str
+) -> Claim:
+    """Takes a row from whoever has it, with a reason. Raises QueueError as `claim`."""
+    if not reason.strip():
+        raise QueueError("reason_required")
+    row = locked(connection, study)
+    before = holder(connection, row.name)
+    if before and before != reader:
+        _end(connection, row.name)
+        detail = {"from": before}
+        audit.append(connection, "take_over", row.name, actor=reader, reason=reason, detail=detail)
+    return claim(connection, study, reader, lease_s, sure=True)
+
+
+def hand_over(
+    connection: Connection,
+    study: str,
+    token: str,
+    reader: str,
+    to: str,
+    lease_s: float,
+    reason: str,
+) -> None:
+    """Gives the reader's row to somebody, with a reason. Raises QueueError as `release`."""
+    if not reason.strip():
+        raise QueueError("reason_required")
+    release(connection, study, reader, token, reason)
+    taken = claim(connection, study, to, lease_s, sure=True)
+    audit.append(
+        connection, "hand_over", taken.study, actor=reader, reason=reason, detail={"to": to}
+    )
+
+
+def expire(connection: Connection) -> int:
+    """Notes which leases ran out, as a lost browser's do; returns how many. What they say of who
+    had a row open stays while it is open. For a chore.
+    """
+    rows = connection.execute(
+        text("""UPDATE lease SET ended = 'expired', changed = txid_current()
+                WHERE name IN (SELECT name FROM lease WHERE ended = ''
+                               AND expires_at <= clock_timestamp()
+                               ORDER BY name FOR UPDATE SKIP LOCKED)
+                RETURNING name, reader""")
     ).all()
-    for row in done:
-        audit.append(connection, "finish", row.study, actor=actor)
+    for row in rows:
+        audit.append(connection, "expire", row.name, actor=row.reader)
+    connection.execute(
+        text("""DELETE FROM lease l WHERE ended <> '' AND NOT EXISTS (
+                    SELECT 1 FROM item WHERE item.name = l.name)""")
+    )
+    return len(rows)

@@ -57,6 +57,12 @@ class Fact(SQLModel, table=True):
             postgresql_using="gin",
             postgresql_with={"fastupdate": False},
         ),
+        Index(
+            "fact_package",
+            text("(body->>'package')"),
+            text("(body->>'package_version')"),
+            postgresql_where=text("type = 'FindingsMade'"),
+        ),
     )
 
 
@@ -148,6 +154,9 @@ class ItemColumns(SQLModel):
     changed_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
 
 
+#: The mark of a row that could not be derived anew: it keeps its place, and ops are told.
+STUCK = "stuck"
+
 _STATES = "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')"
 _AI = "ai IN ('flagged','withdrawn','not_flagged','not_analysed','pending')"
 
@@ -166,14 +175,24 @@ class Item(ItemColumns, table=True):
         CheckConstraint("finished_at IS NULL", "item_unfinished"),
         # The index is the queue: its column order is the rank's.
         Index("item_queue", "lane", "due_at", "received_at", "name"),
+        Index(
+            "item_next",
+            "lane",
+            "due_at",
+            "received_at",
+            "name",
+            postgresql_where=text("state = 'readable'"),
+        ),
         Index("item_pool", "site", "subspecialty", "lane", "due_at", "received_at", "name"),
         Index("item_clock", "lane", "clock"),
-        Index("item_target", "target_at"),
+        Index("item_target", "lane", "target_at"),
         Index("item_uid", "uid"),
         Index("item_person", "person"),
         Index("item_accessions", "accessions", postgresql_using="gin"),
         Index("item_policy", "policy_version", "name"),
         Index("item_changed", "changed", "name"),
+        # Rows that a chore could not derive anew: seldom any.
+        Index("item_stuck", "name", postgresql_where=text(f"'{STUCK}' = ANY (marks)")),
     )
 
 
@@ -212,8 +231,14 @@ class Lease(SQLModel, table=True):
     token: str
     taken_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
     expires_at: datetime = _time(False)
+    ended: str = ""  # empty, `released` (by its holder) or `expired` (noted by a chore)
     fragments: list[str] = _texts()
     reports: list[str] = _texts()
+    changed: int = Field(default=0, sa_type=BigInteger, nullable=False)
+    __table_args__ = (
+        Index("lease_changed", "changed", "name"),
+        Index("lease_due", "expires_at", postgresql_where=text("ended = ''")),
+    )
 
 
 class InReading(SQLModel, table=True):
@@ -232,6 +257,7 @@ class Gone(SQLModel, table=True):
     changed: int = Field(primary_key=True, sa_type=BigInteger)
     name: str = Field(primary_key=True)
     at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+    __table_args__ = (Index("gone_at", "at"),)
 
 
 class Tally(SQLModel, table=True):
@@ -248,7 +274,10 @@ class Tally(SQLModel, table=True):
 
 
 class Audit(SQLModel, table=True):
-    """One act or decision, written in its own transaction, never changed; seals stand apart."""
+    """One act or decision, written in its own transaction, never changed; seals stand apart.
+
+    Sealed in the order of `xid`, `id`: below the oldest running transaction it no longer changes.
+    """
 
     __tablename__ = "audit"
     id: int | None = Field(
@@ -263,6 +292,7 @@ class Audit(SQLModel, table=True):
     actor: str = ""
     reason: str = ""
     detail: dict[str, Any] = _json()
+    __table_args__ = (Index("audit_order", "xid", "id"),)
 
 
 class AuditSeal(SQLModel, table=True):
@@ -291,7 +321,10 @@ class Outbox(SQLModel, table=True):
     kind: str
     body: dict[str, Any] = _json()
     sent_at: datetime | None = _time(default=None)
-    __table_args__ = (Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),)
+    __table_args__ = (
+        Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        Index("outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+    )
 
 
 class LogPosition(SQLModel, table=True):

@@ -1,5 +1,5 @@
-"""Which policy ranks now: kept in the database, so that every process ranks alike. A change ranks
-all rows anew, in chunks.
+"""Which policy ranks now: kept in the database, so that every process ranks alike. The audit has
+each one whole; `rerank` follows a change.
 """
 
 from __future__ import annotations
@@ -7,11 +7,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from worklist.order.policy import Policy
 from worklist.sql import audit
-from worklist.sql.project import Identities, project
 
 
 def active(connection: Connection) -> Policy:
@@ -66,32 +65,6 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
         "policy",
         "",
         actor=actor,
-        detail={"version": policy.version, "name": policy.name},
+        detail={"version": policy.version, "body": policy.model_dump(mode="json")},
     )
     return True
-
-
-def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
-    """Ranks anew, in chunks, every row that another version ranked; returns how many. Meanwhile
-    each row says which version ranked it.
-    """
-    done, last = 0, ""
-    while True:
-        with engine.begin() as connection:
-            policy = active(connection)
-            rows = connection.execute(
-                text("""SELECT study, nodes FROM study
-                        WHERE policy_version <> :v AND merged_into IS NULL AND study > :last
-                        ORDER BY study LIMIT :n"""),
-                {"v": policy.version, "n": chunk, "last": last},
-            ).all()
-            if rows:
-                project(
-                    connection,
-                    sorted({n for row in rows for n in row.nodes}),
-                    policy=policy,
-                    identities=identities,
-                )
-                done, last = done + len(rows), rows[-1].study
-        if not rows:
-            return done

@@ -1,52 +1,64 @@
-"""The list read (in reading order, one row, what changed), and what persons do to a row's place.
+"""The list read: in reading order, one row by any of its names, and what changed.
 
-One act, one audit row. Claims are in `worklist.sql.leases`.
+Rows that are closed are asked for by name, by number or by state; whatever runs at each refresh
+reads the open table alone. Claims are in `leases`, acts in `acts`, counts in `counts`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy import Row as SqlRow
 
-from worklist.order.rank import UNREADABLE
-from worklist.sql import audit
-from worklist.sql.models import OPEN
+from worklist.sql.models import COLUMNS
 
-_STATES = ("expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic")
-_LIVE = "(claimed_by IS NOT NULL AND lease_expires_at > clock_timestamp())"
-_FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient_name, birth_date,
-    sex, modality, body_part, description, subspecialty, site, location, order_class, state, marks,
-    ai, ai_reason, flags, looked_for, cleared, lane, due_at, target_at, received_at, clock,
-    scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by,
-    opened_by, changed, CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by,
-    CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
+OPEN_STATES = ("expected", "arriving", "readable", "preliminary")
+#: A closed row keeps the state in which a person finished it.
+CLOSED_STATES = ("final", "cancelled", "historic")
 
-#: A row is found under every name it ever had: a reader's lease may be on a row that was merged
-#: since.
-_WAY = """WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE study = :s
-          UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)"""
-_HERE = "(SELECT way.study FROM way WHERE way.merged_into IS NULL)"
+#: What only one row's own page needs; a list would carry it in vain.
+_DETAIL = frozenset({"members", "nodes", "fragments", "reports", "results", "models"})
+_PUBLIC = {"uid": "study_uid"}
+_ORDER = "lane, due_at, received_at, name"
+_LEASE = """CASE WHEN l.expires_at > clock_timestamp() THEN l.reader END AS claimed_by,
+    CASE WHEN l.expires_at > clock_timestamp() THEN l.expires_at END AS lease_expires_at,
+    CASE WHEN l.ended <> 'released' THEN l.reader END AS opened_by,
+    i.said_by AS in_reading"""
+_JOINS = """LEFT JOIN lease l ON l.name = r.name
+    LEFT JOIN in_reading i ON i.name = r.name AND i.expires_at > clock_timestamp()"""
 
-_LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (
-              SELECT 1 FROM study o WHERE o.nodes && s.nodes AND o.accessions && s.accessions
-              AND o.study <> s.study AND o.merged_into IS NULL AND o.finished_at IS NULL))"""
+
+def _fields(columns: Sequence[str]) -> str:
+    named = (f"r.{name} AS {_PUBLIC[name]}" if name in _PUBLIC else f"r.{name}" for name in columns)
+    return f"r.name AS study, r.closed_at, {', '.join(named)}, {_LEASE}"
+
+
+_SHORT = tuple(name for name in COLUMNS if name not in _DETAIL)
+_LIST_FIELDS = _fields(_SHORT)
+_ALL_FIELDS = _fields(COLUMNS)
+_OPEN_ROWS = f"SELECT name, NULL::timestamptz AS closed_at, {', '.join(_SHORT)} FROM item"
+_CLOSED_ROWS = f"SELECT name, closed_at, {', '.join(_SHORT)} FROM closed"
 
 
 class QueueError(Exception):
-    """An act that cannot be done: `not_found`, `claimed`, `not_readable`, `wrong_token`,
-    `reason_required`, `bad_cursor`, `finished`.
+    """What the list refuses. `who` names the person who has or did it, where that is the reason.
+
+    Codes: `not_found`, `claimed`, `in_reading`, `not_readable`, `finished`, `wrong_token`,
+    `reason_required`, `not_authorised`, `not_flagged`, `not_pinned`, `not_historic`, `not_closed`,
+    `not_cancelled`, `not_an_order`, `bad_code`, `too_late`, `bad_cursor`, `bad_state`.
     """
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, who: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.who = who
 
 
 @dataclass(frozen=True)
@@ -66,44 +78,79 @@ def listing(
     state: str | None = None,
     accession: str | None = None,
     study_uid: str | None = None,
+    pools: Sequence[tuple[str, str]] = (),
 ) -> Listing:
-    """Rows in reading order. Default: what is open, lane 3 included; ``state=all`` adds all others
-    but rows merged into another.
+    """Rows in reading order. Default: what is open, lane 3 included.
+
+    Args:
+        state: an open or a closed state; ``all``: all that is open or closed.
+        accession: any of the row's, corrected ones too.
+        pools: of the open list only these (site, subspecialty).
 
     Raises:
         QueueError: `bad_cursor`, or `bad_state`.
     """
-    where = [_state_filter(state)]
     values: dict[str, Any] = {"n": limit + 1}
-    if accession:
-        where.append("nodes @> ARRAY[:accession]")
-        values["accession"] = f"a:{accession}"
-    if study_uid:
-        where.append("study_uid = :uid")
-        values["uid"] = study_uid
+    where = []
     if cursor:
-        where.append("""(lane, due_at, received_at, item)
-                        > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")""")
+        where.append(f'({_ORDER}) > (:c_lane, :c_due, :c_received, :c_name COLLATE "C")')
         values |= _read_cursor(cursor)
-    sql = f"""SELECT {_FIELDS} FROM study WHERE {" AND ".join(where)}
-              ORDER BY lane, due_at, received_at, item LIMIT :n"""
+    if accession:
+        where.append("accessions @> ARRAY[:accession]")
+        values["accession"] = accession
+    if study_uid:
+        where.append("uid = :uid")
+        values["uid"] = study_uid
+    branches = _branches(state, where, pools, values, selective=bool(accession or study_uid))
+    sql = f"""SELECT {_LIST_FIELDS}
+              FROM (SELECT * FROM ({" UNION ALL ".join(branches)}) b ORDER BY {_ORDER} LIMIT :n) r
+              {_JOINS} ORDER BY r.lane, r.due_at, r.received_at, r.name"""
     rows = connection.execute(text(sql), values).all()
     more = len(rows) > limit
     return Listing(
-        [as_dict(r) for r in rows[:limit]],
+        [as_dict(row) for row in rows[:limit]],
         _cursor(rows[limit - 1]) if more else None,
         _now(connection),
     )
 
 
-def _state_filter(state: str | None) -> str:
+def _branches(
+    state: str | None,
+    where: Sequence[str],
+    pools: Sequence[tuple[str, str]],
+    values: dict[str, Any],
+    selective: bool,
+) -> list[str]:
+    """The sorted heads that a page is merged from, each read along an index.
+
+    What names a number is few rows: these are found by it, and sorted (`OFFSET 0` keeps the planner
+    from walking the whole list in order instead).
+    """
+
+    def head(rows: str, *more: str) -> str:
+        told = " AND ".join([*more, *where])
+        end = "OFFSET 0" if selective else f"ORDER BY {_ORDER} LIMIT :n"
+        return f"({rows} {'WHERE ' + told if told else ''} {end})"
+
+    if state is None and pools:
+        for place, (site, subspecialty) in enumerate(pools):
+            values |= {f"site{place}": site, f"sub{place}": subspecialty}
+        return [
+            head(_OPEN_ROWS, f"site = :site{place} AND subspecialty = :sub{place}")
+            for place in range(len(pools))
+        ]
     if state is None:
-        return OPEN
-    if state == "all":
-        return "merged_into IS NULL"
-    if state not in _STATES:
+        return [head(_OPEN_ROWS)]
+    if state in OPEN_STATES:
+        return [head(_OPEN_ROWS, f"state = '{state}'")]
+    if state in CLOSED_STATES:
+        return [head(_CLOSED_ROWS, f"state = '{state}'")]
+    if state != "all":
         raise QueueError("bad_state")
-    return f"merged_into IS NULL AND state = '{state}'"
+    if selective:
+        return [head(_OPEN_ROWS), head(_CLOSED_ROWS)]
+    closed = [head(_CLOSED_ROWS, f"state = '{name}'") for name in OPEN_STATES + CLOSED_STATES]
+    return [head(_OPEN_ROWS), *closed]
 
 
 def _now(connection: Connection) -> datetime:
@@ -114,42 +161,51 @@ def _now(connection: Connection) -> datetime:
 
 def _cursor(row: SqlRow[Any]) -> str:
     return base64.urlsafe_b64encode(
-        orjson.dumps([row.lane, row.due_at, row.received_at, row.item])
+        orjson.dumps([row.lane, row.due_at, row.received_at, row.study])
     ).decode()
 
 
 def _read_cursor(cursor: str) -> dict[str, Any]:
     try:
-        lane, due, received, item = orjson.loads(base64.urlsafe_b64decode(cursor))
+        lane, due, received, name = orjson.loads(base64.urlsafe_b64decode(cursor))
         return {
             "c_lane": int(lane),
             "c_due": datetime.fromisoformat(due),
             "c_received": datetime.fromisoformat(received),
-            "c_item": str(item),
+            "c_name": str(name),
         }
     except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError):
         raise QueueError("bad_cursor") from None
 
 
 def as_dict(row: SqlRow[Any]) -> dict[str, Any]:
-    """The row as API and page show it. Flags that a person withdrew are left out; `why` is a list
-    of named terms.
-    """
+    """The row as API and page show it: `study` is its name, `flags` and `why` are named."""
     body = dict(row._mapping)
-    cleared = {tuple(c) for c in body.pop("cleared")}
-    body["flags"] = [
-        {"package": p, "code": c, "name": n} for p, c, n in body["flags"] if (p, c) not in cleared
-    ]
+    body["flags"] = [{"package": p, "code": c, "name": n} for p, c, n in body["flags"]]
     body["why"] = [{"term": t, "target_s": s, "source": o} for t, s, o in body["why"]]
+    body["open"] = body["closed_at"] is None
     body["finished"] = body["finished_at"] is not None
     return body
 
 
+_ONE = text(
+    f"""SELECT {_ALL_FIELDS} FROM member m
+        JOIN (SELECT *, NULL::timestamptz AS closed_at FROM item) r ON r.name = m.name {_JOINS}
+        WHERE m.member = :study AND m.closed_at IS NULL
+        UNION ALL
+        SELECT {_ALL_FIELDS} FROM member m
+        JOIN closed r ON r.name = m.name AND r.closed_at = m.closed_at {_JOINS}
+        WHERE m.member = :study"""
+)
+
+
 def detail(connection: Connection, study: str) -> dict[str, Any]:
-    """One row by its name, wherever it was merged to. Raises QueueError `not_found`."""
-    row = connection.execute(
-        text(f"{_WAY} SELECT {_FIELDS} FROM study WHERE study = {_HERE}"), {"s": study}
-    ).first()
+    """One row, open or closed, by its name or any member's id.
+
+    Beside what a list shows: `members`, `results`, `models`, and `fragments` and `reports`, which a
+    finish names as seen. Raises QueueError `not_found`.
+    """
+    row = connection.execute(_ONE, {"study": study}).first()
     if row is None:
         raise QueueError("not_found")
     return as_dict(row)
@@ -159,112 +215,80 @@ def ahead(connection: Connection, study: str) -> int:
     """How many open rows are read before this one."""
     return int(
         connection.scalar(
-            text(f"""SELECT count(*) FROM study s, study me
-                     WHERE me.study = :s AND s.{OPEN.replace(" AND ", " AND s.")}
-                     AND (s.lane, s.due_at, s.received_at, s.item)
-                         < (me.lane, me.due_at, me.received_at, me.item)"""),
-            {"s": study},
+            text(f"""SELECT count(*) FROM item, (
+                         SELECT {", ".join("t." + c for c in _ORDER.split(", "))}
+                         FROM member m JOIN item t ON t.name = m.name WHERE m.member = :study) me
+                     WHERE (item.lane, item.due_at, item.received_at, item.name)
+                         < (me.lane, me.due_at, me.received_at, me.name)"""),
+            {"study": study},
         )
         or 0
     )
 
 
-def names(connection: Connection, study: str) -> list[str]:
-    """The nodes of one row, for who locks before ranking anew. Raises QueueError `not_found`."""
-    found = connection.scalar(
-        text(f"{_WAY} SELECT nodes FROM study WHERE study = {_HERE}"), {"s": study}
-    )
-    if found is None:
-        raise QueueError("not_found")
-    return list(found)
+class Since(NamedTuple):
+    """How far a follower has read: all changes up to this one."""
+
+    changed: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.changed}.{self.name}"
 
 
-def _locked(connection: Connection, study: str) -> SqlRow[Any]:
-    row = connection.execute(
-        text(f"""{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked
-                 FROM study s WHERE study = {_HERE} FOR UPDATE OF s"""),
-        {"s": study},
-    ).first()
-    if row is None:
-        raise QueueError("not_found")
-    return row
+def since(cursor: str) -> Since:
+    """The place that ``str(Since(…))`` names. Raises QueueError `bad_cursor`."""
+    changed, _, name = cursor.partition(".")
+    if not changed.isdecimal():
+        raise QueueError("bad_cursor")
+    return Since(int(changed), name)
 
 
-def skip(connection: Connection, study: str, actor: str, reason: str) -> None:
-    """Notes that a reader passed over a study, and why. Its rank does not change."""
-    _reasoned(reason)
-    _locked(connection, study)
-    audit.append(connection, "skip", study, actor=actor, reason=reason)
+@dataclass(frozen=True)
+class Changed:
+    """Rows as they stand, names that are no open row any more, and where the next step begins."""
+
+    items: list[dict[str, Any]]
+    gone: list[str]
+    seq: Since
+    full: bool
 
 
-def _reasoned(reason: str) -> None:
-    if not reason.strip():
-        raise QueueError("reason_required")
+_CHANGED = text(
+    """SELECT changed, name FROM (
+           (SELECT changed, name COLLATE "C" AS name FROM item WHERE (changed, name) > (:q, :name)
+            AND changed < :end ORDER BY changed, name LIMIT :n)
+           UNION ALL
+           (SELECT changed, name COLLATE "C" FROM lease WHERE (changed, name) > (:q, :name)
+            AND changed < :end ORDER BY changed, name LIMIT :n)
+           UNION ALL
+           (SELECT changed, name COLLATE "C" FROM gone WHERE (changed, name) > (:q, :name)
+            AND changed < :end ORDER BY changed, name LIMIT :n)) c
+       ORDER BY changed, name LIMIT :n"""
+)
+_NAMED = text(
+    f"""SELECT {_LIST_FIELDS} FROM (SELECT *, NULL::timestamptz AS closed_at FROM item) r {_JOINS}
+        WHERE r.name = ANY(:names) ORDER BY r.lane, r.due_at, r.received_at, r.name"""
+)
+_END = text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint")
 
 
-def act_on_rank(connection: Connection, study: str, act: str, actor: str, reason: str) -> list[str]:
-    """Pin, unpin, promote or clear-flag: writes the person's part and returns the nodes to rank
-    anew (`project`).
-
-    Raises:
-        QueueError: `not_found`, `reason_required`, `not_readable` (a pin cannot lift lane 3),
-            `not_flagged`.
+def changes_since(connection: Connection, seq: Since, limit: int = 1000) -> Changed:
+    """What changed after `seq`, at most `limit` changes; of rows, claims and what left the list.
+    Only what no older transaction can still change.
     """
-    _reasoned(reason)
-    row = _locked(connection, study)
-    if act == "pin" and row.lane == UNREADABLE:
-        raise QueueError("not_readable")
-    sets = {
-        "pin": "pinned = true",
-        "unpin": "pinned = false",
-        "promote": "promoted = true",
-        "clear_flag": "cleared = CAST(:c AS jsonb)",
-    }[act]
-    cleared = sorted({(p, c) for p, c in row.cleared} | {(p, c) for p, c, _ in row.flags})
-    if act == "clear_flag" and not row.flags:
-        raise QueueError("not_flagged")
-    connection.execute(
-        text(f"UPDATE study SET {sets} WHERE study = :s"),
-        {"s": study, "c": orjson.dumps(cleared).decode()} if act == "clear_flag" else {"s": study},
-    )
-    audit.append(connection, act, study, actor=actor, reason=reason)
-    return list(row.nodes)
+    end = connection.scalar(_END)
+    values = {"q": seq.changed, "name": seq.name, "end": end, "n": limit}
+    found = connection.execute(_CHANGED, values).all()
+    if not found:
+        return Changed([], [], seq, False)
+    names = {row.name for row in found}
+    rows = [as_dict(row) for row in connection.execute(_NAMED, {"names": sorted(names)})]
+    gone = sorted(names - {row["study"] for row in rows})
+    last = Since(found[-1].changed, found[-1].name)
+    return Changed(rows, gone, last, len(found) == limit)
 
 
-def changes_since(
-    connection: Connection, seq: int, limit: int = 1000
-) -> tuple[list[dict[str, Any]], list[str], int]:
-    """Rows that changed after `seq`: (open ones, names that left the list, new seq). Only what no
-    older transaction can still change.
-    """
-    rows = connection.execute(
-        text(f"""SELECT {_FIELDS}, ({OPEN}) AS open FROM study WHERE changed > :q
-                 AND changed < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
-                 ORDER BY changed LIMIT :n"""),
-        {"q": seq, "n": limit},
-    ).all()
-    shown = [as_dict(r) for r in rows if r.open]
-    return shown, [r.study for r in rows if not r.open], rows[-1].changed if rows else seq
-
-
-def head_seq(connection: Connection) -> int:
+def head_seq(connection: Connection) -> Since:
     """Where `changes_since` starts for a page that has just read the list."""
-    return int(
-        connection.scalar(
-            text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint - 1")
-        )
-        or 0
-    )
-
-
-def depths(connection: Connection) -> list[SqlRow[Any]]:
-    """Per state and lane: rows, unread ones, longest wait in seconds, rows past their target."""
-    return list(
-        connection.execute(
-            text(f"""SELECT state, lane, count(*) AS rows, count(*) FILTER (WHERE {OPEN}) AS unread,
-                     COALESCE(EXTRACT(epoch FROM max(now() - clock) FILTER (WHERE {OPEN})), 0)
-                         ::float AS oldest_s,
-                     count(*) FILTER (WHERE {OPEN} AND target_at < now()) AS overdue
-                     FROM study WHERE merged_into IS NULL GROUP BY 1, 2""")
-        ).all()
-    )
+    return Since(int(connection.scalar(_END) or 0))
