@@ -66,7 +66,7 @@ class Console:
         ae.add_requested_context(MPPS)
         self.association = ae.associate("127.0.0.1", port)
 
-    def create(self, what: Dataset, uid: str = STEP) -> int:
+    def create(self, what: Dataset | None, uid: str = STEP) -> int:
         return int(self.association.send_n_create(what, MPPS, uid)[0].Status)
 
     def set(self, what: Dataset, uid: str = STEP) -> int:
@@ -139,6 +139,7 @@ def test_two_steps_of_one_study_are_told_apart(
 def test_a_step_that_names_no_study_is_refused(console: Console) -> None:
     assert console.create(step("IN PROGRESS", PatientID="P1")) == FAILED
     assert console.create(step("")) == FAILED
+    assert console.create(None) == FAILED
 
 
 def test_a_step_with_an_accession_alone_is_taken(console: Console, tap: Any) -> None:
