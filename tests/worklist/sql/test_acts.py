@@ -313,6 +313,29 @@ def test_an_order_is_linked_to_images_under_another_number_and_unlinked_again(
     assert rows()["1.1"]["patient_id"] == "P9"
 
 
+def test_the_orders_of_a_row_are_told_with_what_is_still_open(
+    engine: Engine, make: Make, feed: Feed, act: Act, rows: Rows, opener: Opener
+) -> None:
+    """R11: F on one of two accessions leaves the row open; each is unlinked by its own id."""
+    from worklist.sql.orders import orders
+
+    feed(
+        make.order("A1", also="u1.1"),
+        make.order("A2", also="u1.1", at=1),
+        make.series("1.1", accession="A1"),
+        make.report("A1"),
+    )
+    study = rows()["1.1"]["study"]
+    assert rows()["1.1"]["marks"] == ["orders_waiting"]
+    with engine.begin() as connection:
+        first, second = orders(connection, study, opener)
+    assert (first.numbers, first.report, first.open) == (("A1",), "final", False)
+    assert (second.numbers, second.report, second.open) == (("A2",), "", True)
+    act("unlink", study, order=second.member)
+    assert rows()["1.1"]["state"] == "final"
+    assert rows()["A2"]["state"] == "expected"
+
+
 def test_a_loan_ends_when_a_lead_says_that_it_is_not_this_order(
     make: Make, feed: Feed, act: Act, rows: Rows
 ) -> None:
