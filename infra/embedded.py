@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -38,8 +39,7 @@ class MockKafka:
     """The mock cluster: lives in this process, in memory, as long as this object does."""
 
     def __init__(self) -> None:
-        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital (DESIGN
-        # §3).
+        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital.
         self._cluster = Producer({"test.mock.num.brokers": 1, "log_level": 2})
         self.address = ",".join(
             f"{b.host}:{b.port}"
@@ -57,10 +57,11 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, in `folder`; ends with this process.
+    """A PostgreSQL server of our own on loopback, in `folder`, from entry to exit; it ends with this
+    process.
 
     Attributes:
-        url: what the list's processes use; may not change what the audit holds.
+        url: what the list's processes use; may not change what the audit holds. Known before.
         owner: migrates.
         sealer: chains the audit.
         admin: the superuser's, for tests and drills.
@@ -79,9 +80,7 @@ class Postgres:
             for role, password in self._passwords.items()
         )
         self._process: subprocess.Popen[bytes] | None = None
-        self._init()
-        self._start()
-        self._make_roles()
+        self._has_roles = False
 
     @property
     def pid(self) -> int:
@@ -90,7 +89,8 @@ class Postgres:
             raise StartError("PostgreSQL is not running")
         return self._process.pid
 
-    def _init(self) -> None:
+    def create(self) -> None:
+        """Makes the empty database, once. Raises StartError."""
         self._folder.mkdir(parents=True, mode=0o700)
         secret = self._folder.with_name("postgres.password")
         secret.write_text(self._passwords["postgres"])
@@ -108,13 +108,15 @@ class Postgres:
         ]
         command: list[str | Path] = [self.programs / "initdb", *options, "-D", self._folder]
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, cwd="/", text=True, check=False, **self._as_user()
+            command, capture_output=True, text=True, check=False, **self._as_child()
         )
         secret.unlink()
         if done.returncode:
-            raise StartError(f"PostgreSQL: initdb failed: {done.stderr.strip().splitlines()[-1:]}")
+            said = " ".join(done.stderr.split())
+            raise StartError(f"PostgreSQL: initdb failed ({done.returncode}): {said[-600:]}")
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Returns once it answers, for the first time or after `stop`. Raises StartError."""
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self._port,
@@ -130,19 +132,16 @@ class Postgres:
         command += [f"--{name}={value}" for name, value in options.items()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                preexec_fn=die_with_parent,
-                **self._as_user(),
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_child()
             )
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"PostgreSQL did not start: see {self.log}")
             time.sleep(0.05)
+        if not self._has_roles:
+            self._make_roles()
+            self._has_roles = True
 
     def _answers(self) -> bool:
         import psycopg
@@ -169,23 +168,28 @@ class Postgres:
                     )
                 )
 
-    def _as_user(self) -> dict[str, Any]:
-        return {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
+    def _as_child(self) -> dict[str, Any]:
+        """How its programs run: apart from our terminal, whose Ctrl-C is for us to pass on."""
+        own = {"cwd": "/", "start_new_session": True, "preexec_fn": die_with_parent}
+        user = {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
+        return own | user
 
-    def stop(self) -> None:
-        """Fast shutdown."""
+    def stop(self, within_s: float = 10.0) -> None:
+        """Fast shutdown; SIGKILL after `within_s`."""
         if self._process is None:
             return
         if self._process.poll() is None:
-            self._process.send_signal(2)
+            self._process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(10)
+                self._process.wait(within_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
         self._process = None
 
     def __enter__(self) -> Postgres:
+        self.create()
+        self.start()
         return self
 
     def __exit__(

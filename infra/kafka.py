@@ -103,7 +103,8 @@ def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise StartError(
-            f"{name} is missing: Apache Kafka needs a Java runtime (17 or newer), and Maven to fetch it"
+            f"{name} is missing: Apache Kafka needs a Java runtime (17 or newer), and Maven "
+            "fetches it"
         )
     return found
 

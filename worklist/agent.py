@@ -1,5 +1,5 @@
-"""The list's agent: a thin Faust shell around `project.apply`. Batches in, one transaction each,
-then acknowledged.
+"""The list's agent: a thin Faust shell around `sql.apply`. Batches in, one transaction each, then
+acknowledged.
 
 One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves
 (`settle`).
@@ -8,43 +8,52 @@ One in-order stream per process; nothing is acknowledged before its commit, and 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from streams import metrics as street
 from streams.errors import Park, Reason, Unavailable
-from streams.events import Event, Parked, decode
-from streams.health import serve_health, write_ready
+from streams.events import (
+    Event,
+    FindingsMade,
+    OrderChanged,
+    Parked,
+    SenderSeen,
+    SeriesReceived,
+    decode,
+)
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.kafka.faust_app import make_app
+from streams.kafka.faust_app import make_app, stop_app
 from streams.kafka.produce import Publisher
-from streams.kafka.topics import FINDINGS, ORDERS, SERIES
+from streams.kafka.topics import ACTS, FINDINGS, ORDERS, SERIES
+from streams.process import Process
 from streams.seal import read_ring
 from worklist import metrics
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
+from worklist.sql.apply import apply
 from worklist.sql.database import make_engine, translated
-from worklist.sql.project import Identities, apply, measure
+from worklist.sql.opening import Opener
+from worklist.sql.positions import note_positions
 
-log = structlog.get_logger()
+_STAGE = "worklist"
 
 
 class Stage:
     """What the agent does to one batch, without Kafka: settles each event exactly once."""
 
     def __init__(
-        self, engine: Engine, settler: Settler, identities: Identities, now: Callable[[], datetime]
+        self, engine: Engine, settler: Settler, opener: Opener, now: Callable[[], datetime]
     ) -> None:
         self._engine = engine
         self._settler = settler
-        self._identities = identities
+        self._opener = opener
         self._now = now
 
     async def settle(self, batch: Sequence[Origin]) -> Fate:
@@ -56,22 +65,21 @@ class Stage:
             if fate is not Fate.PARK:
                 return fate
         for origin in batch:
-            if (
-                await self._settler.settle(lambda origin=origin: self._apply([origin]), origin)
-                is Fate.STOP
-            ):  # type: ignore[misc]
+            if await self._settler.settle(partial(self._apply, [origin]), origin) is Fate.STOP:
                 return Fate.STOP
         return Fate.ACK
 
     async def _apply(self, batch: Sequence[Origin]) -> None:
-        await asyncio.to_thread(self._transaction, [_event(origin) for origin in batch])
+        events = [_event(origin) for origin in batch]
+        await asyncio.to_thread(self._transaction, batch, events)
 
-    def _transaction(self, events: Sequence[Event]) -> None:
+    def _transaction(self, batch: Sequence[Origin], events: Sequence[Event]) -> None:
         started = time.monotonic()
         try:
             with translated(), self._engine.begin() as connection:
                 policy = policy_store.active(connection)
-                apply(connection, events, policy=policy, identities=self._identities)
+                apply(connection, events, policy=policy, opener=self._opener)
+                note_positions(connection, batch, events)
         except LookupError:
             # No policy yet: `vigie migrate` or a person will activate one.
             raise Unavailable(Reason.DATABASE_DOWN, "policy") from None
@@ -85,79 +93,80 @@ class Stage:
 
 def _event(origin: Origin) -> Event:
     event = decode(origin.value)
-    if isinstance(event, Parked):
+    if isinstance(event, Parked | SenderSeen):
         raise Park(Reason.BAD_EVENT)
     return event
 
 
-async def run(settings: WorklistSettings) -> None:
-    """Runs until SIGTERM, or until `settle` says stop (then raises SystemExit 1, and the supervisor
-    starts it anew).
-    """
-    engine = make_engine(settings.database.get_secret_value())
-    publisher = Publisher(settings)
-    ring = read_ring(settings.keys)
-    stage = Stage(
-        engine,
-        Settler("worklist", ring, publisher.publish, lambda: datetime.now(UTC)),
-        Identities(ring),
-        lambda: datetime.now(UTC),
-    )
-    app = make_app("vigie-worklist", settings)
-    topic = app.topic(
-        ORDERS.name, SERIES.name, FINDINGS.name, value_serializer="raw", key_serializer="raw"
-    )
-    ended = asyncio.Event()
-    failed = False
+def measure(events: Sequence[Event], now: datetime) -> None:
+    """Notes how long after the door the batch was applied (call after the commit)."""
+    for event in events:
+        age = max(0.0, (now - event.received_at).total_seconds())
+        match event:
+            case FindingsMade():
+                metrics.image_to_rank.observe(age)
+            case OrderChanged() | SeriesReceived():
+                metrics.door_to_list.observe(age)
+    metrics.batch_events.observe(len(events))
+    metrics.applied.set(now.timestamp())
 
-    async def consume(stream: Any) -> None:
-        nonlocal failed
+
+class Agent:
+    """Feeds one in-order stream of batches to `stage`; `fail` is called when it says stop."""
+
+    def __init__(self, stage: Stage, settings: WorklistSettings, fail: Callable[[], None]) -> None:
+        self._stage = stage
+        self._settings = settings
+        self._fail = fail
+
+    async def consume(self, stream: Any) -> None:
+        """Takes batches for ever; each is acknowledged after its commit."""
+        settings = self._settings
         async for events in stream.noack_take(settings.batch, within=settings.batch_wait_s):
-            batch = [
-                Origin(
-                    e.message.topic,
-                    e.message.partition,
-                    e.message.offset,
-                    e.message.key or b"",
-                    e.value,
-                )
-                for e in events
-            ]
+            batch = [_origin(event) for event in events]
             for origin in batch:
-                metrics_consumed(origin.topic)
-            if await stage.settle(batch) is Fate.STOP:
-                failed = True
-                ended.set()
+                street.consumed.labels(_STAGE, origin.topic).inc()
+            if await self._stage.settle(batch) is Fate.STOP:
+                self._fail()
                 # Unacknowledged: whoever reads the partition next gets the batch again.
                 await asyncio.Event().wait()
             for event in events:
                 event.ack()
 
-    app.agent(topic, name="worklist")(consume)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, ended.set)
-    health = serve_health(
-        settings, {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
+
+def _origin(event: Any) -> Origin:
+    message = event.message
+    return Origin(
+        message.topic, message.partition, message.offset, message.key or b"", event.value or b""
     )
+
+
+async def main(process: Process, settings: WorklistSettings) -> None:
+    """Applies events until the process is to end, or until `settle` says stop."""
+    stack = process.stack
+    ring = read_ring(settings.keys)
+    engine = make_engine(settings.database.get_secret_value())
+    stack.callback(engine.dispose)
+    # a batch in mid-transaction ends before the pool closes
+    stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
+    publisher = Publisher(settings)
+    stack.callback(publisher.close)
+    stage = Stage(
+        engine,
+        Settler(_STAGE, ring, publisher.publish, lambda: datetime.now(UTC)),
+        Opener(ring, read_ring(settings.act_keys)),
+        lambda: datetime.now(UTC),
+    )
+    app = make_app("vigie-worklist", settings)
+    names = (ORDERS.name, SERIES.name, FINDINGS.name, ACTS.name)
+    topic = app.topic(*names, value_serializer="raw", key_serializer="raw")
+    app.agent(topic, name=_STAGE)(Agent(stage, settings, process.fail).consume)
+    checks = {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
+    metrics_port = process.serve_health(checks)
     await app.start()
-    write_ready(settings, {"metrics": health.port, "pid": os.getpid()})
-    log.info("serving", part="worklist", metrics=health.port)
-    await ended.wait()
-    await app.stop()
-    await asyncio.to_thread(publisher.close)
-    health.stop()
-    await loop.shutdown_default_executor()  # a batch in mid-transaction ends before the pool closes
-    engine.dispose()
-    if failed:
-        raise SystemExit(1)
-
-
-def metrics_consumed(topic: str) -> None:
-    """Counts one event taken."""
-    from streams import metrics as street
-
-    street.consumed.labels("worklist", topic).inc()
+    stack.push_async_callback(stop_app, app)
+    process.ready(metrics=metrics_port)
+    await process.until_ended()
 
 
 def reachable(engine: Engine) -> bool:

@@ -28,7 +28,7 @@ from streams.studykey import digest
 from triage.bench.phantom_files import FILM_SOP_CLASS, film_file
 from triage.bench.stage_times import StageTimes, stage_times
 
-RATE = 16.0  # studies a second: five times those of all France (DESIGN §7)
+RATE = 16.0  # studies a second: five times those of all France
 _FILMS = 6
 _END_S = 60.0
 #: What Faust's consumer waits on the mock, which answers an empty fetch only when the wait is over;
@@ -81,8 +81,8 @@ def _what(bench: _Bench, seen: Sequence[tuple[float, ...]]) -> str:
     )
     reached = statistics.median(bench.rates[1:])
     return (
-        f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: 1 / p95 beside 1 / sum of the parts alone "
-        f"({', '.join(told)} ms); 0.333 is p95 = 3 × the sum"
+        f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: 1 / p95 "
+        f"beside 1 / sum of the parts alone ({', '.join(told)} ms); 0.333 is p95 = 3 × the sum"
     )
 
 
@@ -188,7 +188,8 @@ class _Bench:
                 found.setdefault(event.study_uid, time.perf_counter())
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"{len(found)} of {self.studies} films have a finding {_END_S:.0f} s after the last event"
+                    f"{len(found)} of {self.studies} films have a finding {_END_S:.0f} s after "
+                    "the last event"
                 )
         thread.join()
         reader.close()

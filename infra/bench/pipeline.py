@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy import text
+from worklist.sql.project import Identities
 
 from infra.bench.hospital import Database, Recorder, Statement, database, events, replay
 from infra.bench.measure import Result, compare
@@ -27,7 +28,6 @@ from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
 from worklist.agent import Stage
-from worklist.sql.project import Identities
 
 _AT_ONCE = 500  # publishes that wait for their confirmation, as many connections of a gateway do
 _END_S = 120.0
@@ -48,7 +48,10 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         site = {"database": base.url, "batch": BATCH, "site": Path(__file__).parents[1] / "site"}
         agent = process("worklist", Path(name), broker.address, ring, site)
         with agent, psycopg.connect(base.url, options="-c timezone=UTC") as bare:
-            what = "publish to ranked row through Kafka and the agent, beside bare confluent-kafka and psycopg with the same SQL"
+            what = (
+                "publish to ranked row through Kafka and the agent, beside bare confluent-kafka "
+                "and psycopg with the same SQL"
+            )
             result = compare(
                 "pipeline",
                 what,

@@ -17,7 +17,7 @@ from streams.seal import KeyRing, write_ring
 def process(
     stage: str, folder: Path, broker: str, ring: KeyRing, settings: Mapping[str, object]
 ) -> Iterator[None]:
-    """``vigie STAGE`` on the mock at `broker`, with its state and the keys of `ring` in `folder`."""
+    """``vigie STAGE`` on the mock at `broker`; its state and the keys of `ring` are in `folder`."""
     write_ring(ring, folder / "keys.json")
     common = {
         "kafka": broker,

@@ -9,13 +9,13 @@ import time
 from datetime import UTC, datetime
 
 import psycopg
+from worklist.sql.project import Identities
 
 from infra.bench.hospital import Database, Recorder, database, events, replay
 from infra.bench.measure import Result, compare
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.seal import new_ring
 from worklist.agent import Stage
-from worklist.sql.project import Identities
 
 BATCH = 200
 

@@ -35,7 +35,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an event came from."""
+    """Where an event came from. A record without a value (a tombstone) has no bytes."""
 
     topic: str
     partition: int
@@ -56,6 +56,7 @@ class Settler:
     random: Callable[[], float] = random.random
     attempts: int = 5  # of a transient failure, before it is parked
     park_limit: int = 100  # in a row: more means that we are wrong, not the events
+    waits_for: str = field(default="", init=False)  # a dependency that is down, by name
     _parked_in_a_row: int = field(default=0, init=False)
 
     async def settle(
@@ -66,33 +67,48 @@ class Settler:
         A batch may not be parked as a whole: with ``may_park=False`` the answer *park* means that
         the caller tries its events one by one.
         """
-        park = self._park if may_park else _leave
         attempt = 0
+        verdict: Reason | None = None
         while True:
-            attempt += 1
             try:
+                if verdict is not None:
+                    return await self._park(origin, verdict, attempt) if may_park else Fate.PARK
+                attempt += 1
                 await work()
             except Unavailable as error:
                 # A dependency is down: wait as long as it takes, acknowledge nothing.
-                log.warning("waiting", stage=self.stage, reason=error.reason.value, attempt=attempt)
+                self.waits_for = error.where or error.reason.value
+                log.warning(
+                    "waiting",
+                    stage=self.stage,
+                    reason=error.reason.value,
+                    attempt=attempt,
+                    wanted=error.where,
+                )
                 await self._pause(attempt)
                 continue
             except Retry as error:
-                if attempt < self.attempts:
-                    metrics.settled.labels(self.stage, "retry").inc()
-                    await self._pause(attempt)
+                if attempt >= self.attempts:
+                    verdict = error.reason
                     continue
-                return await park(origin, error.reason, attempt)
+                metrics.settled.labels(self.stage, "retry").inc()
+                await self._pause(attempt)
+                continue
             except Park as error:
-                return await park(origin, error.reason, attempt)
+                verdict = error.reason
+                continue
             except Stop as error:
                 log.error("stopping", stage=self.stage, reason=error.reason.value)
                 return self._count(Fate.STOP)
             except Exception as error:  # noqa: BLE001 — the one: an unknown failure parks its event
-                log.error(
-                    "unexpected", stage=self.stage, error=type(error).__name__, **_where(error)
-                )
-                return await park(origin, Reason.UNEXPECTED, attempt)
+                told = {"stage": self.stage, "error": type(error).__name__, **_where(error)}
+                if verdict is not None:  # parking itself failed: going on would lose the event
+                    log.error("parking_failed", **told)
+                    return self._count(Fate.STOP)
+                log.error("unexpected", **told)
+                verdict = Reason.UNEXPECTED
+                continue
+            self.waits_for = ""
             self._parked_in_a_row = 0
             return self._count(Fate.ACK)
 
@@ -134,10 +150,6 @@ class Settler:
             reason=reason.value,
         )
         return self._count(Fate.PARK)
-
-
-async def _leave(_origin: Origin, _reason: Reason, _attempts: int) -> Fate:
-    return Fate.PARK
 
 
 def _where(error: BaseException) -> dict[str, object]:

@@ -1,10 +1,10 @@
-"""The four topics: what each carries, who writes it, how it is kept."""
+"""The topics: what each carries, who writes it, how it is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: DESIGN §2: 14 days on every topic.
+#: 14 days on every topic.
 RETENTION_MS = 14 * 24 * 3600 * 1000
 
 
@@ -22,4 +22,6 @@ ORDERS = Topic("orders", 4, "what RIS and EHR say: orders, patients, merges, rep
 SERIES = Topic("series", 4, "what modalities say: series stored, exams in progress or done")
 FINDINGS = Topic("findings", 4, "what screening found, or why it did not look")
 PARKED = Topic("parked", 1, "what failed for good, sealed, with its reason")
-ALL = (ORDERS, SERIES, FINDINGS, PARKED)
+ACTS = Topic("acts", 4, "what persons did to the list, sealed with a key of the list's own")
+DOORS = Topic("doors", 1, "what each gateway saw of each configured sender, without identity")
+ALL = (ORDERS, SERIES, FINDINGS, ACTS, DOORS, PARKED)

@@ -13,13 +13,13 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 import yaml
 
-from infra.grafana import build
+from infra.grafana import build, panels
 from tests.infra.metric_names import GIVEN, ROOT, declared, named, recorded, selected
 from tests.infra.prometheus_server import panel_queries, prometheus, unanswered
 
 QUERIES = [
     pytest.param(expression, id=f"{panel.title}-{legend}")
-    for row in build.ROWS
+    for row in panels.ROWS
     for panel in row.panels
     for expression, legend in panel.queries
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.system.conftest import ROOT
 
 
-def test_the_wheel_plays_a_day(tmp_path: Path) -> None:
+def test_promise_10_the_wheel_plays_a_day(tmp_path: Path) -> None:
     subprocess.run(
         [
             sys.executable,

@@ -98,19 +98,19 @@ def _new_orders(
     found: list[tuple[Order, datetime]] = []
     for order in row.orders:
         state = order.state
-        if state.withdrawn:
+        if state.withdrawn and not state.cancelled:
             if state.withdrawn.key not in seen:
                 found.append((order, state.withdrawn.received))
         elif state.open and not order.reports and not any(f.key in seen for f in order.facts):
-            if finishes or (until and state.received > until):
-                found.append((order, state.received))
+            late = bool(finishes) or (until is not None and state.received > until)
+            found += [(order, state.received)] if late else []
     return found
 
 
 def _had_closed(row: Related, news: Sequence[Order]) -> bool:
     """Whether reports had closed the row before what is new came."""
     before = [o for o in row.orders if o.state.withdrawn or not any(o is new for new in news)]
-    ended = all(not o.state.open or o.state.withdrawn and o.state.covered for o in before)
+    ended = all(not o.state.open or (o.state.withdrawn and o.state.covered) for o in before)
     return ended and any(o.state.covered for o in before)
 
 

@@ -7,7 +7,7 @@ out is an epoch of it. A `Root` is what a number stands for after all merges.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -81,24 +81,30 @@ class IdentityHistory:
         told = stands(self._said[root], lambda f: f.identity.name if f.identity else None)
         return told[1] if told else ""
 
-    def settle(self, root: Root, first: Mapping[str, datetime], own: str) -> dict[str, str]:
+    def settle(self, root: Root, stated: Sequence[tuple[datetime, str, bool]]) -> dict[str, str]:
         """Older date → the one that counts.
 
+        That is what the newest identity message says; where none says a date, the newest that was
+        stated under the surviving number itself before it took the other one in.
+
         Args:
-            first: date → when a statement first had it.
-            own: the newest date that was stated under the surviving number itself.
+            stated: when a date was stated, the date, and whether under the surviving number.
         """
         said, merges = self._said[root], self._merged[root]
-        date = self.born(root) or (own if merges else "")
-        dated = [f for f in said if f.identity and f.identity.birth_date == date] + merges
-        if not date or not dated:
+        date = self.born(root)
+        if not date and merges:
+            last = max(fact.event_time for fact in merges)
+            date = max(((w, d) for w, d, own in stated if own and w <= last), default=("", ""))[1]
+        ends = [f for f in said if f.identity and f.identity.birth_date == date] + merges
+        if not date or not ends:
             return {}
-        earliest = dict(first)
-        for fact in said:
-            if fact.identity and (stated := fact.identity.birth_date):
-                earliest[stated] = min(earliest.get(stated, fact.event_time), fact.event_time)
-        last = max(fact.event_time for fact in dated)
-        return {other: date for other, when in earliest.items() if other != date and when < last}
+        told = [(w, d) for w, d, _ in stated]
+        told += [(f.event_time, f.identity.birth_date or "") for f in said if f.identity]
+        earliest: dict[str, datetime] = {}
+        for when, other in sorted(told):
+            earliest.setdefault(other, when)
+        last = max(fact.event_time for fact in ends)
+        return {other: date for other, when in earliest.items() if other and when < last}
 
     def values(self, root: Root) -> frozenset[str]:
         """The values of all numbers that stand for `root`."""
@@ -127,7 +133,7 @@ class IdentityHistory:
             return
         if not isinstance(event, PatientMerged) or event.patient is None:
             return
-        pair = self._sides(event.retired, event.patient)
+        pair = self._sides(event.retired, event.patient, event.act in ("link", "unlink"))
         if pair is None or pair[0] == pair[1]:
             return
         old, new = pair
@@ -143,18 +149,27 @@ class IdentityHistory:
                 self._links.append((fact, old, new, event.act == "link"))
 
     def _sides(
-        self, retired: Patient, survivor: Patient
+        self, retired: Patient, survivor: Patient, link: bool = False
     ) -> tuple[tuple[str, str], tuple[str, str]] | None:
-        """Both numbers; without an authority they count only where exactly one has the number."""
-        known = self._authorities.get(retired.value, frozenset())
-        authority = retired.authority or survivor.authority
-        if not authority and len(known) > 1:
-            return None
-        authority = authority or next(iter(known), "")
-        return (
-            (retired.authority or authority, retired.value),
-            (survivor.authority or authority, survivor.value),
-        )
+        """Both numbers. Where an authority is not stated they count only if just one has them.
+
+        A merge is of one authority's numbers, so that what one side leaves open is the other
+        side's; None where another authority has such a number.
+        """
+        old, new = retired.authority, survivor.authority
+        if link:
+            old, new = old or self._only(retired.value), new or self._only(survivor.value)
+            return ((old, retired.value), (new, survivor.value)) if old and new else None
+        authority = old or new or self._only(retired.value)
+        for patient in (retired, survivor):
+            if not patient.authority and self._authorities.get(patient.value, set()) - {authority}:
+                return None
+        return (old or authority, retired.value), (new or authority, survivor.value)
+
+    def _only(self, value: str) -> str:
+        """The only authority that has the number; empty: none or several."""
+        known = self._authorities.get(value, frozenset())
+        return next(iter(known)) if len(known) == 1 else ""
 
     def _epochs(self, number: tuple[str, str]) -> None:
         """Merges retire the epoch in which they fall; an A28 after one begins the next epoch."""
@@ -241,11 +256,10 @@ class IdentityHistory:
             return
         event = fact.event
         if isinstance(event, PatientMerged):
-            if event.act == "merge":
+            pair = self._sides(event.retired, event.patient) if event.patient else None
+            if event.act == "merge" and pair and pair[0] != pair[1]:
                 self._merged[root].append(fact)
                 self._said[root].append(fact)
-            pair = self._sides(event.retired, event.patient) if event.patient else None
-            if pair and event.act == "merge":
                 self._values[root].add(pair[0][1])
         elif isinstance(event, PatientChanged) and event.event in _SAYS_WHO:
             self._said[root].append(fact)

@@ -18,11 +18,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import combinations
 from typing import NamedTuple
 
-from streams.events import FindingsMade, Patient, SeriesReceived
+from streams.events import ExamProgressed, FindingsMade, Patient, SeriesReceived
 from worklist.record.facts import Fact, node, order_numbers
 from worklist.record.groups import Groups
 from worklist.record.identities import IdentityHistory, Root
@@ -48,12 +47,6 @@ class Statement:
     born: str
     name: str
 
-    @property
-    def key(self) -> str:
-        """Statements with equal keys are never told apart."""
-        who = (self.patient.authority, self.patient.value) if self.patient else ("", "")
-        return node("statement", *who, self.born)
-
 
 @dataclass
 class Split:
@@ -68,11 +61,16 @@ class Split:
     of: dict[str, Person] = field(default_factory=dict)
     authorities: dict[Person, dict[str, set[Root]]] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
+    _two: dict[tuple[Person, Person], bool] = field(default_factory=dict)
 
     def certainly_two(self, one: Person, other: Person) -> bool:
         """Whether one authority gives them two numbers, or their birth dates differ."""
-        if one == other:
-            return False
+        key = (one, other)
+        if key not in self._two:
+            self._two[key] = one != other and self._two_patients(one, other)
+        return self._two[key]
+
+    def _two_patients(self, one: Person, other: Person) -> bool:
         if one.born and other.born and one.born != other.born:
             return True
         mine, theirs = self.authorities.get(one, {}), self.authorities.get(other, {})
@@ -167,7 +165,7 @@ def _by_date(
             if each.born:
                 born = settled.get(each.born, each.born)
                 persons.setdefault(Person(root, born), []).append(each)
-        if (date := history.born(root)) and any(not s.born for s in statements):
+        if date := history.born(root):
             persons.setdefault(Person(root, date), [])
         if not any(person.root == root for person in persons):
             persons[Person(root, "")] = []
@@ -178,16 +176,10 @@ def _settled(
     root: Root, statements: Sequence[Statement], history: IdentityHistory
 ) -> dict[str, str]:
     """Older date → the date that an identity message or a merge says."""
-    first: dict[str, datetime] = {}
-    own: list[Statement] = []
-    for each in statements:
-        if each.born:
-            when = each.fact.event_time
-            first[each.born] = min(first.get(each.born, when), when)
-            if each.patient == Patient(authority=root.authority, value=root.value):
-                own.append(each)
-    newest = max(own, key=lambda s: (s.fact.event_time, s.fact.key), default=None)
-    return history.settle(root, first, newest.born if newest else "")
+    own = Patient(authority=root.authority, value=root.value)
+    return history.settle(
+        root, [(s.fact.event_time, s.born, s.patient == own) for s in statements if s.born]
+    )
 
 
 def _undated(
@@ -327,16 +319,18 @@ def _without_number(statements: Sequence[Statement], found: Split) -> None:
 
 
 def _apart(facts: Sequence[Fact]) -> dict[str, str]:
-    """What stands alone together: the messages of one order, the fragments of one study."""
+    """What stands alone together: the messages of one order, what is known of one study."""
     groups = Groups(fact.key for fact in facts)
     first: dict[str, str] = {}
     for fact in facts:
-        event = fact.event
-        if isinstance(event, SeriesReceived | FindingsMade):
-            names = [node("study", event.study_uid)]
+        if isinstance(fact.event, SeriesReceived | FindingsMade | ExamProgressed):
+            exam = [n for n in fact.numbers if n.kind in ("study", "step")]
+            names = [node("exam", n.kind, n.value) for n in exam or fact.numbers]
         else:
             numbers = order_numbers(fact.numbers) or fact.numbers
-            names = [node(n.kind, n.value, n.authority) for n in numbers]
+            names = [node("order", n.kind, n.value, n.authority) for n in numbers]
+        # Only what states the same number and date: the others are told apart by that.
+        who = node("who", *((fact.patient.authority, fact.patient.value) if fact.patient else ""))
         for name in names:
-            groups.join(fact.key, first.setdefault(name, fact.key))
+            groups.join(fact.key, first.setdefault(name + who + statement(fact).born, fact.key))
     return {fact.key: groups.find(fact.key) for fact in facts}

@@ -7,10 +7,9 @@ that a transaction locks (by the same `numbers` and `shared`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import combinations
 
 from streams.events import (
     ActDone,
@@ -28,15 +27,16 @@ from worklist.record.groups import Groups
 from worklist.record.identities import IdentityHistory
 from worklist.record.orders import (
     Order,
-    member_id,
+    fact_member,
     members_of,
     order_members,
     orders_of,
     place_reports,
+    step_members,
     study_member,
 )
 from worklist.record.persons import Person, Split, split, united
-from worklist.record.world import Names, World, connected
+from worklist.record.world import Holders, Names, World, connected
 
 
 @dataclass
@@ -80,8 +80,13 @@ class Related:
         return [*self.series, *self.steps]
 
     def study_members(self) -> dict[str, Fact]:
-        """The member ids of the row's study, as each of its patient numbers states it."""
-        return members_of(self.study_facts(), lambda fact: [study_member(self.uid, fact)])
+        """The member ids of the row's study and steps, as each of its patient numbers states it."""
+
+        def ids(fact: Fact) -> list[str]:
+            found = [study_member(self.uid, fact)] if self.uid else []
+            return [*found, *step_members(fact)]
+
+        return members_of([*self.study_facts(), *self.findings], ids)
 
     @property
     def name(self) -> str:
@@ -150,7 +155,6 @@ def _component(
     place_reports(reports, orders, studies, people, world)
     _place_orders(rows, orders, acts, world)
     _other_steps(steps, rows, world)
-    _place_findings([f for f in facts if isinstance(f.event, FindingsMade)], rows, people)
     _meet_others(rows, orders, people, world)
     for row in rows:
         row.reused = any(fact.key in people.marked for fact in row.facts)
@@ -167,17 +171,17 @@ def _studies(facts: Sequence[Fact], people: Split) -> list[Related]:
     rows: dict[tuple[str, Person], Related] = {}
     for fact in facts:
         event = fact.event
-        uids: list[str] = []
+        uids = _available(fact)
         if isinstance(event, SeriesReceived | FindingsMade):
             uids = [event.study_uid]
-        elif isinstance(event, ExamProgressed) and event.status == "available":
-            uids = [n.value for n in event.numbers if n.kind == "study"]
         for uid in uids:
             person = people.of[fact.key]
             row = rows.setdefault((uid, person), Related(person, uid))
             if isinstance(event, SeriesReceived):
                 row.series.append(fact)
-            elif isinstance(event, ExamProgressed):
+            elif isinstance(event, FindingsMade):
+                row.findings.append(fact)
+            else:
                 row.steps.append(fact)
     return list(rows.values())
 
@@ -196,14 +200,14 @@ class _Exam:
 
 
 def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
-    """Steps by their UID: an N-SET names nothing else, and is of the patient that N-CREATE names."""
+    """Steps by their UID: an N-SET names nothing else, and is of the patient that N-CREATE names.
+
+    Availability notices of a study are left out: they make its row.
+    """
     by_uid: dict[str, list[Fact]] = {}
     for fact in facts:
-        event = fact.event
-        if isinstance(event, ExamProgressed):
-            if event.status == "available" and any(n.kind == "study" for n in event.numbers):
-                continue  # it makes its rows
-            uid = next((n.value for n in event.numbers if n.kind == "step"), fact.key)
+        if isinstance(fact.event, ExamProgressed):
+            uid = next((n.value for n in fact.numbers if n.kind == "step"), fact.key)
             by_uid.setdefault(uid, []).append(fact)
     exams: dict[tuple[str, Person], _Exam] = {}
     for uid, said in by_uid.items():
@@ -211,13 +215,22 @@ def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
         for fact in said:
             if not fact.patient and len(stated) == 1:
                 people.of[fact.key] = next(iter(stated))
-            person = people.of[fact.key]
-            exams.setdefault((uid, person), _Exam(person, [])).facts.append(fact)
+            if not _available(fact):
+                person = people.of[fact.key]
+                exams.setdefault((uid, person), _Exam(person, [])).facts.append(fact)
     return list(exams.values())
 
 
+def _available(fact: Fact) -> list[str]:
+    """The studies of which an archive says that it has images."""
+    event = fact.event
+    if not isinstance(event, ExamProgressed) or event.status != "available":
+        return []
+    return [n.value for n in event.numbers if n.kind == "study"]
+
+
 def _steps_of_studies(exams: Iterable[_Exam], rows: Sequence[Related]) -> None:
-    """A step goes to the studies of its person whose UID it names; their numbers are then its too."""
+    """A step goes to the studies of its person whose UID it names, and lends them its numbers."""
     for exam in exams:
         for row in rows:
             if row.person == exam.person and row.uid in exam.uids:
@@ -243,14 +256,6 @@ def _other_steps(exams: Iterable[_Exam], rows: list[Related], world: World) -> N
             mine = [fact for fact in said if people[fact.key] == person]
             uids = [n.value for f in mine for n in f.numbers if n.kind == "study"]
             rows.append(Related(person, min(uids, default=""), steps=mine))
-
-
-def _place_findings(facts: Sequence[Fact], rows: Sequence[Related], people: Split) -> None:
-    """What was found in a fragment goes to the row of its study and patient."""
-    studies = {(row.uid, row.person): row for row in rows if row.uid}
-    for fact in facts:
-        assert isinstance(fact.event, FindingsMade)
-        studies[(fact.event.study_uid, people.of[fact.key])].findings.append(fact)
 
 
 def _place_orders(rows: list[Related], orders: Sequence[Order], acts: Acts, world: World) -> None:
@@ -304,36 +309,35 @@ def _meet_others(
     """
     if len({row.person for row in rows}) < 2:
         return
-    names = {id(row): Names(row.facts, world) for row in rows}
-    for one, other in _near(rows, names):
-        if one.person != other.person and not (one.conflict and other.conflict):
-            if names[id(one)].meet(names[id(other)]) and not _settled_between(one, other):
-                one.conflict = other.conflict = True
-    lenders = {id(order): Names(order.facts, world) for order in orders}
-    by_value: dict[tuple[str, str], list[Order]] = {}
-    for order in orders:
-        for value in lenders[id(order)].values():
-            by_value.setdefault(value, []).append(order)
-    for row in rows:
-        if row.uid:
-            there = Names(row.study_facts(), world)
-            mine = row.said.keys() | {id(order) for order in row.orders}
-            near = {id(o): o for value in there.values() for o in by_value.get(value, ())}
-            row.lent = [
-                (order, people.certainly_two(order.person, row.person))
-                for key, order in near.items()
-                if order.person != row.person and key not in mine and lenders[key].meet(there)
-            ]
+    named = [(row, Names(row.facts, world)) for row in rows]
+    _mark(named, world)
+    lenders = Holders(((Names(order.facts, world), order) for order in orders), world)
+    for row, wide in named:
+        if not row.uid:
+            continue
+        study = {id(order) for order in lenders.met(Names(row.study_facts(), world))}
+        mine = row.said.keys() | {id(order) for order in row.orders}
+        # What is said of one of its orders without its patient may be its own, too.
+        for order in lenders.met(wide):
+            if order.person != row.person and id(order) not in mine:
+                certain = people.certainly_two(order.person, row.person)
+                if not certain or id(order) in study:
+                    row.lent.append((order, certain))
 
 
-def _near(rows: Sequence[Related], names: Mapping[int, Names]) -> Iterable[tuple[Related, Related]]:
-    """Pairs of rows that have some value in common."""
-    by_value: dict[tuple[str, str], list[int]] = {}
-    for place, row in enumerate(rows):
-        for value in names[id(row)].values():
-            by_value.setdefault(value, []).append(place)
-    pairs = {pair for places in by_value.values() for pair in combinations(places, 2)}
-    return ((rows[one], rows[other]) for one, other in sorted(pairs))
+def _mark(named: Sequence[tuple[Related, Names]], world: World) -> None:
+    rows_of: dict[Person, list[tuple[Names, Related]]] = {}
+    for row, names in named:
+        rows_of.setdefault(row.person, []).append((names, row))
+    facts = {person: [f for _, row in rows for f in row.facts] for person, rows in rows_of.items()}
+    people = Holders(((Names(said, world), person) for person, said in facts.items()), world)
+    words = any(row.said for row, _ in named)
+    for row, names in named:
+        others = [person for person in people.met(names) if person != row.person]
+        row.conflict = bool(others)
+        if words and others:
+            near = [met for p in others for there, met in rows_of[p] if names.meet(there)]
+            row.conflict = any(not _settled_between(row, met) for met in near)
 
 
 def _settled_between(one: Related, other: Related) -> bool:
@@ -357,7 +361,7 @@ def _own(rows: Sequence[Related]) -> None:
             taken |= fresh.keys()
         if not row.owned:
             first = min(row.facts, key=lambda fact: (fact.received, fact.key))
-            row.owned = {member_id("fact", (first.key,), first): first}
+            row.owned = {fact_member(first): first}
 
 
 def _first_image(row: Related) -> tuple[bool, datetime, str, str]:

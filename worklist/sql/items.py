@@ -76,7 +76,7 @@ def write_items(connection: Connection, items: Sequence[Item], world: World, pol
         connection.execute(_OPEN, {"rows": as_json(opened)})
     if closed:
         connection.execute(_CLOSE, {"rows": as_json(closed), "now": now})
-    _name_members(connection, fresh, now)
+    _name_members(connection, fresh, [name for name in lost if name in owner], owner, now)
     _leave(connection, old, fresh, lost)
     _tally(connection, old, fresh, lost, values)
     _follow(connection, lost, owner)
@@ -193,11 +193,23 @@ def _remove(connection: Connection, rows: Sequence[_Old], fresh: Sequence[Item])
             )
 
 
-def _name_members(connection: Connection, fresh: Sequence[Item], now: Any) -> None:
+def _name_members(
+    connection: Connection,
+    fresh: Sequence[Item],
+    lost: Sequence[str],
+    owner: Mapping[str, Item],
+    now: Any,
+) -> None:
+    """Every member leads to its row, and so does every name that a row ever had."""
+    led = [(name, owner[name]) for name in lost if name not in owner[name].members]
     values = [
         {"member": member, "name": item.name, "closed_at": None if item.open else now}
         for item in fresh
         for member in item.members
+    ]
+    values += [
+        {"member": name, "name": item.name, "closed_at": None if item.open else now}
+        for name, item in led
     ]
     connection.execute(
         text("""INSERT INTO member (member, name, closed_at)
