@@ -175,6 +175,7 @@ def test_each_has_the_secrets_and_folders_that_its_settings_name(name: str) -> N
     for key, address in addresses.items():
         role = DATABASE_SECRETS[key].replace("database", "vigie")
         assert address == f"postgresql://{role}@postgres:5432/vigie"
+    assert ("act_keys" in secrets) == (name in {"web", "worklist"})
     assert ("audit_keys" in secrets) == (name == "worklist") == ("VIGIE_AUDIT_KEYS" in environment)
     assert any(mount.startswith(environment["VIGIE_STATE"]) for mount in service["tmpfs"])
 
@@ -186,7 +187,7 @@ def test_nothing_that_serves_has_the_owners_password_and_nothing_the_superusers(
         "postgres",
     }
     assert {name for name, secrets in has.items() if "database_password" in secrets} == {"postgres"}
-    assert has["web"] == {"vigie_keys", "database_app"}
+    assert has["web"] == {"vigie_keys", "act_keys", "database_app"}
 
 
 def run_shell(script: str, folder: Path, **environment: str) -> str:
