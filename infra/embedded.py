@@ -57,8 +57,8 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, in `folder`, from entry to exit; it ends with this
-    process.
+    """A PostgreSQL server of our own on loopback, in `folder`, from entry to exit; it ends with
+    this process.
 
     Attributes:
         url: what the list's processes use; may not change what the audit holds. Known before.

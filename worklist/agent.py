@@ -34,11 +34,11 @@ from streams.kafka.produce import Publisher
 from streams.kafka.topics import ACTS, FINDINGS, ORDERS, SERIES
 from streams.process import Process
 from streams.seal import read_ring
-from worklist import metrics
+from worklist import metrics, sealing
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
 from worklist.sql.apply import apply
-from worklist.sql.database import make_engine, translated
+from worklist.sql.database import answers, make_engine, translated
 from worklist.sql.opening import Opener
 from worklist.sql.positions import note_positions
 
@@ -145,8 +145,10 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     """Applies events until the process is to end, or until `settle` says stop."""
     stack = process.stack
     ring = read_ring(settings.keys)
-    engine = make_engine(settings.database.get_secret_value())
+    engine = make_engine(settings.database.get_secret_value(), statement_s=settings.statement_s)
     stack.callback(engine.dispose)
+    sealer = sealing.open_sealer(settings)
+    stack.callback(sealer.engine.dispose)
     # a batch in mid-transaction ends before the pool closes
     stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
     publisher = Publisher(settings)
@@ -161,18 +163,10 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     names = (ORDERS.name, SERIES.name, FINDINGS.name, ACTS.name)
     topic = app.topic(*names, value_serializer="raw", key_serializer="raw")
     app.agent(topic, name=_STAGE)(Agent(stage, settings, process.fail).consume)
-    checks = {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
+    checks = {"kafka": publisher.reachable, "database": lambda: answers(engine)}
     metrics_port = process.serve_health(checks)
     await app.start()
     stack.push_async_callback(stop_app, app)
+    process.keep(sealing.run(sealer))
     process.ready(metrics=metrics_port)
     await process.until_ended()
-
-
-def reachable(engine: Engine) -> bool:
-    """Whether the database answers."""
-    try:
-        with engine.connect():
-            return True
-    except DBAPIError:
-        return False

@@ -41,7 +41,8 @@ def worklist_command() -> None:
 def _database(url: str = "", statement_s: float = 3600) -> Iterator[Engine]:
     """The site's database. Raises Unavailable when it does not answer or lacks our schema."""
     settings = WorklistSettings()
-    need(settings, "database")
+    if not url:
+        need(settings, "database")
     engine = make_engine(url or settings.database.get_secret_value(), statement_s=statement_s)
     try:
         with translated():

@@ -14,6 +14,7 @@ import pytest
 import structlog
 from sqlalchemy import Connection, text
 
+from streams.errors import Misconfigured
 from streams.seal import new_ring
 from tests.worklist.record import say
 from tests.worklist.sql.conftest import Database
@@ -287,7 +288,7 @@ def test_the_sealer_notices_at_once_that_the_end_was_cut_off(database: Database)
 
 def test_the_key_of_the_seals_is_never_that_of_the_identities(tmp_path: Any) -> None:
     same = WorklistSettings(keys=tmp_path / "k", audit_keys=tmp_path / "k")
-    with pytest.raises(ValueError, match="VIGIE_AUDIT_KEYS"):
+    with pytest.raises(Misconfigured, match="VIGIE_AUDIT_KEYS"):
         open_sealer(same)
     ring = new_ring()
     assert audit.chain_key(ring) not in (ring.pseudonym, *ring.keys.values())
