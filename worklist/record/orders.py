@@ -19,7 +19,7 @@ from worklist.record.facts import (
     text_of,
 )
 from worklist.record.persons import Person, Split
-from worklist.record.world import Names, World, connected
+from worklist.record.world import Name, Names, World, connected
 
 _ENDS = frozenset({"cancelled", "replaced"})
 #: What a corrected report replaces and covers is a final one: alone it closes nothing.
@@ -267,8 +267,27 @@ def _of_studies(
 
 def order_members(fact: Fact) -> list[str]:
     """The member ids of an order by one of its messages: each of its numbers, as its patient's."""
+    return [member for _, member in _named_members(fact)]
+
+
+def _named_members(fact: Fact) -> list[tuple[Number, str]]:
     numbers = (*order_numbers(fact.numbers), *accessions(fact.numbers)) or fact.numbers
-    return [member_id("order", (n.kind, n.authority, n.value), fact) for n in numbers]
+    return [(n, member_id("order", (n.kind, n.authority, n.value), fact)) for n in numbers]
+
+
+def joining_members(order: Order, world: World) -> dict[str, Fact]:
+    """The member ids of an order by the numbers that join something: what a bad number names is no
+    one thing.
+    """
+
+    def ids(fact: Fact) -> list[str]:
+        return [
+            member
+            for number, member in _named_members(fact)
+            if not world.joins_nothing(Name(number, fact.patient))
+        ]
+
+    return members_of(order.facts, ids)
 
 
 def study_member(uid: str, fact: Fact) -> str:

@@ -28,6 +28,7 @@ from worklist.record.identities import IdentityHistory
 from worklist.record.orders import (
     Order,
     fact_member,
+    joining_members,
     members_of,
     order_members,
     orders_of,
@@ -159,7 +160,7 @@ def _component(
     for row in rows:
         row.reused = any(fact.key in people.marked for fact in row.facts)
         row.shared = any(world.is_shared(n) for f in row.facts for n in f.numbers)
-    _own(rows)
+    _own(rows, world)
     return Component(list(facts), people, rows, history)
 
 
@@ -347,7 +348,7 @@ def _settled_between(one: Related, other: Related) -> bool:
     return bool(words) and all(words)
 
 
-def _own(rows: Sequence[Related]) -> None:
+def _own(rows: Sequence[Related], world: World) -> None:
     """Gives each member to one row: to the only one, else to that whose images came first."""
     ranked = sorted(rows, key=_first_image)
     taken: set[str] = set()
@@ -356,7 +357,7 @@ def _own(rows: Sequence[Related]) -> None:
         taken |= row.owned.keys()
     for row in ranked:
         for order in row.orders:
-            fresh = {m: f for m, f in order.members().items() if m not in taken}
+            fresh = {m: f for m, f in joining_members(order, world).items() if m not in taken}
             row.owned |= fresh
             taken |= fresh.keys()
         if not row.owned:
