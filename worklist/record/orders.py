@@ -86,6 +86,7 @@ class Order:
         """What each source says of its priority, and since when."""
         return _priorities(self)
 
+    @cached_property
     def members(self) -> dict[str, Fact]:
         """Member id → the fact that was received first."""
         return members_of(self.facts, order_members)

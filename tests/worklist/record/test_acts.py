@@ -1,4 +1,4 @@
-"""What persons do, and what brings back what was read, each in every order of arrival."""
+"""What persons do, and what brings back what was read, each in many orders of arrival."""
 
 from __future__ import annotations
 
