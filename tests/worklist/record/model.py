@@ -342,7 +342,9 @@ class Model:
             meet(order, row.study())
             for r in self.rows
             for order in r.orders
-            if r.person is not row.person and not any(id(order) in x.said for x in self.rows)
+            if r.person is not row.person
+            and id(order) not in row.said
+            and not any(x.said.get(id(order)) == "link" for x in self.rows)
         )
         if row.orders or steps or lent or self.done(row, "promote"):
             return False
