@@ -33,7 +33,7 @@ from worklist.record.orders import (
     step_members,
     study_member,
 )
-from worklist.record.persons import Person, Split, split
+from worklist.record.persons import Person, Split, split, statement
 from worklist.record.world import Holders, Names, World, connected
 
 
@@ -185,7 +185,9 @@ def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
         stated = {people.of[f.key] for f in said if f.patient}
         for fact in said:
             if not fact.patient and len(stated) == 1:
-                people.of[fact.key] = next(iter(stated))
+                (whose,) = stated
+                if statement(fact).born in ("", whose.born):
+                    people.of[fact.key] = whose
             if not _available(fact):
                 person = people.of[fact.key]
                 exams.setdefault((uid, person), _Exam(person, [])).facts.append(fact)
