@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from streams.events import Number, OrderChanged, ReportReceived, VersionKey
+from streams.events import ExamProgressed, Number, OrderChanged, ReportReceived, VersionKey
 from worklist.record.facts import (
     Fact,
     accessions,
@@ -86,6 +86,7 @@ class Order:
         """What each source says of its priority, and since when."""
         return _priorities(self)
 
+    @cached_property
     def members(self) -> dict[str, Fact]:
         """Member id → the fact that was received first."""
         return members_of(self.facts, order_members)
@@ -301,9 +302,11 @@ def fact_member(fact: Fact) -> str:
 
 
 def step_members(fact: Fact) -> list[str]:
-    """The member ids of a step: its UID, as its patient's."""
-    steps = [n.value for n in fact.numbers if n.kind == "step"]
-    return [member_id("step", (uid,), fact) for uid in steps]
+    """The member ids of a step: its UID, as its patient's; without one, each of its numbers."""
+    if not isinstance(fact.event, ExamProgressed):
+        return []
+    steps = [n for n in fact.numbers if n.kind == "step"]
+    return [member_id("step", (n.kind, n.authority, n.value), fact) for n in steps or fact.numbers]
 
 
 def member_id(kind: str, names: tuple[str, ...], fact: Fact) -> str:
