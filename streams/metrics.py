@@ -20,6 +20,9 @@ published = Counter("vigie_published_total", "Events that the broker confirmed",
 publish_failed = Counter(
     "vigie_publish_failed_total", "Events that the broker did not confirm", ["topic"]
 )
+producers_replaced = Counter(
+    "vigie_producers_replaced_total", "Producers that met a fatal error, each replaced by another"
+)
 consumed = Counter("vigie_consumed_total", "Events taken from a topic", ["stage", "topic"])
 settled = Counter(
     "vigie_settled_total", "What became of events: ack, retry, park, stop", ["stage", "fate"]
@@ -43,6 +46,6 @@ test_messages = Counter(
 for _door in DOORS:  # all label sets exist at 0, so that rates and absent() work
     connections.labels(_door)
     door_seconds.labels(_door)
-for _topic in ("orders", "series", "findings", "parked"):
+for _topic in ("orders", "series", "findings", "acts", "parked"):
     published.labels(_topic)
     publish_failed.labels(_topic)

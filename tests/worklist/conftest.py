@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 AUTHORITY = "H"
 #: Everything that a test may leave behind.
 TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_reading, gone,
-            tally, audit, audit_seal, outbox, log_position, policy_version"""
+            tally, audit, audit_seal, outbox, log_position, rebuild, policy_version"""
 
 
 @pytest.fixture(scope="session")
