@@ -66,11 +66,12 @@ class Postgres:
         sealer: chains the audit.
         admin: the superuser's, for tests and drills.
         programs: folder of the server's programs.
+        log: what the server says.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postgres"
-        self._log = folder / "postgres.log"
+        self.log = folder / "postgres.log"
         self._passwords = {role: secrets.token_urlsafe(18) for role in ("postgres", *_ROLES)}
         self.programs, self._user = _binaries()
         self._port = free_port()
@@ -129,14 +130,14 @@ class Postgres:
         }
         command: list[str | Path] = [self.programs / "postgres", "-D", self._folder]
         command += [f"--{name}={value}" for name, value in options.items()]
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_child()
             )
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise StartError(f"PostgreSQL did not start: see {self._log}")
+                raise StartError(f"PostgreSQL did not start: see {self.log}")
             time.sleep(0.05)
         if not self._has_roles:
             self._make_roles()

@@ -53,19 +53,17 @@ def serve_health(settings: StreamsSettings, checks: Mapping[str, Callable[[], bo
     metrics_app = make_wsgi_app()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            return list(metrics_app(environ, start_response))
-        if path == "/livez":
-            status, body = "200 OK", {"live": True}
-        elif path == "/readyz":
-            results = {name: check() for name, check in checks.items()}
-            status, body = (
-                ("200 OK" if all(results.values()) else "503 Service Unavailable"),
-                results,
-            )
-        else:
-            status, body = "404 Not Found", {"paths": ["/metrics", "/livez", "/readyz"]}  # type: ignore[dict-item]
+        body: dict[str, Any]
+        match environ.get("PATH_INFO", ""):
+            case "/metrics":
+                return list(metrics_app(environ, start_response))
+            case "/livez":
+                status, body = "200 OK", {"live": True}
+            case "/readyz":
+                body = {name: check() for name, check in checks.items()}
+                status = "200 OK" if all(body.values()) else "503 Service Unavailable"
+            case _:
+                status, body = "404 Not Found", {"paths": ["/metrics", "/livez", "/readyz"]}
         start_response(
             status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         )

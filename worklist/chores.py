@@ -61,7 +61,7 @@ def measure(connection: Connection) -> None:
 
 def fold(connection: Connection) -> None:
     """Adds up the counts when there are many differences."""
-    most = text("SELECT count(*) FROM (SELECT FROM tally LIMIT :n) some")
+    most = text("SELECT count(*) FROM (SELECT FROM tally LIMIT :n) seen")
     if (connection.scalar(most, {"n": _FOLD_AT + 1}) or 0) > _FOLD_AT:
         counts.fold(connection)
 

@@ -17,7 +17,7 @@ _COLUMNS = 24
 _GREEN, _ORANGE, _RED = "#009E73", "#E69F00", "#D55E00"
 
 
-def _panel(panel: Panel, number: int, x: int, y: int, height: int) -> dict[str, Any]:
+def _panel(panel: Panel, number: int, left: int, top: int, height: int) -> dict[str, Any]:
     steps: list[dict[str, str | float | None]] = [{"color": _GREEN, "value": None}]
     steps += [
         {"color": colour, "value": value}
@@ -45,7 +45,7 @@ def _panel(panel: Panel, number: int, x: int, y: int, height: int) -> dict[str, 
         "title": panel.title,
         "description": panel.says,
         "datasource": _SOURCE,
-        "gridPos": {"h": height, "w": panel.width, "x": x, "y": y},
+        "gridPos": {"h": height, "w": panel.width, "x": left, "y": top},
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": options,
         "targets": [
@@ -63,7 +63,7 @@ def _panel(panel: Panel, number: int, x: int, y: int, height: int) -> dict[str, 
 def dashboard() -> dict[str, Any]:
     """The dashboard as Grafana reads it."""
     panels: list[dict[str, Any]] = []
-    y = 0
+    top = 0
     for row in ROWS:
         panels.append(
             {
@@ -72,18 +72,18 @@ def dashboard() -> dict[str, Any]:
                 "title": row.title,
                 "collapsed": False,
                 "panels": [],
-                "gridPos": {"h": 1, "w": _COLUMNS, "x": 0, "y": y},
+                "gridPos": {"h": 1, "w": _COLUMNS, "x": 0, "y": top},
             }
         )
-        y += 1
-        x = height = 0
+        top += 1
+        left = height = 0
         for panel in row.panels:
             tall = 4 if panel.kind == "stat" else 8
-            if x + panel.width > _COLUMNS:
-                x, y, height = 0, y + height, 0
-            panels.append(_panel(panel, len(panels) + 1, x, y, tall))
-            x, height = x + panel.width, max(height, tall)
-        y += height
+            if left + panel.width > _COLUMNS:
+                left, top, height = 0, top + height, 0
+            panels.append(_panel(panel, len(panels) + 1, left, top, tall))
+            left, height = left + panel.width, max(height, tall)
+        top += height
     return {
         "uid": "vigie",
         "title": "Vigie",

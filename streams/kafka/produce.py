@@ -25,6 +25,8 @@ def client_config(settings: StreamsSettings) -> dict[str, Any]:
         "security.protocol": settings.kafka_security,
         # a broker that comes back is used within a second, not ten
         "reconnect.backoff.max.ms": 1000,
+        # it would write "connection refused" to stderr by itself, each second
+        "log_level": 2,
     }
     if settings.kafka_username:
         config |= {

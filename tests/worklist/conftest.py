@@ -289,7 +289,9 @@ def opener(ring: KeyRing, acts_ring: KeyRing) -> Opener:
 @pytest.fixture(scope="session")
 def acts_ring() -> KeyRing:
     """The keys of what persons do, which only web and worklist hold."""
-    return KeyRing("a1", {"a1": bytes(range(32, 64))}, b"a" * 32)
+    from tests.worklist.web_client import ACTS_RING
+
+    return ACTS_RING
 
 
 Feed = Callable[..., None]

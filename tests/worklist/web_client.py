@@ -20,6 +20,8 @@ from worklist.web.app import create_app
 from worklist.web.commands import Server
 
 ROOT = Path(__file__).parents[2]
+#: The keys of what persons do, which only web and worklist hold.
+ACTS_RING = KeyRing("a1", {"a1": bytes(range(32, 64))}, b"a" * 32)
 TOKENS = {
     role: f"{role}-token-0123456789" for role in ("reader", "lead", "ops", "admin", "service")
 }
@@ -30,6 +32,8 @@ def web_settings(
 ) -> WorklistSettings:
     keys = folder / "keys.json"
     write_ring(ring, keys)
+    act_keys = folder / "act-keys.json"
+    write_ring(ACTS_RING, act_keys)
     tokens = (
         " ".join(f"{role}1:{role}:{token}" for role, token in TOKENS.items())
         + f" reader2:reader:{TOKENS['reader']}-2"
@@ -37,6 +41,7 @@ def web_settings(
     return WorklistSettings(
         site=ROOT / "infra" / "site",
         keys=keys,
+        act_keys=act_keys,
         database=SecretStr(url),
         tokens=SecretStr(tokens),
         open_demo=open_demo,

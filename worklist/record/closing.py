@@ -98,12 +98,12 @@ def _new_orders(
     found: list[tuple[Order, datetime]] = []
     for order in row.orders:
         state = order.state
-        if state.withdrawn:
+        if state.withdrawn and not state.cancelled:
             if state.withdrawn.key not in seen:
                 found.append((order, state.withdrawn.received))
         elif state.open and not order.reports and not any(f.key in seen for f in order.facts):
-            if finishes or (until and state.received > until):
-                found.append((order, state.received))
+            late = bool(finishes) or (until is not None and state.received > until)
+            found += [(order, state.received)] if late else []
     return found
 
 

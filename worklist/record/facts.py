@@ -65,7 +65,7 @@ class Fact:
         """Its place among what different sources said of one person."""
         return self.event_time, self.received, self.key
 
-    @property
+    @cached_property
     def patient(self) -> Patient | None:
         """The patient number that the event states."""
         return None if isinstance(self.event, ActDone) else self.event.patient

@@ -12,8 +12,6 @@ from streams.events import (
     ExamProgressed,
     Identity,
     Number,
-    OrderChanged,
-    VersionKey,
 )
 from worklist.order.policy import Policy
 from worklist.order.rank import StudyFacts
@@ -113,16 +111,24 @@ def _items(component: Component, acts: Acts, policy: Policy) -> list[Item]:
     kin: dict[Person, set[str]] = defaultdict(set)
     for row in component.rows:
         kin[row.person] |= row.owned.keys()
-    return [_item(row, component, acts, kin[row.person], policy) for row in component.rows]
+    siblings = _siblings(component)
+    return [
+        _item(row, component, acts, (kin[row.person], siblings[place]), policy)
+        for place, row in enumerate(component.rows)
+    ]
 
 
 def _item(
-    row: Related, component: Component, acts: Acts, kin: Collection[str], policy: Policy
+    row: Related,
+    component: Component,
+    acts: Acts,
+    kin: tuple[Collection[str], tuple[str, ...]],
+    policy: Policy,
 ) -> Item:
     members = frozenset(row.owned)
     states = [order.state for order in row.orders]
     images = images_of(row)
-    closing = closing_of(row, images, acts, kin)
+    closing = closing_of(row, images, acts, kin[0])
     ai = ai_of(row, acts.of(members, "clear_flag"), policy)
     priority, conflict, borrowed = priority_of(row, acts.last(members, "set_priority"), policy)
     decision = decide_state(row, states, images, closing, acts, ai, policy)
@@ -155,7 +161,7 @@ def _item(
         finish=closing.finish,
         readable=decision.readable,
         facts=tuple(row.facts),
-        siblings=_siblings(row, component),
+        siblings=kin[1],
     )
 
 
@@ -247,15 +253,18 @@ def priority_of(
 
     Urgency errs upward: the row's own orders count, and those that its study's numbers name and
     that are not certainly another patient's; without an open order of its own, all that they name.
-    An order whose priority nobody states is of class *unknown*. A person may say anything; what a
+    An order whose priority nobody states is of class *unknown*, and so is a row without an order,
+    whatever lower class somebody else's order lends it. A person may say anything; what a
     source raises after that still raises, what it only says again does not.
     """
     own = [order for order in row.orders if order.state.open]
     lent = [order for order, certain in row.lent if order.state.open and not (certain and own)]
-    chosen = [*own, *lent] or row.orders
-    heard = [pair for order in chosen for pair in _priorities(order)]
+    chosen = [*(own or row.orders), *lent]
+    heard = [pair for order in chosen for pair in order.priorities]
     classes = {policy.order_class(code) for _, code in heard}
-    unsaid = {"unknown"} if not chosen or not all(map(_priorities, chosen)) else set()
+    unsaid = (
+        {"unknown"} if not row.orders or not all(order.priorities for order in chosen) else set()
+    )
     top = most_urgent(classes | unsaid, policy)
     if said is not None:
         later = {policy.order_class(code) for since, code in heard if since > said.at}
@@ -269,26 +278,6 @@ def most_urgent(classes: Iterable[str], policy: Policy) -> str:
     return min(
         classes, key=lambda c: (c not in policy.emergent.classes, policy.classes[c].horizon, c)
     )
-
-
-def _priorities(order: Order) -> list[tuple[datetime, str]]:
-    """What each source says of an order's priority, and since when; it lowers only its own."""
-    told: dict[str, list[tuple[VersionKey, datetime, str]]] = defaultdict(list)
-    for fact in order.said:
-        event = fact.event
-        assert isinstance(event, OrderChanged)
-        code = "unknown" if "priority" in event.emptied else event.priority
-        if code is not None:
-            told[event.sender].append((event.version_key(), fact.received, code))
-    found = []
-    for versions in told.values():
-        _, since, code = max(versions)
-        for _, received, before in sorted(versions, reverse=True):
-            if before != code:
-                break
-            since = min(since, received)
-        found.append((since, code))
-    return found
 
 
 def _order_numbers(order: Order) -> list[Number]:
@@ -317,16 +306,18 @@ def _person(row: Related, component: Component) -> str:
     return "|".join(map(str, roots[0]))
 
 
-def _siblings(row: Related, component: Component) -> tuple[str, ...]:
-    """Rows of the same person that share an accession: they are offered together."""
-    mine = set(_accessions(row))
-    return tuple(
-        sorted(
-            other.name
-            for other in component.rows
-            if other is not row and other.person == row.person and mine & set(_accessions(other))
-        )
-    )
+def _siblings(component: Component) -> dict[int, tuple[str, ...]]:
+    """Place of a row → rows of the same person that share an accession: offered together."""
+    holding: dict[tuple[Person, str], list[int]] = defaultdict(list)
+    named = [_accessions(row) for row in component.rows]
+    for place, (row, mine) in enumerate(zip(component.rows, named, strict=True)):
+        for accession in mine:
+            holding[(row.person, accession)].append(place)
+    found: dict[int, tuple[str, ...]] = {}
+    for place, (row, mine) in enumerate(zip(component.rows, named, strict=True)):
+        near = {other for accession in mine for other in holding[(row.person, accession)]}
+        found[place] = tuple(sorted(component.rows[other].name for other in near - {place}))
+    return found
 
 
 def by_member(items: Iterable[Item]) -> Mapping[str, Item]:

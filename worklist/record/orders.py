@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from streams.events import Number, ReportReceived
+from streams.events import Number, OrderChanged, ReportReceived, VersionKey
 from worklist.record.facts import (
     Fact,
     accessions,
@@ -81,6 +81,11 @@ class Order:
         """Where it stands; asked only when its reports are placed."""
         return order_state(self)
 
+    @cached_property
+    def priorities(self) -> list[tuple[datetime, str]]:
+        """What each source says of its priority, and since when."""
+        return _priorities(self)
+
     def members(self) -> dict[str, Fact]:
         """Member id → the fact that was received first."""
         return members_of(self.facts, order_members)
@@ -111,6 +116,26 @@ def order_state(order: Order) -> OrderState:
         withdrawn=told[0] if told and word == "withdrawn" else None,
         outcome_only=not order.said and not counted,
     )
+
+
+def _priorities(order: Order) -> list[tuple[datetime, str]]:
+    """What each source says of an order's priority, and since when; it lowers only its own."""
+    told: dict[str, list[tuple[VersionKey, datetime, str]]] = defaultdict(list)
+    for fact in order.said:
+        event = fact.event
+        assert isinstance(event, OrderChanged)
+        code = "unknown" if "priority" in event.emptied else event.priority
+        if code is not None:
+            told[event.sender].append((event.version_key(), fact.received, code))
+    found = []
+    for versions in told.values():
+        _, since, code = max(versions)
+        for _, received, before in sorted(versions, reverse=True):
+            if before != code:
+                break
+            since = min(since, received)
+        found.append((since, code))
+    return found
 
 
 def orders_of(facts: Sequence[Fact], people: Split, world: World) -> list[Order]:
@@ -155,7 +180,7 @@ def _one_persons(facts: Sequence[Fact], world: World) -> list[list[Fact]]:
 def _attach(
     groups: Iterable[list[Fact]], orders: Sequence[list[Fact]], world: World
 ) -> list[list[Fact]]:
-    """Gives each group to the order that it speaks of, and returns those that speak for themselves."""
+    """Gives each group to the order that it speaks of; returns those that speak for themselves."""
     known = [(order, Names(order, world)) for order in orders]
     alone: list[list[Fact]] = []
     for group in groups:

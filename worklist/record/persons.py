@@ -61,11 +61,16 @@ class Split:
     of: dict[str, Person] = field(default_factory=dict)
     authorities: dict[Person, dict[str, set[Root]]] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
+    _two: dict[tuple[Person, Person], bool] = field(default_factory=dict)
 
     def certainly_two(self, one: Person, other: Person) -> bool:
         """Whether one authority gives them two numbers, or their birth dates differ."""
-        if one == other:
-            return False
+        key = (one, other)
+        if key not in self._two:
+            self._two[key] = one != other and self._two_patients(one, other)
+        return self._two[key]
+
+    def _two_patients(self, one: Person, other: Person) -> bool:
         if one.born and other.born and one.born != other.born:
             return True
         mine, theirs = self.authorities.get(one, {}), self.authorities.get(other, {})

@@ -7,10 +7,9 @@ that a transaction locks (by the same `numbers` and `shared`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import combinations
 
 from streams.events import (
     ActDone,
@@ -37,7 +36,7 @@ from worklist.record.orders import (
     study_member,
 )
 from worklist.record.persons import Person, Split, split, united
-from worklist.record.world import Names, World, connected
+from worklist.record.world import Holders, Names, World, connected
 
 
 @dataclass
@@ -231,7 +230,7 @@ def _available(fact: Fact) -> list[str]:
 
 
 def _steps_of_studies(exams: Iterable[_Exam], rows: Sequence[Related]) -> None:
-    """A step goes to the studies of its person whose UID it names; their numbers are then its too."""
+    """A step goes to the studies of its person whose UID it names, and lends them its numbers."""
     for exam in exams:
         for row in rows:
             if row.person == exam.person and row.uid in exam.uids:
@@ -310,36 +309,35 @@ def _meet_others(
     """
     if len({row.person for row in rows}) < 2:
         return
-    names = {id(row): Names(row.facts, world) for row in rows}
-    for one, other in _near(rows, names):
-        if one.person != other.person and not (one.conflict and other.conflict):
-            if names[id(one)].meet(names[id(other)]) and not _settled_between(one, other):
-                one.conflict = other.conflict = True
-    lenders = {id(order): Names(order.facts, world) for order in orders}
-    by_value: dict[tuple[str, str], list[Order]] = {}
-    for order in orders:
-        for value in lenders[id(order)].values():
-            by_value.setdefault(value, []).append(order)
-    for row in rows:
-        if row.uid:
-            there = Names(row.study_facts(), world)
-            mine = row.said.keys() | {id(order) for order in row.orders}
-            near = {id(o): o for value in there.values() for o in by_value.get(value, ())}
-            row.lent = [
-                (order, people.certainly_two(order.person, row.person))
-                for key, order in near.items()
-                if order.person != row.person and key not in mine and lenders[key].meet(there)
-            ]
+    named = [(row, Names(row.facts, world)) for row in rows]
+    _mark(named, world)
+    lenders = Holders(((Names(order.facts, world), order) for order in orders), world)
+    for row, wide in named:
+        if not row.uid:
+            continue
+        study = {id(order) for order in lenders.met(Names(row.study_facts(), world))}
+        mine = row.said.keys() | {id(order) for order in row.orders}
+        # What is said of one of its orders without its patient may be its own, too.
+        for order in lenders.met(wide):
+            if order.person != row.person and id(order) not in mine:
+                certain = people.certainly_two(order.person, row.person)
+                if not certain or id(order) in study:
+                    row.lent.append((order, certain))
 
 
-def _near(rows: Sequence[Related], names: Mapping[int, Names]) -> Iterable[tuple[Related, Related]]:
-    """Pairs of rows that have some value in common."""
-    by_value: dict[tuple[str, str], list[int]] = {}
-    for place, row in enumerate(rows):
-        for value in names[id(row)].values():
-            by_value.setdefault(value, []).append(place)
-    pairs = {pair for places in by_value.values() for pair in combinations(places, 2)}
-    return ((rows[one], rows[other]) for one, other in sorted(pairs))
+def _mark(named: Sequence[tuple[Related, Names]], world: World) -> None:
+    rows_of: dict[Person, list[tuple[Names, Related]]] = {}
+    for row, names in named:
+        rows_of.setdefault(row.person, []).append((names, row))
+    facts = {person: [f for _, row in rows for f in row.facts] for person, rows in rows_of.items()}
+    people = Holders(((Names(said, world), person) for person, said in facts.items()), world)
+    words = any(row.said for row, _ in named)
+    for row, names in named:
+        others = [person for person in people.met(names) if person != row.person]
+        row.conflict = bool(others)
+        if words and others:
+            near = [met for p in others for there, met in rows_of[p] if names.meet(there)]
+            row.conflict = any(not _settled_between(row, met) for met in near)
 
 
 def _settled_between(one: Related, other: Related) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from streams.events import Number, Patient
 from worklist.record.facts import Fact, meet, number_node, pair_node
@@ -105,6 +105,9 @@ def connected(
     return [[members[place] for place in places] for places in groups.sets().values()]
 
 
+Holder = TypeVar("Holder")
+
+
 class Names:
     """The joining numbers of some facts, found by their value."""
 
@@ -117,9 +120,9 @@ class Names:
                 if not world.joins_nothing(name):
                     self._by_value[(number.kind, number.value)].add(name)
 
-    def values(self) -> Iterable[tuple[str, str]]:
-        """Kind and value of each: what meets has one in common."""
-        return self._by_value.keys()
+    def each(self) -> Iterable[tuple[tuple[str, str], Name]]:
+        """Each, with its kind and value: what meets has these in common."""
+        return ((value, name) for value, names in self._by_value.items() for name in names)
 
     def meet(self, other: Names, *kinds: str) -> bool:
         """Whether a number of these kinds (all, if none is given) joins the two sides."""
@@ -134,3 +137,25 @@ class Names:
     def has(self, *kinds: str) -> bool:
         """Whether a number of these kinds is named."""
         return any(kind in kinds for kind, _ in self._by_value)
+
+
+class Holders(Generic[Holder]):
+    """Who holds what numbers: found by number, so that nobody is compared with everybody."""
+
+    def __init__(self, known: Iterable[tuple[Names, Holder]], world: World) -> None:
+        self._world = world
+        self._by_value: dict[tuple[str, str], dict[Name, list[Holder]]] = defaultdict(dict)
+        for names, holder in known:
+            for value, name in names.each():
+                self._by_value[value].setdefault(name, []).append(holder)
+
+    def met(self, names: Names) -> Iterator[Holder]:
+        """Those of whom a number joins one of `names`, each once."""
+        seen: set[int] = set()
+        for value, name in names.each():
+            for theirs, holders in self._by_value.get(value, {}).items():
+                if self._world.joins(name, theirs):
+                    for holder in holders:
+                        if id(holder) not in seen:
+                            seen.add(id(holder))
+                            yield holder

@@ -229,7 +229,7 @@ def verify(
     """Walks the whole chain, compares it with `anchors`, and counts what it does not hold."""
     at, fits = Anchor(), True
     wanted = {anchor.place: anchor for anchor in anchors}
-    seen: dict[int, Anchor] = {}
+    seen = {at.place: at}
     while fits:
         before = at
         ahead = [place - at.place for place in wanted if place > at.place]

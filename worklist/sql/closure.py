@@ -19,7 +19,7 @@ from worklist.record.facts import Fact, number_node, pair_node, person_nodes
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
 from worklist.sql.opening import Opener
 
-_READ = "SELECT key, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
+_READ = "SELECT key, received, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
 _ABOUT = _READ + " AND type IN ('PatientChanged', 'PatientMerged')"
 
 
@@ -122,10 +122,11 @@ class _Reach:
         for row in self._connection.execute(text(sql), {"nodes": sorted(nodes)}):
             if row.key in found.facts:
                 continue
-            if row.key not in self._opened:
-                self._opened[row.key] = self._opener.fact(decode_fact(row.body))
-            found.facts[row.key] = self._opened[row.key]
-            fresh.append(self._opened[row.key])
+            known = self._opened.get(row.key)
+            if known is None or known.received != row.received:
+                known = self._opened[row.key] = self._opener.fact(decode_fact(row.body))
+            found.facts[row.key] = known
+            fresh.append(known)
         return fresh
 
     def _world(self, nodes: Collection[str]) -> World:

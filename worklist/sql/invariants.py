@@ -67,7 +67,7 @@ INVARIANTS = {
     "a row names a policy that was active": """
         SELECT name FROM item WHERE policy_version NOT IN (SELECT version FROM policy_version)""",
     "the counts are those of the list": """
-        SELECT state || ' ' || lane FROM (
+        SELECT DISTINCT state || ' ' || lane FROM (
             SELECT state, lane, ai = 'flagged' AS flagged, count(*) AS rows FROM item
             GROUP BY 1, 2, 3) i
         FULL JOIN (

@@ -5,12 +5,14 @@ feed.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from worklist.record.acts import ActName
+from worklist.sql.acts import Wish
 from worklist.web.access import access_of, caller_of
 from worklist.web.desk import desk_of
 from worklist.web.feed import Feed
@@ -19,6 +21,7 @@ from worklist.web.schema import Claimed, LeaseOut, Listing, Row
 
 router = APIRouter(prefix="/api/v1")
 
+Cursor = Annotated[str | None, Query(max_length=512, pattern=r"^[A-Za-z0-9_=-]*$")]
 Text = Annotated[str | None, Query(max_length=128, pattern=r"^[^\x00-\x1f]*$")]
 State = Literal[
     "open",
@@ -43,10 +46,50 @@ class Token(_In):
     token: str | None = Field(default=None, max_length=128)
 
 
-class WithReason(_In):
-    """Why a person sets the list's order or an AI flag aside."""
+Reason = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Code = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f]*$")]
 
-    reason: str = Field(min_length=1, max_length=200, pattern=r"\S")
+
+class Finish(Token):
+    """`seen`: ids of the fragments and reports that the reader was shown last; without it, those of
+    the claim.
+    """
+
+    seen: tuple[str, ...] | None = Field(default=None, max_length=10_000)
+
+
+class Siblings(_In):
+    """Whether what belongs with the study is claimed too, where it is free."""
+
+    siblings: bool = False
+
+
+class Wanted(_In):
+    """What an act needs beside its name: why, a class or an outcome, an order.
+
+    Which of them it is about, the list says: `reason_required`, `bad_code`, `not_an_order`.
+    """
+
+    reason: Reason = ""
+    code: Code = ""
+    order: Code = ""
+    act_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
+
+
+class HandOver(Token):
+    """To whom, and why."""
+
+    to: Code
+    reason: Reason = ""
+
+
+class DoneOut(BaseModel):
+    """What was done: its id (an undo names it), the row's name now, whether it is still open."""
+
+    act_id: str
+    study: str
+    open: bool
+    late: bool = False
 
 
 def _lease_token(request: Request, body: Token | None) -> str | None:
@@ -65,7 +108,7 @@ def _json(model: BaseModel) -> Response:
 def worklist(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-    cursor: Text = None,
+    cursor: Cursor = None,
     state: State = "open",
     accession: Text = None,
     study_uid: Text = None,
@@ -86,18 +129,20 @@ def one(request: Request, study: str) -> Response:
 
 
 @router.post("/next", name="api_next", response_model=Claimed)
-def next_study(request: Request) -> Response:
+def next_study(request: Request, body: Siblings | None = None) -> Response:
     """Claims the first study that is free and can be read; 404 when there is none."""
-    claimed = desk_of(request).next(caller_of(request).person)
+    siblings = body.siblings if body else False
+    claimed = desk_of(request).next(caller_of(request).person, siblings=siblings)
     if claimed is None:
         raise Problem("nothing_to_read")
     return _json(claimed)
 
 
 @router.post("/studies/{study}/claim", name="api_claim", response_model=Claimed)
-def claim(request: Request, study: str) -> Response:
+def claim(request: Request, study: str, body: Siblings | None = None) -> Response:
     """Claims this study; 409 when another reader has it or nothing of it can be read yet."""
-    return _json(desk_of(request).claim(caller_of(request).person, study))
+    siblings = body.siblings if body else False
+    return _json(desk_of(request).claim(caller_of(request).person, study, siblings=siblings))
 
 
 @router.post("/studies/{study}/renew", name="api_renew", response_model=LeaseOut)
@@ -115,32 +160,84 @@ def release(request: Request, study: str, body: Token | None = None) -> Response
     return Response(status_code=204)
 
 
-@router.post("/studies/{study}/finish", name="api_finish", status_code=204)
-def finish(request: Request, study: str, body: Token | None = None) -> Response:
-    """The reader has read it: it leaves the list."""
-    desk_of(request).finish(caller_of(request).person, study, _lease_token(request, body))
+@router.post("/studies/{study}/finish", name="api_finish", response_model=DoneOut)
+def finish(request: Request, study: str, body: Finish | None = None) -> Response:
+    """The reader has read it: it leaves the list, until something comes that was not seen."""
+    return _do(
+        request,
+        study,
+        "finish",
+        token=_lease_token(request, body),
+        seen=body.seen if body else None,
+    )
+
+
+@router.post("/studies/{study}/take-over", name="api_take_over", response_model=Claimed)
+def take_over(request: Request, study: str, body: Wanted) -> Response:
+    """Takes a study that another reader has, with a reason."""
+    return _json(desk_of(request).take_over(caller_of(request).person, study, body.reason))
+
+
+@router.post("/studies/{study}/hand-over", name="api_hand_over", status_code=204)
+def hand_over(request: Request, study: str, body: HandOver) -> Response:
+    """Gives one's study to another reader, with a reason."""
+    who, token = caller_of(request).person, _lease_token(request, body)
+    if not access_of(request).readers.named(body.to):
+        raise Problem("no_such_reader")
+    desk_of(request).hand_over(who, study, token, body.to, body.reason)
     return Response(status_code=204)
 
 
-@router.post("/studies/{study}/skip", name="api_skip", status_code=204)
-def skip(request: Request, study: str) -> Response:
-    """`next` passes this study by for this reader, for a while; its place on the list stays."""
-    desk_of(request).skip(caller_of(request).person, study)
-    return Response(status_code=204)
+def _do(request: Request, study: str, act: ActName, **wanted: Any) -> Response:
+    who = caller_of(request).person
+    wish = Wish(act, study, who.name, who.role.value, **wanted)
+    done = desk_of(request).do(who, wish)
+    return _json(DoneOut(act_id=done.act_id, study=done.study, open=done.open, late=done.late))
 
 
-@router.post("/studies/{study}/pin", name="api_pin", status_code=204)
-def pin(request: Request, study: str, body: WithReason) -> Response:
-    """A lead puts the study first, with a reason."""
-    desk_of(request).act_on_rank(caller_of(request).person, study, "pin", body.reason)
-    return Response(status_code=204)
+def _add_act(act: ActName, says: str) -> None:
+    """One route of the acts that need no more than a reason, a code or an order."""
+
+    def route(request: Request, study: str, body: Wanted | None = None) -> Response:
+        wanted = body or Wanted()
+        return _do(
+            request,
+            study,
+            act,
+            reason=wanted.reason,
+            code=wanted.code,
+            order=wanted.order,
+            undoes=wanted.act_id,
+        )
+
+    route.__doc__ = says
+    path = PATHS.get(act, act.replace("_", "-"))
+    router.add_api_route(
+        f"/studies/{{study}}/{path}",
+        route,
+        methods=["POST"],
+        name=f"api_{act}",
+        response_model=DoneOut,
+    )
 
 
-@router.post("/studies/{study}/clear-flag", name="api_clear_flag", status_code=204)
-def clear_flag(request: Request, study: str, body: WithReason) -> Response:
-    """A lead withdraws an AI flag, with a reason; nothing else ever does."""
-    desk_of(request).act_on_rank(caller_of(request).person, study, "clear_flag", body.reason)
-    return Response(status_code=204)
+PATHS = {"set_priority": "priority"}
+ACTS: dict[ActName, str] = {
+    "skip": "`next` passes this study by for this reader, for a while; its place stays.",
+    "pin": "Puts the study first, with a reason.",
+    "unpin": "Takes a pin back: one's own, or as a lead another's with a reason.",
+    "promote": "Puts a historic study on the list, with a reason.",
+    "clear_flag": "A lead withdraws what AI flagged so far, with a reason; nothing else ever does.",
+    "set_priority": "A lead sets the order class, with a reason.",
+    "link": "A lead says that an order is this study's, with a reason.",
+    "unlink": "A lead says that an order is not this study's, with a reason.",
+    "confirm_cancel": "A lead confirms that a cancelled study with images is not read.",
+    "reopen": "Puts a closed study back on the list, with a reason.",
+    "outcome": "Says what came of it.",
+    "undo": "Takes one's own act back, within ten seconds.",
+}
+for _act, _says in ACTS.items():
+    _add_act(_act, _says)
 
 
 @router.get("/events", name="api_events", response_class=StreamingResponse)

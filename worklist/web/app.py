@@ -28,7 +28,7 @@ from streams.seal import KeyRing, read_ring
 from worklist import chores
 from worklist.settings import WorklistSettings
 from worklist.sql.database import make_engine
-from worklist.sql.project import Identities
+from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
 from worklist.web import api, page_routes
 from worklist.web.access import AccessControl, LoginNeeded, authorise, is_api
@@ -109,13 +109,15 @@ def _added(scope: Scope, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, 
     return added
 
 
-def _error_answer(request: Request, status: int, code: str) -> Response:
-    """The answer that says the error `code`: problem+json to a program, a page to a person."""
+def _error_answer(request: Request, status: int, code: str, who: str = "") -> Response:
+    """The answer that says the error `code`, and who has or did it: problem+json to a program, a
+    page to a person.
+    """
     lang = page_routes.language(request)
-    key = f"error_{code}"
+    key = f"error_{code}_by" if who else f"error_{code}"
     translate = translator(lang)
     known = key in catalogue(lang)
-    detail = translate(key) if known else translate("error_other", code=code)
+    detail = translate(key, who=who) if known else translate("error_other", code=code)
     if is_api(request) or request.url.path == "/list":
         return problem(status, code, detail)
     return page_routes.render(request, "error.html", status, message=detail, refresh=None)
@@ -125,8 +127,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
     match error:
         case LoginNeeded():
             return RedirectResponse("/login", 303)
-        case Problem() | QueueError():
+        case Problem():
             return _error_answer(request, STATUS.get(error.code, 409), error.code)
+        case QueueError():
+            return _error_answer(request, STATUS.get(error.code, 409), error.code, error.who)
         case HTTPException():
             code = _HTTP_CODES.get(error.status_code, "bad_request")
             return _error_answer(request, error.status_code, code)
@@ -169,13 +173,13 @@ def _end_process(task: asyncio.Task[None]) -> None:
 
 
 def _lifespan(
-    engine: Engine, identities: Identities
+    engine: Engine, work: chores.Chores
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = [
             asyncio.create_task(app.state.feed.run(), name="feed"),
-            asyncio.create_task(chores.run(engine, identities), name="chores"),
+            asyncio.create_task(chores.run(work), name="chores"),
         ]
         for part in parts:
             part.add_done_callback(_end_process)
@@ -199,17 +203,17 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         ValueError: the site's readers or VIGIE_TOKENS are not well formed.
     """
     ring = read_ring(settings.keys)
-    identities = Identities(ring)
-    engine = make_engine(settings.database.get_secret_value())
+    opener = Opener(ring, read_ring(settings.act_keys))
+    engine = make_engine(settings.database.get_secret_value(), statement_s=settings.statement_s)
     app = FastAPI(
         title="Vigie",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         dependencies=[Depends(authorise)],
-        lifespan=_lifespan(engine, identities),
+        lifespan=_lifespan(engine, chores.Chores(engine, opener, settings.closed_months)),
     )
-    app.state.desk = Desk(engine, identities, settings.lease_s)
+    app.state.desk = Desk(engine, opener, settings.lease_s)
     app.state.feed = Feed(app.state.desk.changes)
     app.state.access = _access_control(settings, ring)
     app.state.last_list = page_routes.LastList()

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worklist.sql.rights import RIGHTS
+
 SESSION_COOKIE = "vigie_session"
 CSRF_HEADER = "x-vigie-csrf"
 CSRF_FIELD = "csrf"
@@ -38,7 +40,6 @@ class Role(StrEnum):
 
 
 _READ = frozenset({Role.READER, Role.LEAD})
-_LEAD = frozenset({Role.LEAD})
 _SEE = frozenset({Role.READER, Role.LEAD, Role.SERVICE})
 _ALL = frozenset(Role)
 
@@ -54,25 +55,16 @@ ACCESS: dict[str, frozenset[Role] | None] = {
     "list_page": _READ,
     "list_fragment": _READ,
     "study_page": _READ,
-    "page_next": _READ,
-    "page_claim": _READ,
-    "page_release": _READ,
-    "page_finish": _READ,
-    "page_skip": _READ,
-    "page_pin": _LEAD,
-    "page_clear_flag": _LEAD,
     "ops_page": frozenset({Role.LEAD, Role.OPS, Role.ADMIN}),
     "api_worklist": _SEE,
     "api_study": _SEE,
     "api_events": _SEE,
-    "api_next": _READ,
-    "api_claim": _READ,
-    "api_release": _READ,
-    "api_finish": _READ,
-    "api_renew": _READ,
-    "api_skip": _READ,
-    "api_pin": _LEAD,
-    "api_clear_flag": _LEAD,
+}
+#: Acts on rows: what the list's own table of rights says, by API and by form.
+ACCESS |= {
+    f"{door}_{act}": frozenset(Role(role) for role in right.own | right.others)
+    for act, right in RIGHTS.items()
+    for door in ("api", "page")
 }
 
 
@@ -124,6 +116,10 @@ class Readers:
     def add(self, person: Person) -> None:
         """One more, known by key alone (the open demo's lead has no token)."""
         self._by_key[person.key] = person
+
+    def named(self, name: str) -> bool:
+        """Whether there is a reader of that name who may read."""
+        return any(p.name == name and p.role in _READ for p in self._by_key.values())
 
     def __len__(self) -> int:
         return len(self._by_key)

@@ -17,39 +17,25 @@ from streams.errors import Reason, Retry, Unavailable
 from worklist import metrics
 from worklist.order.policy import Policy
 from worklist.order.rank import overtaken_until
-from worklist.sql import audit, leases, policy_store, queue
+from worklist.sql import acts, audit, counts, leases, policy_store, queue
+from worklist.sql.acts import Wish
 from worklist.sql.database import translated
-from worklist.sql.models import OPEN
-from worklist.sql.project import Identities, hold, project
+from worklist.sql.opening import Opener
 from worklist.web.auth import Person
-from worklist.web.schema import Changes, Claimed, LeaseOut, Listing, Row
+from worklist.web.schema import Changes, Claimed, LeaseOut, Listing, Row, SiblingOut
 
 Result = TypeVar("Result")
 _TRIES = 5
 _SKIP_S = 1800.0  # `next` passes a skipped study by for so long
 _READ_S = 60.0  # a page that follows the list is audited as read at most so often
 _CHANGES = 1000  # rows in one step of the feed at most; more is a gap
-_FLAGGED = f"""SELECT count(*) FROM study
-               WHERE {OPEN} AND lane < 3 AND ai = 'flagged'"""  # noqa: S608 (a constant)
-_MODELS = """SELECT DISTINCT body->>'package' AS package, body->>'package_version' AS version
-             FROM fact WHERE type = 'FindingsMade' AND body->>'package' <> '' ORDER BY 1, 2"""
-
-
-@dataclass(frozen=True)
-class Depth:
-    """One lane: unread rows, how long the oldest has waited (seconds), rows past their target."""
-
-    lane: int
-    unread: int
-    oldest_s: float
-    overdue: int
 
 
 @dataclass(frozen=True)
 class Overview:
     """The whole list in numbers, and which models have looked."""
 
-    depths: tuple[Depth, ...]
+    depths: tuple[counts.Depth, ...]
     flagged: int
     models: tuple[str, ...]
 
@@ -63,7 +49,7 @@ def to_row(item: dict[str, Any], policy: Policy | None) -> Row:
     """A row of the queue as everybody outside sees it. `policy` is the one that ranked it; None
     where this release cannot read that one.
     """
-    waits = item["state"] in ("readable", "preliminary") and item["finished_at"] is None
+    waits = item["open"] and item["state"] in ("readable", "preliminary")
     bound = overtaken_until(item["due_at"], policy) if waits and policy else None
     named = {
         "ai_reason": item["ai_reason"] or None,
@@ -72,6 +58,8 @@ def to_row(item: dict[str, Any], policy: Policy | None) -> Row:
         "policy": item["policy_version"],
         "claimed_until": item["lease_expires_at"],
         "overtaken_until": bound,
+        "images": {"here": item["images_here"], "announced": item["images_announced"]},
+        "coverage": item["coverage"] or None,
     }
     return Row(**(item | named))
 
@@ -86,12 +74,12 @@ class Desk:
     def __init__(
         self,
         engine: Engine,
-        identities: Identities,
+        opener: Opener,
         lease_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
-        self._identities = identities
+        self._opener = opener
         self._lease_s = lease_s
         self._clock = clock
         self._skipped: dict[str, dict[str, float]] = {}
@@ -178,16 +166,17 @@ class Desk:
         """How many are read before this one."""
         return self._run(lambda connection: queue.ahead(connection, study))
 
-    def next(self, who: Person) -> Claimed | None:
+    def next(self, who: Person, *, siblings: bool = False) -> Claimed | None:
         """Claims what is to be read first; what this reader skipped lately comes after everything
-        else.
+        else. With `siblings` what belongs with it is claimed too, where it is free.
         """
         skipped = self._skipped_by(who)
 
         def act(connection: Connection) -> Claimed | None:
-            claim = leases.next_study(connection, who.name, self._lease_s, skipped)
+            reader, lease_s = who.name, self._lease_s
+            claim = leases.next_study(connection, reader, lease_s, skipped, siblings=siblings)
             if claim is None and skipped:
-                claim = leases.next_study(connection, who.name, self._lease_s)
+                claim = leases.next_study(connection, reader, lease_s, siblings=siblings)
             return self._claimed(connection, claim) if claim else None
 
         claimed = self._run(act)
@@ -205,16 +194,22 @@ class Desk:
 
     def _claimed(self, connection: Connection, claim: leases.Claim) -> Claimed:
         (row,) = self._rows(connection, [queue.detail(connection, claim.study)])
-        lease = LeaseOut(token=claim.token, expires_at=claim.expires_at)
-        return Claimed(study=claim.study, lease=lease, row=row, opened_before=claim.opened_by)
-
-    def claim(self, who: Person, study: str) -> Claimed:
-        """Claims this study."""
-        done = self._run(
-            lambda connection: self._claimed(
-                connection, leases.claim(connection, study, who.name, self._lease_s)
-            )
+        return Claimed(
+            study=claim.study,
+            lease=LeaseOut(token=claim.token, expires_at=claim.expires_at),
+            row=row,
+            opened_before=claim.opened_by,
+            siblings=tuple(_sibling(sibling) for sibling in claim.siblings),
         )
+
+    def claim(self, who: Person, study: str, *, siblings: bool = False) -> Claimed:
+        """Claims this study."""
+
+        def act(connection: Connection) -> Claimed:
+            claim = leases.claim(connection, study, who.name, self._lease_s, siblings=siblings)
+            return self._claimed(connection, claim)
+
+        done = self._run(act)
         metrics.acts.labels("claim").inc()
         return done
 
@@ -246,33 +241,39 @@ class Desk:
         )
         metrics.acts.labels("release").inc()
 
-    def finish(self, who: Person, study: str, token: str | None) -> None:
-        """The reader has read it."""
-        self._run(
-            lambda connection: leases.finish(
-                connection, study, self._token(connection, who, study, token), who.name
-            )
-        )
-        metrics.acts.labels("finish").inc()
+    def do(self, who: Person, wish: Wish) -> acts.Done:
+        """Any act but claims: finish, pin, link and the rest, each a fact from then on."""
 
-    def skip(self, who: Person, study: str) -> None:
-        """Passes a study by for this reader, for a while; its rank stays."""
-        self._run(lambda connection: queue.skip(connection, study, who.name, "skipped"))
-        self._skipped.setdefault(who.name, {})[study] = self._clock() + _SKIP_S
-        metrics.acts.labels("skip").inc()
-
-    def act_on_rank(self, who: Person, study: str, act: str, reason: str) -> None:
-        """`pin` or `clear_flag`, with a reason; the row is ranked anew in the same transaction."""
-
-        def work(connection: Connection) -> None:
+        def act(connection: Connection) -> acts.Done:
             policy = policy_store.active(connection)
-            # Facts are locked before rows, by every writer in this order.
-            hold(connection, queue.names(connection, study))
-            nodes = queue.act_on_rank(connection, study, act, who.name, reason)
-            project(connection, nodes, policy=policy, identities=self._identities)
+            return acts.do(connection, wish, policy=policy, opener=self._opener)
 
-        self._run(work)
-        metrics.acts.labels(act).inc()
+        done = self._run(act)
+        if wish.act == "skip":
+            self._skipped.setdefault(who.name, {})[done.study] = self._clock() + _SKIP_S
+        metrics.acts.labels(wish.act).inc()
+        return done
+
+    def take_over(self, who: Person, study: str, reason: str) -> Claimed:
+        """Takes a study that another reader has, with a reason."""
+
+        def act(connection: Connection) -> Claimed:
+            claim = leases.take_over(connection, study, who.name, self._lease_s, reason)
+            return self._claimed(connection, claim)
+
+        done = self._run(act)
+        metrics.acts.labels("take_over").inc()
+        return done
+
+    def hand_over(self, who: Person, study: str, token: str | None, to: str, reason: str) -> None:
+        """Gives one's study to another reader, with a reason."""
+
+        def act(connection: Connection) -> None:
+            held = self._token(connection, who, study, token)
+            leases.hand_over(connection, study, held, who.name, to, self._lease_s, reason)
+
+        self._run(act)
+        metrics.acts.labels("hand_over").inc()
 
     def changes(self, cursor: str | None) -> Changes:
         """What is new since `cursor`; from the head without one."""
@@ -282,11 +283,11 @@ class Desk:
             now = connection.scalar(text("SELECT clock_timestamp()"))
             if cursor is None:
                 return Changes(cursor=str(head), as_of=now)
-            items, gone, seq = queue.changes_since(connection, int(cursor), _CHANGES)
-            if len(items) + len(gone) >= _CHANGES:
+            found = queue.changes_since(connection, queue.since(cursor), _CHANGES)
+            if found.full:
                 return Changes(cursor=str(head), gap=True, as_of=now)
-            rows = self._rows(connection, items)
-            return Changes(cursor=str(seq), items=rows, gone=tuple(gone), as_of=now)
+            rows = self._rows(connection, found.items)
+            return Changes(cursor=str(found.seq), items=rows, gone=tuple(found.gone), as_of=now)
 
         return self._run(act)
 
@@ -294,22 +295,22 @@ class Desk:
         """The list in numbers."""
 
         def act(connection: Connection) -> Overview:
-            lanes = {lane: Depth(lane, 0, 0.0, 0) for lane in range(4)}
-            for row in queue.depths(connection):
-                old = lanes[row.lane]
-                oldest = max(old.oldest_s, row.oldest_s)
-                lanes[row.lane] = Depth(
-                    row.lane, old.unread + row.unread, oldest, old.overdue + row.overdue
-                )
-            flagged = connection.scalar(text(_FLAGGED))
-            models = connection.execute(text(_MODELS)).all()
             return Overview(
-                tuple(lanes.values()),
-                int(flagged or 0),
-                tuple(f"{row.package} {row.version}" for row in models),
+                tuple(counts.depths(connection)),
+                counts.flagged(connection),
+                tuple(" ".join(package) for package in counts.packages(connection)),
             )
 
         return self._run(act)
+
+
+def _sibling(found: leases.Sibling) -> SiblingOut:
+    lease = (
+        LeaseOut(token=found.token, expires_at=found.expires_at)
+        if found.token and found.expires_at
+        else None
+    )
+    return SiblingOut(study=found.study, claimed_by=found.claimed_by, lease=lease)
 
 
 def desk_of(request: Request) -> Desk:

@@ -16,8 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from streams.errors import Unavailable
+from worklist.record.acts import ActName
+from worklist.sql.acts import Wish
+from worklist.sql.rights import may, needs_reason
 from worklist.web.access import Caller, access_of, caller_of, form_of, keep_session
-from worklist.web.auth import SESSION_COOKIE, Role, Session, allowed, same_origin
+from worklist.web.api import ACTS, PATHS
+from worklist.web.auth import SESSION_COOKIE, Person, Session, allowed, same_origin
 from worklist.web.desk import Overview, desk_of
 from worklist.web.feed import Feed
 from worklist.web.i18n import (
@@ -195,12 +199,43 @@ def study_page(request: Request, study: str) -> Response:
         request,
         "study.html",
         row=shown,
-        lead=caller.person.role is Role.LEAD,
+        forms=_forms(row, caller.person),
         opened_by=clean(row.opened_by) if another else "",
         message=translator(language(request))(note) if note else "",
         refresh=None,
         lease_until=shown["lease_until"],
     )
+
+
+def _forms(row: Row, who: Person) -> list[dict[str, Any]]:
+    """The acts that make sense on this row and that this person may do, as plain forms."""
+    closed = row.finished_at is not None or row.state in ("final", "cancelled", "historic")
+    sense: dict[ActName, bool] = {
+        "pin": not closed and not row.pinned_by and row.lane < 3,
+        "unpin": bool(row.pinned_by),
+        "promote": row.state == "historic",
+        "clear_flag": row.ai == "flagged",
+        "set_priority": not closed,
+        "link": "may_be_order" in row.marks or "identity_conflict" in row.marks,
+        "unlink": bool(row.borrowed) or "identity_conflict" in row.marks,
+        "confirm_cancel": "cancelled_images_exist" in row.marks,
+        "reopen": closed and row.state != "historic",
+        "outcome": True,
+    }
+    shown = []
+    for act, makes_sense in sense.items():
+        own = act != "unpin" or row.pinned_by == who.name
+        if makes_sense and may(who.role.value, act, own):
+            shown.append(
+                {
+                    "act": act,
+                    "path": PATHS.get(act, act.replace("_", "-")),
+                    "reason": needs_reason(act, own),
+                    "code": act in ("set_priority", "outcome"),
+                    "order": act in ("link", "unlink"),
+                }
+            )
+    return shown
 
 
 def _after_act(request: Request, where: str) -> Response:
@@ -243,37 +278,50 @@ def page_release(request: Request, study: str) -> Response:
 
 
 @router.post("/studies/{study}/finish", name="page_finish")
-def page_finish(request: Request, study: str) -> Response:
-    """It was read."""
-    desk_of(request).finish(caller_of(request).person, study, None)
-    return _after_act(request, "/")
+async def page_finish(request: Request, study: str) -> Response:
+    """It was read: what the page showed of it."""
+    seen = (await form_of(request)).get("seen", "").split()
+    return await _act(request, study, "finish", "/", seen=seen or None)
 
 
 @router.post("/studies/{study}/skip", name="page_skip")
-def page_skip(request: Request, study: str) -> Response:
+async def page_skip(request: Request, study: str) -> Response:
     """Passes it by for now."""
-    desk_of(request).skip(caller_of(request).person, study)
-    return _after_act(request, "/")
+    return await _act(request, study, "skip", "/")
 
 
-async def _act_on_rank(request: Request, study: str, act: str) -> Response:
-    reason = (await form_of(request)).get("reason", "")[:200]
-    await run_in_threadpool(
-        desk_of(request).act_on_rank, caller_of(request).person, study, act, reason
+async def _act(
+    request: Request, study: str, act: ActName, where: str = "", **wanted: Any
+) -> Response:
+    """Does an act of a form, and shows its result."""
+    form, who = await form_of(request), caller_of(request).person
+    wish = Wish(
+        act,
+        study,
+        who.name,
+        who.role.value,
+        reason=form.get("reason", "")[:200],
+        code=form.get("code", "")[:64],
+        order=form.get("order", "")[:64],
+        **wanted,
     )
-    return _after_act(request, _study_path(study))
+    done = await run_in_threadpool(desk_of(request).do, who, wish)
+    return _after_act(request, where or _study_path(done.study))
 
 
-@router.post("/studies/{study}/pin", name="page_pin")
-async def page_pin(request: Request, study: str) -> Response:
-    """A lead puts it first."""
-    return await _act_on_rank(request, study, "pin")
+def _add_form(act: ActName) -> None:
+    async def route(request: Request, study: str) -> Response:
+        return await _act(request, study, act)
+
+    route.__doc__ = ACTS[act]
+    path = PATHS.get(act, act.replace("_", "-"))
+    router.add_api_route(f"/studies/{{study}}/{path}", route, methods=["POST"], name=f"page_{act}")
 
 
-@router.post("/studies/{study}/clear-flag", name="page_clear_flag")
-async def page_clear_flag(request: Request, study: str) -> Response:
-    """A lead withdraws a flag."""
-    return await _act_on_rank(request, study, "clear_flag")
+#: Acts of the study's page: each a form of its own.
+FORMS = tuple(act for act in ACTS if act != "skip")
+for _name in FORMS:
+    _add_form(_name)
 
 
 @router.get("/login", name="login_form")

@@ -23,6 +23,8 @@ STATUS = {
     "wrong_token": 409,
     "finished": 409,
     "not_flagged": 409,
+    "bad_code": 422,
+    "no_such_reader": 422,
     "overloaded": 503,
     "database_down": 503,
 }

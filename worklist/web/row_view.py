@@ -29,7 +29,13 @@ SHAPES = {
     "other": "○",
     "expected": "◌",
 }
-AI_SHAPES = {"flagged": "◆", "not_flagged": "–", "not_analysed": "∅", "pending": "…"}
+AI_SHAPES = {
+    "flagged": "◆",
+    "withdrawn": "◇",
+    "not_flagged": "–",
+    "not_analysed": "∅",
+    "pending": "…",
+}
 _NO_CLAIM = frozenset({"final", "cancelled", "historic", "expected", "arriving"})
 
 
@@ -61,6 +67,8 @@ def ai_detail(row: Row, translate: Translate, words: dict[str, str]) -> str:
     """What was flagged, what was looked for, or why nothing was."""
     if row.ai == "flagged":
         return clean(", ".join(sorted({flag.name for flag in row.flags})))
+    if row.ai == "withdrawn":
+        return translate("said_by", name=clean(row.cleared_by), reason=clean(row.cleared_reason))
     if row.ai == "not_flagged" and row.looked_for:
         return translate("ai_not_flagged_for", what=clean(", ".join(row.looked_for)))
     if row.ai == "not_analysed" and row.ai_reason:
@@ -107,7 +115,7 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
     """One row as the templates draw it."""
     kind = urgency(row)
     since = row.clock_at
-    closed = row.state in ("final", "cancelled", "historic")
+    closed = row.finished_at is not None or row.state in ("final", "cancelled", "historic")
     target = None if closed or row.lane == 3 else row.target_at
     return {
         "study": row.study,
@@ -135,7 +143,16 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
         "wait_text": span((now - since).total_seconds(), translate),
         "reader": clean(row.claimed_by),
         "mine": row.claimed_by == me,
-        "claimable": row.lane != 3 and row.state not in _NO_CLAIM,
+        "claimable": not closed and row.lane != 3 and row.state not in _NO_CLAIM,
+        "in_reading": clean(row.in_reading),
+        "finished_by": clean(row.finished_by),
+        "finished_text": moment(row.finished_at, lang),
+        "pinned_by": clean(row.pinned_by),
+        "pinned_reason": clean(row.pinned_reason),
+        "borrowed": clean(", ".join(row.borrowed)),
+        "images": _images(row, translate),
+        "outcome": clean(row.outcome),
+        "seen": " ".join((*row.fragments, *row.reports)),
         "why": _why(row, translate, catalogue(lang)),
         "due_text": moment(row.due_at, lang) if row.lane != 3 else "",
         "bound_text": moment(_minute_after(row.overtaken_until), lang),
@@ -144,6 +161,13 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
         "received_text": moment(row.received_at, lang),
         "lease_until": moment(row.claimed_until, lang),
     }
+
+
+def _images(row: Row, translate: Translate) -> str:
+    """How many images are here, of how many that were announced."""
+    if row.images.announced:
+        return translate("images_of", here=row.images.here, announced=row.images.announced)
+    return str(row.images.here) if row.images.here else ""
 
 
 def _minute_after(time: datetime | None) -> datetime | None:

@@ -13,7 +13,7 @@ def _iso(time: datetime) -> str:
 
 
 Time = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str, when_used="json")]
-Ai = Literal["flagged", "not_flagged", "not_analysed", "pending"]
+Ai = Literal["flagged", "withdrawn", "not_flagged", "not_analysed", "pending"]
 
 
 class _Out(BaseModel):
@@ -36,11 +36,20 @@ class Flag(_Out):
     name: str
 
 
+class ImageCount(_Out):
+    """How many images are here, and how many were announced, where somebody said."""
+
+    here: int
+    announced: int | None = None
+
+
 class Row(_Out):
     """One reading item.
 
     `overtaken_until` (promise 4): a study whose clock starts later than this is read after this one
     in its lane, flagged or not. None while there is nothing to read, and once it is read.
+    `borrowed`: numbers of orders that may be this study's and lend it their urgency. `fragments`
+    and `reports` (of one study's own page alone): what a finish names as seen.
     """
 
     study: str
@@ -75,10 +84,23 @@ class Row(_Out):
     why: tuple[Why, ...]
     policy: str
     marks: tuple[str, ...]
+    borrowed: tuple[str, ...]
+    siblings: tuple[str, ...]
+    images: ImageCount
+    coverage: dict[str, int | float | None] | None
+    cleared_by: str
+    cleared_reason: str
+    pinned_by: str
+    pinned_reason: str
+    outcome: str
+    in_reading: str | None
     claimed_by: str | None
     claimed_until: Time | None
     opened_by: str | None
     finished_at: Time | None
+    finished_by: str
+    fragments: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
 
 
 class Listing(_Out):
@@ -96,6 +118,14 @@ class LeaseOut(_Out):
     expires_at: Time
 
 
+class SiblingOut(_Out):
+    """Another study of the same person that belongs with it: whose it is, or the lease on it."""
+
+    study: str
+    claimed_by: str | None = None
+    lease: LeaseOut | None = None
+
+
 class Claimed(_Out):
     """What `next` and `claim` answer. `opened_before` names a reader who had it open and did not
     finish.
@@ -105,6 +135,7 @@ class Claimed(_Out):
     lease: LeaseOut
     row: Row
     opened_before: str | None = None
+    siblings: tuple[SiblingOut, ...] = ()
 
 
 class Changes(_Out):

@@ -20,15 +20,9 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
 )
-from tests.worklist.record.model_people import (
-    History,
-    Person,
-    kind,
-    meet,
-    partition_facts,
-    people,
-)
-from tests.worklist.record.model_rows import Row, rest_of, rows_of
+from tests.worklist.record.model_numbers import History, kind, meet
+from tests.worklist.record.model_people import Person, certainly_two, partition_facts, people
+from tests.worklist.record.model_rows import Row, rest_of, rows_of, settled
 from worklist.record.acts import Act
 from worklist.record.facts import Fact
 
@@ -37,7 +31,7 @@ URGENCY = ("stat", "urgent", "unknown", "routine")
 
 @dataclass
 class Shape:
-    """What the model says of a row; `since` is the first receipt of what is new since it was read."""
+    """What the model says of a row; `since`: first receipt of what is new since it was read."""
 
     uid: str
     facts: frozenset[str]
@@ -260,14 +254,16 @@ class Model:
             for order in other.orders if row.uid and other.person is not row.person else ():
                 mine = id(order) in row.said or any(order is o for o in row.orders)
                 two = certainly_two(row.person, self.whose(order))
-                if mine or status(order) in ended or not meet(order, row.study()):
+                # What is said of one of its orders without its patient may be its own, too.
+                if mine or status(order) in ended:
+                    continue
+                if not meet(order, row.study() if two else row.facts):
                     continue
                 if self.whose(order) is not row.person and not (own and two):
                     lent[id(order)] = order
-        chosen = [*own, *lent.values()] or row.orders
-        said = [self.said(order) for order in chosen]
+        said = [self.said(order) for order in [*(own or row.orders), *lent.values()]]
         found = {c for words in said for c, _ in words}
-        found |= set() if said and all(said) else {"unknown"}
+        found |= set() if row.orders and all(said) else {"unknown"}
         person = self.done(row, "set_priority")[-1:]
         if person:
             found = {c for words in said for c, since in words if since > person[0].at}
@@ -380,22 +376,3 @@ class Model:
             for f in row.facts
             if isinstance(e := f.event, FindingsMade)
         )
-
-
-def settled(one: Row, other: Row) -> bool:
-    """Whether a person has said, of each order that makes two rows meet, whose it is."""
-    words = [id(order) in other.said for order in one.orders]
-    words += [id(order) in one.said for order in other.orders]
-    return bool(words) and all(words)
-
-
-def certainly_two(one: Person, other: Person) -> bool:
-    """One authority gives two numbers, or birth dates differ."""
-    if one is other:
-        return False
-    mine = {who for who in one.who if who[0]}
-    theirs = {who for who in other.who if who[0]}
-    both = {who[0] for who in mine} & {who[0] for who in theirs}
-    return one.contradicts(other) or any(
-        {w for w in mine if w[0] == name} != {w for w in theirs if w[0] == name} for name in both
-    )

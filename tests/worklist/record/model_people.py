@@ -1,225 +1,30 @@
-"""A plain model of who is who: half of the oracle of the record's property tests.
-
-Slow and simple on purpose, written from the rules in words and not from the code that it judges.
-"""
+"""A plain model of who is who: the components of facts, split by person."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
-from typing import TypeVar
 
 from streams.events import (
-    ActDone,
     ExamProgressed,
     FindingsMade,
     Number,
-    PatientChanged,
     PatientMerged,
     SeriesReceived,
 )
+from tests.worklist.record.model_numbers import (
+    History,
+    Who,
+    born,
+    folded,
+    kind,
+    meet,
+    numbers,
+    partition,
+)
 from worklist.record.facts import Fact
-
-SETTLING = {"A01", "A04", "A05", "A08", "A28", "A31"}
-JOINING = {"accession", "placer", "filler", "study", "step"}
-
-#: An authority (empty: open), a value, and which of the number's successive owners.
-Who = tuple[str, str, int]
-
-
-Thing = TypeVar("Thing", bound=Hashable)
-
-
-def partition(
-    things: Iterable[Thing], together: Callable[[Thing, Thing], bool]
-) -> list[list[Thing]]:
-    """The sets that `together`, followed from one to the next, makes of `things`."""
-    found: list[list[Thing]] = []
-    for thing in things:
-        near = [group for group in found if any(together(thing, other) for other in group)]
-        found = [group for group in found if group not in near]
-        found.append([*(each for group in near for each in group), thing])
-    return found
-
-
-def numbers(fact: Fact) -> set[Number]:
-    """What the fact names that may join it to others."""
-    event = fact.event
-    if isinstance(event, ActDone | PatientChanged | PatientMerged):
-        return set()
-    found = {n for n in (*event.numbers, *getattr(event, "previous", ())) if n.kind in JOINING}
-    if isinstance(event, SeriesReceived | FindingsMade):
-        found.add(Number(kind="study", value=event.study_uid))
-    return found
-
-
-def same(one: Number, other: Number) -> bool:
-    """An open number meets every authority's; UIDs need none."""
-    needs = one.kind not in ("study", "step") and one.authority and other.authority
-    return (
-        one.kind == other.kind
-        and one.value == other.value
-        and (not needs or one.authority == other.authority)
-    )
-
-
-def meet(one: Iterable[Fact], other: Iterable[Fact]) -> bool:
-    """Whether a number of one side is a number of the other."""
-    there = {n for fact in other for n in numbers(fact)}
-    return any(same(a, b) for fact in one for a in numbers(fact) for b in there)
-
-
-def born(fact: Fact) -> str:
-    return (fact.identity.birth_date if fact.identity else "") or ""
-
-
-def folded(fact: Fact) -> str:
-    name = (fact.identity.name if fact.identity else "") or ""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    return " ".join("".join(c if c.isalnum() else " " for c in plain if c.isascii()).split())
-
-
-def kind(facts: Iterable[Fact], *types: type) -> list[Fact]:
-    return [fact for fact in facts if isinstance(fact.event, types)]
-
-
-@dataclass
-class History:
-    """What identity messages and merges say of numbers."""
-
-    facts: list[Fact]
-    authorities: dict[str, set[str]]
-    merged: list[tuple[Who, Who]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.facts.sort(key=lambda f: f.place)
-        for fact in self.facts:
-            event = fact.event
-            if isinstance(event, PatientMerged) and event.act == "merge":
-                old, new = self.sides(fact)
-                if old and new:
-                    self.merged.append((self.at(*old, fact), self.at(*new, fact, keeps=True)))
-
-    def sides(self, fact: Fact) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
-        """Who is merged into whom, or linked; without authority only where just one has them."""
-        event = fact.event
-        assert isinstance(event, PatientMerged)
-        assert event.patient
-        ends = (event.retired, event.patient)
-        have = [self.authorities.get(p.value, set()) for p in ends]
-        if event.act in ("link", "unlink"):
-            found = [
-                (p.authority or "".join(h) if len(h) == 1 else p.authority, p.value)
-                for p, h in zip(ends, have, strict=True)
-            ]
-            return (found[0], found[1]) if found[0][0] and found[1][0] else (None, None)
-        said = event.retired.authority or event.patient.authority
-        said = said or ("".join(have[0]) if len(have[0]) == 1 else "")
-        if any(not p.authority and h - {said} for p, h in zip(ends, have, strict=True)):
-            return None, None
-        return (ends[0].authority or said, ends[0].value), (
-            ends[1].authority or said,
-            ends[1].value,
-        )
-
-    def newborns(self, authority: str, value: str) -> list[Fact]:
-        """Each A28 on a number that was merged away by then begins another person."""
-        found = []
-        for fact in self.facts:
-            event = fact.event
-            if not (isinstance(event, PatientChanged) and event.event == "A28"):
-                continue
-            if event.patient and (event.patient.authority, event.patient.value) == (
-                authority,
-                value,
-            ):
-                gone = [
-                    m.place
-                    for m in self.facts
-                    if isinstance(m.event, PatientMerged)
-                    and m.event.act == "merge"
-                    and self.sides(m)[0] == (authority, value)
-                    and self.sides(m)[1] not in (None, (authority, value))
-                    and m.place < fact.place
-                ]
-                if gone and (not found or max(gone) > found[-1].place):
-                    found.append(fact)
-        return found
-
-    def at(self, authority: str, value: str, fact: Fact, keeps: bool = False) -> Who:
-        """Whose number it is: by the date, else by time."""
-        begun = self.newborns(authority, value)
-        dated = [n for n, birth in enumerate(begun, 1) if born(birth) == born(fact) != ""]
-        if dated and not isinstance(fact.event, PatientMerged):
-            return authority, value, dated[-1]
-        past = [n for n, birth in enumerate(begun, 1) if birth.place <= fact.place]
-        epoch = past[-1] if past else 0
-        if born(fact) and epoch and not isinstance(fact.event, PatientMerged):
-            if born(begun[epoch - 1]) not in ("", born(fact)):
-                epoch -= 1
-        return authority, value, epoch
-
-    def one(self, who: Who) -> frozenset[Who]:
-        """All numbers that merges made one with it."""
-        found, more = {who}, True
-        while more:
-            more = False
-            for old, new in self.merged:
-                if (old in found) != (new in found):
-                    found |= {old, new}
-                    more = True
-        return frozenset(found)
-
-    def who(self, fact: Fact) -> frozenset[Who] | None:
-        """The numbers that are the fact's patient's, after merges and moves."""
-        patient = fact.patient
-        if not patient:
-            return None
-        mine = self.one(self.at(patient.authority, patient.value, fact))
-        for word in self.facts:
-            event = word.event
-            if isinstance(event, PatientMerged) and event.act == "move":
-                old, new = self.sides(word)
-                named = any(same(a, b) for a in fact.stated for b in event.moved)
-                if old and new and named and self.at(*old, word) in mine:
-                    mine = self.one(self.at(*new, word))
-        return mine
-
-    def settling(self, who: frozenset[Who]) -> list[Fact]:
-        """Identity messages and merges about these numbers that say a birth date, oldest first."""
-        found = []
-        for fact in self.facts:
-            event = fact.event
-            said = isinstance(event, PatientMerged) and event.act == "merge"
-            said = said and self.sides(fact)[0] != self.sides(fact)[1]
-            said |= isinstance(event, PatientChanged) and event.event in SETTLING
-            if not said or not event.patient:  # type: ignore[union-attr]
-                continue
-            number = (
-                self.sides(fact)[1]
-                if isinstance(event, PatientMerged)
-                else (fact.patient.authority, fact.patient.value)  # type: ignore[union-attr]
-            )
-            if number and self.at(*number, fact) in who:
-                found.append(fact)
-        return found
-
-    def linked(self, one: frozenset[Who], other: frozenset[Who]) -> bool:
-        """A24 makes numbers of different authorities one person until A37."""
-        word = ""
-        for fact in self.facts:
-            event = fact.event
-            if isinstance(event, PatientMerged) and event.act in ("link", "unlink"):
-                old, new = self.sides(fact)
-                if old and new and old[0] != new[0]:
-                    ends = {self.at(*old, fact), self.at(*new, fact)}
-                    if ends & one and ends & other:
-                        word = event.act
-        return word == "link"
 
 
 @dataclass
@@ -359,11 +164,13 @@ def joined(found: list[Person], history: History) -> list[Person]:
         return partition(range(len(found)), lambda a, b: frozenset((a, b)) in pairs)
 
     def sound(group: list[int]) -> bool:
-        clash = False
-        for a, b in combinations([found[n] for n in group], 2):
-            clash |= a.contradicts(b) or a.who == b.who
-            mine = {authority for authority, _, _ in a.who if authority}
-            clash |= a.who != b.who and any(auth in mine for auth, _, _ in b.who)
+        """One birth date, and of each authority one number; open ones, that no stated number
+        explains, count as one authority's."""
+        clash = any(a.contradicts(b) for a, b in combinations([found[n] for n in group], 2))
+        standing = [found[n] for n in group if n not in explained]
+        for a, b in combinations(standing, 2):
+            mine = {authority for authority, _, _ in a.who}
+            clash |= a.who == b.who or any(auth in mine for auth, _, _ in b.who)
         return not clash
 
     def tried(pairs: set[frozenset[int]], more: set[frozenset[int]]) -> set[frozenset[int]]:
@@ -374,14 +181,20 @@ def joined(found: list[Person], history: History) -> list[Person]:
                 kept |= {pair for pair in more if pair <= set(group)}
         return kept
 
-    pairs = tried(set(), pairs)
+    explained: set[int] = set()
+    for group in groups(pairs):
+        if sound([n for n in group if stated(found[n])]) and not any(
+            found[a].contradicts(found[b]) for a, b in combinations(group, 2)
+        ):
+            explained |= {n for n in group if not stated(found[n])} if len(group) > 1 else set()
+    pairs = {pair for pair in pairs if pair & explained}
     links, alike = set(), set()
     for a, b in combinations(range(len(found)), 2):
         if history.linked(found[a].who, found[b].who):
             links.add(frozenset((a, b)))
-        if found[a].born and found[a].name:
-            if (found[a].born, found[a].name) == (found[b].born, found[b].name):
-                alike.add(frozenset((a, b)))
+        names = [(p.born, p.name) for p in (found[a], found[b]) if p.born and p.name]
+        if len(names) == 2 and names[0] == names[1]:
+            alike.add(frozenset((a, b)))
     pairs = tried(tried(pairs, links), alike)
     result = []
     for group in groups(pairs):
@@ -401,3 +214,15 @@ def partition_facts(facts: list[Fact]) -> list[list[Fact]]:
     by_key = {fact.key: fact for fact in facts}
     groups = partition(by_key, lambda a, b: meet([by_key[a]], [by_key[b]]))
     return [[by_key[key] for key in group] for group in groups]
+
+
+def certainly_two(one: Person, other: Person) -> bool:
+    """One authority gives two numbers, or birth dates differ."""
+    if one is other:
+        return False
+    mine = {who for who in one.who if who[0]}
+    theirs = {who for who in other.who if who[0]}
+    both = {who[0] for who in mine} & {who[0] for who in theirs}
+    return one.contradicts(other) or any(
+        {w for w in mine if w[0] == name} != {w for w in theirs if w[0] == name} for name in both
+    )

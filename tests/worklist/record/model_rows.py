@@ -13,15 +13,8 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
 )
-from tests.worklist.record.model_people import (
-    Person,
-    kind,
-    meet,
-    numbers,
-    partition,
-    partition_facts,
-    same,
-)
+from tests.worklist.record.model_numbers import kind, meet, numbers, partition, same
+from tests.worklist.record.model_people import Person, partition_facts
 from worklist.record.facts import Fact
 
 
@@ -171,3 +164,10 @@ def rest_of(person: Person, rows: list[Row], orders: list[list[Fact]]) -> list[R
         uids = [n.value for f in group for n in numbers(f) if n.kind == "study"]
         rows.append(Row(person, min(uids, default=""), [], [], group))
     return rows
+
+
+def settled(one: Row, other: Row) -> bool:
+    """Whether a person has said, of each order that makes two rows meet, whose it is."""
+    words = [id(order) in other.said for order in one.orders]
+    words += [id(order) in one.said for order in other.orders]
+    return bool(words) and all(words)

@@ -1,4 +1,4 @@
-"""What senders say, for the tests of the record: facts with as little or as much as a test wants."""
+"""What senders say, for the tests of the record: facts with as much as a test wants."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def at(minutes: float) -> datetime:
 
 
 def who(said: str) -> tuple[Patient | None, Identity]:
-    """``P1@HOSP``, ``P1`` (open), or empty; with ``/19610204`` a birth date, with ``/19610204/Name``
-    a name.
-    """
+    """``P1@HOSP``, ``P1`` (open), or empty; ``/19610204/Name``: birth date, name."""
     number, _, rest = said.partition("/")
     born, _, name = rest.partition("/")
     value, _, authority = number.partition("@")

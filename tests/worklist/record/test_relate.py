@@ -1,4 +1,4 @@
-"""The record's rules by example, each in every order of arrival: who is who, and what is one row."""
+"""The record's rules by example, each in every order of arrival: who is who, what is one row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def shows(item: Item) -> str:
     who = item.identity.patient_id + (
         f"/{item.identity.birth_date}" if item.identity.birth_date else ""
     )
-    return f"{item.uid or '-'} {','.join(item.accessions) or '-'} {who} {item.state} {item.priority} {said}".strip()
+    numbers = f"{item.uid or '-'} {','.join(item.accessions) or '-'}"
+    return f"{numbers} {who} {item.state} {item.priority} {said}".strip()
 
 
 def rows(facts: Sequence[Fact], policy: Policy) -> list[str]:

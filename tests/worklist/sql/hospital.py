@@ -51,9 +51,9 @@ class Hospital:
             with self.engine.begin() as connection:
                 apply(connection, [self.event(fact)], policy=policy, opener=self.opener)
 
-    def activate(self, policy: Policy = POLICY) -> None:
+    def activate(self, policy: Policy = POLICY, minutes: float = 0) -> None:
         with self.engine.begin() as connection:
-            policy_store.activate(connection, policy, actor="test", now=say.T0)
+            policy_store.activate(connection, policy, actor="test", now=say.at(minutes))
 
     def finish(self, study: str, reader: str = "anna") -> None:
         with self.engine.begin() as connection:

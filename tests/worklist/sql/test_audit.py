@@ -6,139 +6,197 @@ from __future__ import annotations
 
 import random
 import threading
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+import structlog
+from sqlalchemy import Connection, text
 
-from streams.seal import KeyRing
-from tests.worklist.conftest import Feed, Make
-from worklist.order.policy import Policy
-from worklist.sql import audit, leases, queue
-from worklist.sql.project import Identities, apply, project
+from streams.seal import new_ring
+from tests.worklist.record import say
+from tests.worklist.sql.conftest import Database
+from tests.worklist.sql.hospital import POLICY, Hospital, readable
+from worklist import metrics
+from worklist.sealing import Sealer, open_sealer
+from worklist.settings import WorklistSettings
+from worklist.sql import acts, audit, history, leases
+from worklist.sql.audit import Anchor, Verdict
+
+KEY = audit.chain_key(new_ring())
 
 
-def seal_all(engine: Engine) -> audit.Verdict:
-    with engine.begin() as connection:
-        audit.seal(connection)
-    with engine.connect() as connection:
-        return audit.verify(connection)
-
-
-def act(engine: Engine, n: int = 1, **more: Any) -> None:
+def append(database: Database, n: int = 1, **more: Any) -> None:
     for i in range(n):
-        with engine.begin() as connection:
+        with database.app.begin() as connection:
             audit.append(
                 connection, "note", f"s{i}", actor="ann", reason="asked for", detail={"n": i} | more
             )
 
 
-def change(engine: Engine, sql: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(sql))
+def seal(database: Database) -> int:
+    with database.sealer.begin() as connection:
+        return audit.seal(connection, KEY)
 
 
-def test_promise_9_the_chain_holds_and_grows_in_batches(engine: Engine) -> None:
-    act(engine, 5)
-    before = seal_all(engine)
-    act(engine, 3)
-    with engine.connect() as connection:
-        between = audit.verify(connection)
-    after = seal_all(engine)
-    assert (before.unsealed, before.broken) == (0, None)
-    assert (between.sealed, between.unsealed, between.broken) == (before.sealed, 3, None)
-    assert (after.sealed, after.unsealed) == (before.sealed + 3, 0)
+def verify(database: Database, *anchors: Anchor) -> Verdict:
+    with database.sealer.connect() as connection:
+        return audit.verify(connection, KEY, anchors, step=3)
 
 
-def test_promise_9_sealing_in_small_steps_gives_the_same_chain(engine: Engine) -> None:
-    act(engine, 7)
+def end(database: Database) -> Anchor:
+    with database.sealer.connect() as connection:
+        return audit.end(connection)
+
+
+def tamper(database: Database, *statements: str) -> None:
+    """As somebody who has the owner's password, or the server's disk."""
+    with database.owner.begin() as connection:
+        for sql in statements:
+            connection.execute(text(sql))
+
+
+def test_promise_9_the_chain_holds_and_grows_in_batches(database: Database) -> None:
+    append(database, 5)
+    seal(database)
+    assert verify(database) == Verdict(5, 0, None, 0, ())
+    append(database, 3)
+    assert verify(database) == Verdict(5, 3, None, 0, ())
+    with database.sealer.connect() as connection:
+        assert audit.unsealed(connection) == 3
+    seal(database)
+    assert verify(database) == Verdict(8, 0, None, 0, ())
+
+
+def test_promise_9_sealing_in_small_steps_gives_the_same_chain(database: Database) -> None:
+    append(database, 7)
     while True:
-        with engine.begin() as connection:
-            if not audit.seal(connection, limit=2):
+        with database.sealer.begin() as connection:
+            if not audit.seal(connection, KEY, limit=2):
                 break
-    with engine.connect() as connection:
-        verdict = audit.verify(connection)
-    assert (verdict.unsealed, verdict.broken) == (0, None)
-    assert verdict.sealed >= 7
+    small = end(database)
+    tamper(database, "TRUNCATE audit_seal")
+    seal(database)
+    assert (end(database), small.place) == (small, 7)
 
 
 @pytest.mark.parametrize(
     "change_to",
     [
         "act = 'other'",
-        "study = 'other'",
+        "item = 'other'",
         "actor = 'bob'",
         "reason = ''",
         "detail = '{\"n\": 9}'",
         "at = at + interval '1 s'",
-        "seal = 'ab'",
-        "place = 99",
         "xid = xid + 1",
+        "id = DEFAULT",
     ],
 )
-def test_promise_9_a_changed_row_is_noticed(engine: Engine, change_to: str) -> None:
-    act(engine, 6)
-    assert seal_all(engine).broken is None
-    change(
-        engine,
-        f"""UPDATE audit SET {change_to} WHERE id = (
-            SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)""",
+def test_promise_9_a_changed_row_is_noticed(database: Database, change_to: str) -> None:
+    append(database, 6)
+    seal(database)
+    tamper(database, f"UPDATE audit SET {change_to} WHERE id = 3")
+    assert (verify(database).broken, verify(database).sealed) == (3, 2)
+
+
+@pytest.mark.parametrize("gone", [1, 3, 6])
+def test_promise_9_a_removed_row_is_noticed(database: Database, gone: int) -> None:
+    append(database, 6)
+    seal(database)
+    tamper(database, f"DELETE FROM audit WHERE id = {gone}")
+    assert verify(database).broken == gone
+
+
+@pytest.mark.parametrize("gone", [1, 3])
+def test_promise_9_a_row_removed_with_its_seal_is_noticed(database: Database, gone: int) -> None:
+    append(database, 6)
+    seal(database)
+    tamper(
+        database,
+        f"DELETE FROM audit WHERE id = {gone}",
+        f"DELETE FROM audit_seal WHERE audit_id = {gone}",
     )
-    with engine.connect() as connection:
-        place = connection.scalar(text("SELECT min(place) FROM audit WHERE act = 'note'"))
-        verdict = audit.verify(connection)
-    assert verdict.broken is not None
-    assert (
-        verdict.broken == (place or 0) + 2 or "act = 'other'" in change_to
-    )  # the first note is another row then
+    assert verify(database).broken == gone
 
 
-@pytest.mark.parametrize("which", ["place = 2", "place = 1"])
-def test_promise_9_a_removed_row_is_noticed(engine: Engine, which: str) -> None:
-    act(engine, 6)
-    seal_all(engine)
-    change(engine, f"DELETE FROM audit WHERE {which}")
-    with engine.connect() as connection:
-        assert audit.verify(connection).broken is not None
+def test_promise_9_rows_rewritten_deleted_and_numbered_anew_are_noticed(database: Database) -> None:
+    """What was done to the first release, and passed: all but the key can be had."""
+    append(database, 90)
+    seal(database)
+    tamper(
+        database,
+        "UPDATE audit SET actor = 'eve' WHERE id <= 60",
+        "DELETE FROM audit WHERE id > 60",
+        "TRUNCATE audit_seal",
+    )
+    with database.owner.begin() as connection:
+        audit.seal(connection, audit.chain_key(new_ring()))
+    assert verify(database).broken == 1
 
 
-def test_promise_9_rows_that_change_places_are_noticed(engine: Engine) -> None:
-    act(engine, 4)
-    seal_all(engine)
-    change(engine, "UPDATE audit SET place = 100 WHERE place = 2")
-    change(engine, "UPDATE audit SET place = 2 WHERE place = 3")
-    change(engine, "UPDATE audit SET place = 3 WHERE place = 100")
-    with engine.connect() as connection:
-        assert audit.verify(connection).broken == 2
+def test_promise_9_a_cut_off_end_is_noticed_by_an_anchor_and_by_nothing_else(
+    database: Database,
+) -> None:
+    append(database, 6)
+    seal(database)
+    anchor = end(database)
+    assert verify(database, anchor, Anchor()).intact
+    tamper(database, "DELETE FROM audit WHERE id > 4", "DELETE FROM audit_seal WHERE place > 4")
+    assert verify(database).intact
+    assert verify(database, anchor).lost == (str(anchor),)
+    append(database, 4)
+    seal(database)  # the chain is as long as before, and another
+    assert verify(database).intact
+    assert not verify(database, Anchor.parse(str(anchor))).intact
 
 
-def test_promise_9_the_chain_never_passes_over_a_row_that_commits_late(engine: Engine) -> None:
-    slow = engine.connect()
+def test_promise_9_a_row_slipped_into_the_past_is_noticed(database: Database) -> None:
+    append(database, 6)
+    seal(database)
+    tamper(
+        database,
+        """INSERT INTO audit (xid, at, act, item, actor, reason, detail)
+           SELECT xid, at, 'finish', item, 'eve', '', '{}' FROM audit WHERE id = 2""",
+    )
+    seal(database)
+    assert (verify(database).slipped_in, verify(database).intact) == (1, False)
+
+
+def test_promise_9_the_chain_never_passes_over_a_row_that_commits_late(database: Database) -> None:
+    slow = database.app.connect()
     with slow.begin():
         audit.append(slow, "slow", "s")
-        act(engine, 3)
-        held_back = seal_all(engine)
-        assert held_back.unsealed == 3
+        append(database, 3)
+        assert seal(database) == 0
     slow.close()
-    after = seal_all(engine)
-    assert (after.unsealed, after.broken) == (0, None)
-    with engine.connect() as connection:
-        acts = connection.scalars(
-            text("SELECT act FROM audit WHERE act <> 'policy' ORDER BY place")
-        ).all()
-    assert acts == ["slow", "note", "note", "note"]
+    assert seal(database) == 4
+    assert verify(database).intact
+    with database.sealer.connect() as connection:
+        chained = text("SELECT act FROM audit JOIN audit_seal ON audit_id = id ORDER BY place")
+        assert connection.scalars(chained).all() == ["slow", "note", "note", "note"]
 
 
-def test_promise_9_two_sealers_make_one_chain(engine: Engine) -> None:
-    act(engine, 40)
+def test_promise_9_a_transaction_that_came_to_nothing_leaves_no_gap(database: Database) -> None:
+    append(database, 2)
+    with database.app.connect() as connection:
+        audit.append(connection, "note", "s")
+        connection.rollback()
+    append(database, 2)
+    assert seal(database) == 4
+    assert verify(database) == Verdict(4, 0, None, 0, ())
+
+
+def test_promise_9_two_sealers_make_one_chain(database: Database) -> None:
+    append(database, 40)
     failures: list[BaseException] = []
 
     def sealer() -> None:
         try:
             for _ in range(10):
-                with engine.begin() as connection:
-                    audit.seal(connection, limit=3)
+                with database.sealer.begin() as connection:
+                    audit.seal(connection, KEY, limit=3)
         except BaseException as error:
             failures.append(error)
 
@@ -147,98 +205,239 @@ def test_promise_9_two_sealers_make_one_chain(engine: Engine) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    seal(database)
     assert failures == []
-    assert seal_all(engine).broken is None
+    assert verify(database) == Verdict(40, 0, None, 0, ())
 
 
-def test_an_act_that_failed_leaves_no_row(engine: Engine, make: Make, feed: Feed) -> None:
-    feed(make.series())
-    with engine.connect() as connection:
-        before = connection.scalar(text("SELECT count(*) FROM audit"))
-        (row,) = queue.listing(connection).items
-    with engine.connect() as connection:
-        leases.claim(connection, row["study"], "ann", 60)
-        connection.rollback()
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM audit")) == before
-        assert queue.listing(connection).items[0]["claimed_by"] is None
+def test_promise_9_a_dump_restored_elsewhere_goes_on_with_its_chain(database: Database) -> None:
+    """There, transactions are numbered anew, from below those that the rows have."""
+    append(database, 6)
+    with database.sealer.begin() as connection:
+        audit.seal(connection, KEY, limit=4)
+    tamper(database, "UPDATE audit SET xid = xid + 1000000", "TRUNCATE audit_seal")
+    with database.sealer.begin() as connection:  # as it was sealed there
+        audit.seal(connection, KEY, limit=4)
+    assert end(database) == Anchor()
+    with database.owner.begin() as connection:
+        _chain_foreign(connection, 4)
+    append(database, 3)
+    assert seal(database) == 5
+    append(database, 2)
+    assert seal(database) == 2
+    assert verify(database) == Verdict(11, 0, None, 0, ())
 
 
-def test_promise_8_no_name_is_in_the_audit_or_in_what_goes_out(
-    engine: Engine, make: Make, feed: Feed
-) -> None:
-    feed(
-        make.order(),
-        make.series(accessions=("A1",)),
-        make.finding(),
-        make.merge("P1", "P9"),
-        make.patient("P1"),
-    )
-    with engine.begin() as connection:
-        leases.next_study(connection, "ann", 60)
+def _chain_foreign(connection: Connection, n: int) -> None:
+    """Seals the first rows as the server did that they come from."""
+    at = Anchor()
+    for row in connection.execute(text(f"SELECT {audit._ROW} FROM audit a ORDER BY id LIMIT {n}")):
+        at = Anchor(at.place + 1, audit._link(KEY, at, row))
+        values = {"place": at.place, "audit_id": row.id, "seal": at.seal}
+        connection.execute(audit._CHAIN, values)
+
+
+def sealer_of(database: Database) -> Sealer:
+    return Sealer(database.sealer, KEY)
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def test_the_sealer_tells_an_anchor_each_hour_and_no_name(database: Database) -> None:
+    append(database, 3)
+    sealer = sealer_of(database)
+    with structlog.testing.capture_logs() as lines:
+        for minutes in (0, 5, 59, 61):
+            sealer.round(NOON + timedelta(minutes=minutes))
+            append(database, 1)
+    told = [Anchor.parse(line["anchor"]) for line in lines if line["event"] == "audit_anchor"]
+    assert [anchor.place for anchor in told] == [3, 6]
+    assert verify(database, *told).intact
+    (shown,) = [sample.labels for sample in metrics.anchor.collect()[0].samples]
+    assert f"{shown['place']}:{shown['seal']}" == str(told[-1])
+
+
+def test_the_sealer_notices_a_change_within_a_day_and_goes_on_sealing(database: Database) -> None:
+    append(database, 5)
+    sealer = sealer_of(database)
+    metrics.intact.set(1)
+    for minutes in range(4):
+        sealer.round(NOON + timedelta(minutes=minutes))
+    assert metrics.intact._value.get() == 1
+    assert metrics.verified._value.get() >= NOON.timestamp()
+    tamper(database, "UPDATE audit SET actor = 'eve' WHERE id = 2")
+    sealer.round(NOON + timedelta(hours=23))
+    assert metrics.intact._value.get() == 1
+    append(database, 1)
+    sealer.round(NOON + timedelta(hours=25))
+    assert metrics.intact._value.get() == 0
+    assert end(database).place == 6
+
+
+def test_the_sealer_notices_at_once_that_the_end_was_cut_off(database: Database) -> None:
+    append(database, 5)
+    sealer = sealer_of(database)
+    metrics.intact.set(1)
+    sealer.round(NOON)
+    tamper(database, "DELETE FROM audit WHERE id > 2", "DELETE FROM audit_seal WHERE place > 2")
+    sealer.round(NOON + timedelta(seconds=5))
+    assert metrics.intact._value.get() == 0
+
+
+def test_the_key_of_the_seals_is_never_that_of_the_identities(tmp_path: Any) -> None:
+    same = WorklistSettings(keys=tmp_path / "k", audit_keys=tmp_path / "k")
+    with pytest.raises(ValueError, match="VIGIE_AUDIT_KEYS"):
+        open_sealer(same)
+    ring = new_ring()
+    assert audit.chain_key(ring) not in (ring.pseudonym, *ring.keys.values())
+
+
+def test_promise_9_the_policy_is_sealed_whole(database: Database) -> None:
+    Hospital(database.app).activate()
+    with database.app.connect() as connection:
+        kept = connection.scalar(text("SELECT detail FROM audit WHERE act = 'policy'"))
+    assert kept is not None
+    assert kept["version"] == POLICY.version
+    assert type(POLICY).model_validate(kept["body"]) == POLICY
+
+
+def test_promise_8_no_name_is_in_the_audit_or_in_what_goes_out(database: Database) -> None:
+    here = Hospital(database.app)
+    here.activate()
+    who = "P1@HOSP/19600101/DUPONT"
+    here.tell(say.order("a1", who), image := say.image("u1.1 a1", who), say.finding(image))
+    here.tell(say.step("s1.9 u1.1 a1", who, "completed"), say.merge("P1@HOSP", "P9@HOSP"))
+    here.finish(readable(database.app)[0])
+    with database.app.connect() as connection:
         kept = connection.scalars(
             text("SELECT audit::text FROM audit UNION ALL SELECT outbox::text FROM outbox")
         ).all()
-    assert len(kept) > 3
-    assert not [row for row in kept if "NAME" in row or "19600101" in row or '"P1"' in row]
+    assert len(kept) > 5
+    assert not [row for row in kept if "DUPONT" in row or "19600101" in row or '"P1"' in row]
+
+
+Seen = tuple[list[tuple[Any, ...]], dict[str, str], dict[str, str]]
+
+
+def now_of(database: Database) -> tuple[datetime, Seen]:
+    """The moment, and the list as it stands: open rows in order, claims, who finished what."""
+    with database.app.connect() as connection:
+        rows = connection.execute(
+            text("""SELECT name, lane, due_at, state, ai, policy_version, jsonb_array_length(why)
+                    FROM item ORDER BY lane, due_at, received_at, name""")
+        ).all()
+        held = connection.execute(
+            text("""SELECT name, reader FROM lease JOIN item USING (name)
+                    WHERE expires_at > clock_timestamp() AND ended = ''""")
+        ).all()
+        done = connection.execute(
+            text("SELECT name, finished_by FROM closed WHERE finished_by <> ''")
+        ).all()
+        moment = connection.scalar(text("SELECT clock_timestamp()"))
+    assert moment is not None
+    return moment, ([tuple(r) for r in rows], dict(map(tuple, held)), dict(map(tuple, done)))
+
+
+def rebuilt(database: Database, moment: datetime) -> Seen:
+    with database.app.connect() as connection:
+        placed = history.list_at(connection, moment)
+    rows = [
+        (p.item, p.lane, p.due_at, p.state, p.ai, p.policy, len(p.why)) for p in placed if p.open
+    ]
+    return (
+        rows,
+        {p.item: p.claimed_by for p in placed if p.claimed_by},
+        {p.item: p.finished_by for p in placed if p.finished_by},
+    )
 
 
 def test_promise_9_the_list_of_any_past_moment_is_rebuilt_from_the_audit(
-    engine: Engine, make: Make, policy: Policy, ring: KeyRing
+    database: Database,
 ) -> None:
     rng = random.Random(2)
-    identities = Identities(ring)
-    events: list[Any] = []
-    for n in range(8):
-        uid, name = f"1.3.{n}", f"A{n}"
-        events += [
-            make.order(name, patient=f"P{n}", priority=rng.choice(["stat", "routine"])),
-            make.series(uid, patient=f"P{n}", at=10 + n, accessions=() if n == 3 else (name,)),
-            make.finding(uid, flagged=n % 2 == 0),
-        ]
-    events += [
-        make.report("A5", at=50),
-        make.order("A6", patient="P6", at=51, status="cancelled"),
-        make.series("1.3.3", n=2, at=52, patient="P3", accessions=("A3",)),
-    ]
-    rng.shuffle(events)
-    moments: list[tuple[datetime, list[tuple[Any, ...]]]] = []
+    here = Hospital(database.app)
+    here.activate()
+    facts = []
+    for n in range(6):
+        who = f"P{n}@HOSP"
+        image = say.image(f"u1.{n} a{n}", who, received=10 + n)
+        facts += [say.order(f"a{n} f{n}", who, rng.choice(["stat", "routine"])), image]
+        facts += [say.finding(image, flagged=n % 2 == 0)]
+        facts += [say.step(f"s1.9.{n} u1.{n} a{n}", who, "completed")]
+    facts += [say.report("a5 f5", "P5@HOSP"), say.merge("P1@HOSP", "P7@HOSP")]
+    rng.shuffle(facts)
+    moments = []
+    for step, fact in enumerate(facts):
+        here.tell(fact)
+        _read_a_little(database, here, step)
+        moments.append(now_of(database))
+    assert max(len(seen[0]) for _, seen in moments) > 3
+    assert any(seen[1] for _, seen in moments)
+    assert any(seen[2] for _, seen in moments)
+    for moment, seen in moments:
+        assert rebuilt(database, moment) == seen
 
-    def remember() -> None:
-        with engine.connect() as connection:
-            shown = queue.listing(connection, limit=1000)
-        places = [
-            (
-                i["study"],
-                i["lane"],
-                i["due_at"],
-                i["state"],
-                i["ai"],
-                i["policy_version"],
-                len(i["why"]),
-            )
-            for i in shown.items
-        ]
-        moments.append((shown.as_of, places))
 
-    for step, event in enumerate(events):
-        with engine.begin() as connection:
-            apply(connection, [event], policy=policy, identities=identities)
-            if step % 6 == 5 and (claim := leases.next_study(connection, "ann", 60)):
-                leases.finish(connection, claim.study, claim.token, "ann")
-            if step % 7 == 6:
-                readable = queue.listing(connection, state="readable").items
-                if readable:
-                    nodes = queue.act_on_rank(
-                        connection, readable[-1]["study"], "pin", "lead", "asked for"
-                    )
-                    project(connection, nodes, policy=policy, identities=identities)
-        remember()
-    assert any(places for _, places in moments)
-    with engine.connect() as connection:
-        for moment, places in moments:
-            rebuilt = [
-                (p.study, p.lane, p.due_at, p.state, p.ai, p.policy, len(p.why))
-                for p in audit.list_at(connection, moment)
-            ]
-            assert rebuilt == places
+def _read_a_little(database: Database, here: Hospital, step: int) -> None:
+    with database.app.begin() as connection:
+        if step % 5 == 4:
+            leases.next_study(connection, "anna", 600)
+        if step % 7 == 6 and (taken := leases.next_study(connection, "ben", 600)):
+            wish = acts.Wish("finish", taken.study, "ben", "reader", token=taken.token)
+            acts.do(connection, wish, policy=POLICY, opener=here.opener)
+        if step % 11 == 10 and (taken := leases.next_study(connection, "carl", 600)):
+            leases.release(connection, taken.study, "carl", taken.token)
+
+
+def audit_of(*said: tuple[str, str, str, dict[str, Any]]) -> Callable[[Connection], None]:
+    def write(connection: Connection) -> None:
+        for act, item, actor, detail in said:
+            audit.append(connection, act, item, actor=actor, detail=detail)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ([("claim", "a", "anna", {}), ("expire", "a", "anna", {})], {}),
+        ([("claim", "a", "anna", {}), ("join", "a", "", {"into": "b"})], {"b": "anna"}),
+        ([("claim", "a", "anna", {}), ("join", "a", "", {"into": ""})], {}),
+        (
+            [
+                ("claim", "a", "anna", {}),
+                ("claim", "b", "ben", {}),
+                ("claim_superseded", "b", "ben", {"by_join_of": "a"}),
+                ("join", "a", "", {"into": "b"}),
+            ],
+            {"b": "anna"},
+        ),
+        (
+            [
+                ("claim", "b", "ben", {}),
+                ("claim", "a", "anna", {}),
+                ("claim_superseded", "b", "anna", {"by_join_of": "a"}),
+                ("join", "a", "", {"into": "b"}),
+            ],
+            {"b": "ben"},
+        ),
+        (
+            [
+                ("claim", "a", "anna", {}),
+                ("release", "a", "anna", {}),
+                ("claim", "a", "ben", {}),
+                ("hand_over", "a", "anna", {"to": "ben"}),
+            ],
+            {"a": "ben"},
+        ),
+    ],
+    ids=["ran out", "joined", "gone", "earlier moved", "earlier stayed", "handed over"],
+)
+def test_promise_9_who_had_claimed_follows_what_became_of_the_row(
+    database: Database, said: list[Any], held: dict[str, str]
+) -> None:
+    with database.app.begin() as connection:
+        audit_of(*said)(connection)
+    with database.app.connect() as connection:
+        assert history.claims_at(connection, datetime.now(UTC)) == held

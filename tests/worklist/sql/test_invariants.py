@@ -1,4 +1,4 @@
-"""What must hold in the database: the queries find what breaks it, and `vigie check` says so."""
+"""What must hold in the database: each query finds what breaks it, and `vigie check` says so."""
 
 from __future__ import annotations
 
@@ -12,17 +12,83 @@ from sqlalchemy import Engine, text
 
 from infra.check import check_site
 from tests.worklist.conftest import ROOT, Feed, Make
+from worklist.order.policy import Policy
+from worklist.sql import leases, queue
+from worklist.sql.acts import Wish, do
 from worklist.sql.database import make_engine
-from worklist.sql.invariants import violations
+from worklist.sql.invariants import INVARIANTS, violations
+from worklist.sql.models import COLUMNS
+from worklist.sql.opening import Opener
+
+_ALL = ", ".join(COLUMNS)
+
+#: What breaks each: one statement each, on a list of two open rows and two closed ones.
+BREAKS = {
+    "a row is open or closed": f"""
+        INSERT INTO closed (name, closed_at, {_ALL})
+        SELECT name, clock_timestamp(), {_ALL} FROM item WHERE uid = '1.1'""",
+    "what is closed was read, reported, cancelled or is historic": """
+        UPDATE closed SET finished_at = NULL WHERE uid = '1.3'""",
+    "a flagged row leaves the list by a person, a report or its cancellation": """
+        UPDATE closed SET ai = 'flagged', state = 'historic' WHERE uid = '1.4'""",
+    "a study has one row per person": """
+        UPDATE item SET uid = '1.1', person = (SELECT person FROM item WHERE uid = '1.1')
+        WHERE uid = '1.2'""",
+    "every series is on one row": """
+        UPDATE item SET fragments = '{}' WHERE uid = '1.1'""",
+    "every order and report is on a row": """
+        UPDATE closed SET reports = '{}' WHERE uid = '1.4'""",
+    "a row answers to its members": """
+        DELETE FROM member WHERE name = (SELECT name FROM closed WHERE uid = '1.3')""",
+    "a row is named by one of its members": """
+        UPDATE item SET members = '{}' WHERE uid = '1.1'""",
+    "a flag is never withdrawn by a machine": """
+        UPDATE item SET ai = 'not_flagged' WHERE uid = '1.1'""",
+    "a flag is withdrawn by somebody": """
+        UPDATE item SET ai = 'withdrawn' WHERE uid = '1.1'""",
+    "every decision is in the audit": """
+        UPDATE item SET lane = 0 WHERE uid = '1.2'""",
+    "a finish closes one row": """
+        INSERT INTO audit (xid, act, item, actor, reason, detail)
+        SELECT xid, 'rank', 'other', '', '', jsonb_build_object('finish', detail->>'act_id')
+        FROM audit WHERE act = 'finish'""",
+    "a row names a policy that was active": """
+        UPDATE item SET policy_version = 'unheard of' WHERE uid = '1.2'""",
+    "the counts are those of the list": """
+        DELETE FROM tally WHERE state = 'readable'""",
+}
 
 
-def test_the_invariant_finds_a_live_flag_that_a_machine_withdrew(
-    engine: Engine, make: Make, feed: Feed
-) -> None:
-    feed(make.series(patient=None), make.finding())
+@pytest.fixture
+def small(engine: Engine, make: Make, feed: Feed, policy: Policy, opener: Opener) -> Engine:
+    """A flagged row and another; one that a person read, one whose report is final."""
+    feed(
+        make.series("1.1"),
+        make.finding("1.1"),
+        make.series("1.2", patient="P2"),
+        make.series("1.3", patient="P3"),
+        make.order("A4", patient="P4"),
+        make.series("1.4", patient="P4", accession="A4"),
+        make.report("A4", patient="P4"),
+    )
     with engine.begin() as connection:
-        connection.execute(text("UPDATE study SET ai = 'not_flagged'"))
-        assert "a flag is never withdrawn by a machine" in violations(connection)
+        (row,) = queue.listing(connection, study_uid="1.3").items
+        leases.claim(connection, row["study"], "anna", 60)
+        wish = Wish("finish", row["study"], "anna", "reader")
+        do(connection, wish, policy=policy, opener=opener)
+        assert violations(connection) == {}
+    return engine
+
+
+def test_each_invariant_has_something_that_breaks_it() -> None:
+    assert BREAKS.keys() == INVARIANTS.keys()
+
+
+@pytest.mark.parametrize("name", INVARIANTS)
+def test_an_invariant_finds_what_breaks_it(small: Engine, name: str) -> None:
+    with small.connect() as connection:
+        connection.execute(text(BREAKS[name]))
+        assert name in violations(connection)
         connection.rollback()
 
 
@@ -40,17 +106,16 @@ def check(url: str) -> subprocess.CompletedProcess[str]:
 def test_vigie_check_says_what_does_not_hold_in_the_list_and_exits_1(
     engine: Engine, database_url: str, make: Make, feed: Feed
 ) -> None:
-    feed(make.series(), make.finding())
+    feed(make.series("1.1"), make.finding("1.1"))
     assert check(database_url).returncode == 0
     with engine.begin() as connection:
-        connection.execute(text("UPDATE study SET ai = 'not_flagged', lane = 3"))
-        (study,) = connection.scalars(text("SELECT study FROM study")).all()
+        connection.execute(text("UPDATE item SET ai = 'not_flagged'"))
+        (study,) = connection.scalars(text("SELECT name FROM item")).all()
     told = check(database_url)
     assert (told.returncode, told.stdout) == (1, "")
     assert [line.partition(": see ")[::2] for line in told.stderr.splitlines()] == [
-        ("the list: not so: lane 3 is what cannot be read", study),
         ("the list: not so: a flag is never withdrawn by a machine", study),
-        ("the list: not so: every decision is in the audit", study),
+        ("the list: not so: the counts are those of the list", "readable 2"),
     ]
 
 

@@ -4,7 +4,7 @@ release before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -43,12 +43,6 @@ CATALOGUE = {
         WHERE c.relnamespace = 'public'::regnamespace AND NOT c.relispartition
         AND c.relname <> 'alembic_version'""",
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("server")) as one:
-        yield one
 
 
 def inside_of(url: str, database: str) -> str:
@@ -110,7 +104,7 @@ def test_migrations_make_what_the_models_declare(
     made = catalogue(engine)
     engine.dispose()
     for name, wanted in modelled.items():
-        assert made[name] == wanted
+        assert made[name] ^ wanted == set()
         assert len(wanted) > 15
 
 

@@ -15,7 +15,7 @@ CREATE TABLE fact (
     received timestamptz NOT NULL,
     body jsonb NOT NULL
 );
-CREATE INDEX fact_nodes ON fact USING gin (nodes) WITH (fastupdate = off);
+CREATE INDEX fact_nodes ON fact USING gin (nodes) WITH (fastupdate = false);
 CREATE INDEX fact_package ON fact ((body->>'package'), (body->>'package_version'))
     WHERE type = 'FindingsMade';
 CREATE TABLE node (

@@ -1,0 +1,149 @@
+"""What is closed costs nothing: each statement that runs periodically or on a refresh touches as
+many pages with 200,000 closed rows as with 20,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from tests.worklist.record import say
+from tests.worklist.sql.conftest import Database
+from tests.worklist.sql.hospital import Hospital, readable
+from worklist import chores
+from worklist.sql import audit, counts, leases, policy_store, queue, rerank
+
+FEW, MANY = 20_000, 200_000
+OPEN = 300
+
+#: All of it: what pages, feed, chores and sealer do again and again.
+REPEATED: dict[str, Callable[[Connection], Any]] = {
+    "list": lambda c: queue.listing(c, limit=50),
+    "list with what is closed": lambda c: queue.listing(c, limit=50, state="all"),
+    "read ones": lambda c: queue.listing(c, limit=50, state="read"),
+    "by study": lambda c: queue.listing(c, study_uid="1.0", state="all"),
+    "by accession": lambda c: queue.listing(c, accession="a0", state="all"),
+    "changes": lambda c: queue.changes_since(c, queue.Since(0), limit=100),
+    "head": queue.head_seq,
+    "next": lambda c: leases.next_study(c, "anna", 60),
+    "policy": policy_store.active,
+    "packages": counts.packages,
+    "flagged": counts.flagged,
+    "measure": chores.measure,
+    "expire": leases.expire,
+    "fold": counts.fold,
+    "trim": chores.trim,
+    "months": lambda c: chores.partition(c, 12),
+    "stuck": rerank.stuck,
+    "rerank": lambda c: c.execute(
+        rerank.OTHERS, {"version": "none", "n": 100, "ranked": "", "last": ""}
+    ),
+    "unsealed": audit.unsealed,
+    "seal": lambda c: audit.seal(c, b"key"),
+    "end": audit.end,
+    "walk": lambda c: audit.walk(c, b"key", audit.Anchor(100), 500),
+}
+
+GROW = """
+    INSERT INTO closed SELECT r.* FROM closed c, generate_series({low}, {high}) n, LATERAL jsonb_populate_record(c, jsonb_build_object(
+            'name', md5(n::text), 'uid', '1.' || n, 'accessions', jsonb_build_array('a' || n),
+            'person', 'p' || n, 'closed_at', clock_timestamp(),
+            'due_at', c.due_at + make_interval(secs => n))) r
+        WHERE c.name = (SELECT min(name) FROM closed);
+    INSERT INTO member SELECT md5(n::text), md5(n::text), clock_timestamp()
+        FROM generate_series({low}, {high}) n;
+    INSERT INTO audit (act, item, actor, reason, detail)
+        SELECT 'rank', md5((n / 3)::text), '', '', '{{}}'
+        FROM generate_series(3 * {low}, 3 * {high}) n;
+    INSERT INTO audit_seal
+        SELECT row_number() OVER (ORDER BY id) + (SELECT count(*) FROM audit_seal), id,
+               md5(id::text) || md5(id::text) FROM audit a
+        WHERE NOT EXISTS (SELECT FROM audit_seal s WHERE s.audit_id = a.id);
+    INSERT INTO fact SELECT md5(n::text), 'FindingsMade', ARRAY['n' || n], clock_timestamp(),
+        jsonb_build_object('package', 'head-ct-ich', 'package_version', '1')
+        FROM generate_series({low}, {high}) n;
+    INSERT INTO tally (state, lane, flagged, rows) VALUES ('read', 2, false, {high} - {low})"""
+
+
+def grow(database: Database, low: int, high: int) -> None:
+    with database.admin.begin() as connection:
+        for statement in GROW.format(low=low, high=high).split(";"):
+            connection.execute(text(statement))
+    with database.admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+
+
+def statements(engine: Engine, work: Callable[[Connection], Any]) -> list[tuple[str, Any]]:
+    """What `work` asks the database, undone afterwards."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, sql: str, values: Any, _context: Any, _many: bool) -> None:
+        said.append((sql, values[0] if isinstance(values, list) else values))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        with engine.connect() as connection:
+            work(connection)
+            connection.rollback()
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return said
+
+
+def pages(engine: Engine, sql: str, values: Any) -> int:
+    """Pages that a statement touches, in memory or not; undone afterwards."""
+    with engine.connect() as connection:
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}"
+        connection.exec_driver_sql(explain, values)  # the second time, hint bits are there
+        (plan,) = connection.exec_driver_sql(explain, values).scalar_one()
+        connection.rollback()
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+def touched(database: Database) -> dict[tuple[str, str], int]:
+    found = {}
+    for name, work in REPEATED.items():
+        engine = database.admin
+        for sql, values in statements(engine, work):
+            found[name, sql] = max(found.get((name, sql), 0), pages(engine, sql, values))
+    return found
+
+
+@pytest.mark.slow
+def test_nothing_that_runs_again_and_again_reads_in_proportion_to_what_is_closed(
+    database: Database,
+) -> None:
+    here = Hospital(database.admin)
+    here.activate()
+    for n in range(OPEN):
+        who = f"P{n}@HOSP"
+        here.tell(say.order(f"a{n}", who), say.image(f"u1.{n} a{n}", who))
+    here.tell(say.step("s1.9 u1.7 a7", "P7@HOSP", "completed"), say.report("a7", "P7@HOSP"))
+    here.tell(say.step("s1.8 u1.8 a8", "P8@HOSP", "completed"))
+    assert readable(database.admin)
+    grow(database, 1, FEW)
+    few = touched(database)
+    grow(database, FEW + 1, MANY)
+    many = touched(database)
+    assert few.keys() == many.keys()
+    assert len(few) > 25
+    # A tenth, or a few pages: trees are a level deeper.
+    grown = {
+        key: (few[key], many[key]) for key in few if many[key] - few[key] > max(few[key] * 0.1, 8)
+    }
+    assert grown == {}
+
+
+@pytest.mark.slow
+def test_what_does_read_in_proportion_would_be_seen(database: Database) -> None:
+    here = Hospital(database.admin)
+    here.activate()
+    here.tell(say.order("a1"), say.image("u1.1 a1"), say.report("a1"))
+    scan = "SELECT count(*) FROM closed WHERE ai = 'flagged'"
+    grow(database, 1, 500)
+    few = pages(database.admin, scan, ())
+    grow(database, 501, 5_000)
+    assert pages(database.admin, scan, ()) > few * 1.1 + 8
