@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import faust
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -30,7 +31,7 @@ from streams.events import (
     decode,
 )
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.kafka.faust_app import Begin, make_app, stop_app, until_made_anew
+from streams.kafka.faust_app import Begin, assigned, make_app, stop_app, until_made_anew
 from streams.kafka.produce import Publisher
 from streams.kafka.watermarks import Extent, Place, Watermarks
 from streams.process import Process
@@ -239,14 +240,16 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     await app.start()
     stack.push_async_callback(stop_app, app)
     process.keep(until_made_anew(app, watermarks))
-    process.keep(_look_on(watch, stage, StandStill(settings.stall_s)))
+    process.keep(_look_on(app, watch, stage, StandStill(settings.stall_s)))
     process.ready(metrics=metrics_port)
     await process.until_ended()
 
 
-async def _look_on(watch: Watch, stage: Stage, still: StandStill, every_s: float = 2.0) -> None:
-    """Measures how far the list is behind; ends when the agent stands still, or when the log lost
-    what was not read yet: reading then begins anew.
+async def _look_on(
+    app: faust.App, watch: Watch, stage: Stage, still: StandStill, every_s: float = 2.0
+) -> None:
+    """Measures how far the list is behind. Ends when the agent stands still, or when the log lost
+    what it had not read yet: reading begins anew.
     """
     while True:
         await asyncio.sleep(every_s)
@@ -254,10 +257,12 @@ async def _look_on(watch: Watch, stage: Stage, still: StandStill, every_s: float
         for wanted in metrics.WAITS:
             metrics.waits_for.labels(wanted).set(wanted == waits)
         fresh = await asyncio.to_thread(watch.look, datetime.now(UTC), waits)
-        if watch.expired:
-            log.error("expired_unread", places=watch.expired)
+        mine = assigned(app)
+        if gone := sorted(mine.intersection(watch.expired)):
+            log.error("expired_unread", places=gone)
             return
-        for_s = still.look(time.monotonic(), stage.done, fresh)
+        idle = bool(fresh.waits_for) or not mine & watch.waiting
+        for_s = still.look(time.monotonic(), stage.done, idle=idle)
         metrics.still.set(for_s)
         if for_s >= still.limit_s:
             log.error("stands_still", behind=fresh.behind_events, for_s=round(for_s))

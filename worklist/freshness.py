@@ -31,7 +31,7 @@ _SURE = 3
 
 @dataclass(frozen=True)
 class Gap:
-    """Events that were lost before the list had them: when that was found, and how many at least."""
+    """Events that were lost before the list had them: when that was found; how many, at least."""
 
     at: datetime
     lost: int
@@ -78,6 +78,11 @@ class Watch:
         self._waiting: dict[Place, tuple[int, datetime]] = {}  # position wanted → waits since
         self._empty: dict[Place, tuple[int, int]] = {}  # (wanted, end): no record lies between
         self._doubts: dict[Place, tuple[int, int]] = {}  # (applied, how many looks)
+
+    @property
+    def waiting(self) -> set[Place]:
+        """The partitions whose events wait."""
+        return set(self._waiting)
 
     def look(self, now: datetime, waits_for: str = "") -> Freshness:
         """Asks database and broker; what does not answer is named, and the last numbers stay."""
@@ -182,10 +187,11 @@ class StandStill:
         self._done = -1
         self._since: float | None = None
 
-    def look(self, now_s: float, done: int, fresh: Freshness) -> float:
-        """Seconds of standing still, given the count of what was `done` by `now_s`."""
-        moves = done != self._done or not fresh.behind_events or bool(fresh.waits_for)
-        self._done = done
-        if moves or self._since is None:
+    def look(self, now_s: float, done: int, *, idle: bool) -> float:
+        """Seconds of standing still, given the count of what was `done` by `now_s`; `idle`: nothing
+        waits for this stage, or it waits for something that is away.
+        """
+        if idle or done != self._done or self._since is None:
             self._since = now_s
+        self._done = done
         return now_s - self._since

@@ -74,7 +74,7 @@ waits_for = Gauge(
 )
 gap = Gauge(
     "vigie_worklist_gap_timestamp_seconds",
-    "When events were last found lost before the list had them; 0: never, or a rebuild was announced",
+    "When events were last found lost before the list had them; 0: never, or it was announced",
 )
 gaps = Counter(
     "vigie_worklist_gaps_total", "Gaps in a topic's offsets: expired unread, or made anew", ["kind"]

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import cast
 
 import aiokafka
 import faust
@@ -90,8 +91,12 @@ async def until_made_anew(app: faust.App, watermarks: Watermarks, every_s: float
     doubts = 0
     while doubts < _SURE:
         await asyncio.sleep(every_s)
-        reading = {(at.topic, at.partition): app.consumer._read_offset[at] for at in _assigned(app)}
-        topics = {topic for topic, _ in reading}
+        reading = {
+            place: app.consumer._read_offset[TP(*place)]  # type: ignore[attr-defined]
+            for place in assigned(app)
+        }
+        if not (topics := {topic for topic, _ in reading}):
+            continue
         try:
             now = await asyncio.to_thread(watermarks.ids, topics)
             extents = await asyncio.to_thread(watermarks.extents, topics)
@@ -105,10 +110,10 @@ async def until_made_anew(app: faust.App, watermarks: Watermarks, every_s: float
     log.error("topic_made_anew", topics=sorted(anew))
 
 
-def _assigned(app: faust.App) -> set[TP]:
-    """What is read now; nothing before the consumer runs."""
+def assigned(app: faust.App) -> set[Place]:
+    """What `app` reads now; nothing before its consumer runs."""
     try:
-        return set(app.consumer.assignment())
+        return {(at.topic, at.partition) for at in app.consumer.assignment()}
     except ConsumerNotStarted:
         return set()
 
@@ -130,13 +135,15 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         committed: Mapping[TP, int] = await super().seek_to_committed()
+        if not committed:
+            return committed
         starts: Mapping[TP, int] = await self.earliest_offsets(*committed)
         ends: Mapping[TP, int] = await self.highwaters(*committed)
         extents = {
             (place.topic, place.partition): Extent(start, ends[place])
             for place, start in starts.items()
         }
-        said = await asyncio.to_thread(self.transport.begin, extents)
+        said = await asyncio.to_thread(cast(_Transport, self.transport).begin, extents)
         begins = {
             place: said.get(
                 (place.topic, place.partition), _inside(offset, starts[place], ends[place])

@@ -13,13 +13,12 @@ from threading import Lock
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from streams.errors import Reason, Unavailable
 from streams.kafka.produce import SilentLogger, client_config
@@ -65,6 +64,8 @@ class Watermarks:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
+                # the mock knows no transactions
+                "isolation.level": "read_uncommitted" if self._mock else "read_committed",
                 # one record is enough; the broker sends at least that
                 "fetch.message.max.bytes": 1024,
                 "queued.min.messages": 1,
@@ -77,39 +78,28 @@ class Watermarks:
     def extents(self, topics: Iterable[str]) -> dict[Place, Extent]:
         """The log of each partition of `topics` that is there. Raises Unavailable `kafka`."""
         wanted = set(topics)
-        try:
-            known = self._admin.list_topics(timeout=_ASK_S).topics
-        except KafkaException:
-            raise Unavailable(Reason.BROKER_DOWN, "kafka") from None
-        places = [
-            (name, number)
-            for name, topic in known.items()
-            if name in wanted and topic.error is None
-            for number in topic.partitions
-        ]
-        starts = self._offsets(places, OffsetSpec.earliest())
-        ends = self._offsets(places, OffsetSpec.latest())
-        if places and not ends:
-            raise Unavailable(Reason.BROKER_DOWN, "kafka")
-        return {
-            place: Extent(starts[place], ends[place])
-            for place in places
-            if place in starts and place in ends
-        }
-
-    def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
-        asked = {TopicPartition(*place): spec for place in places}
-        if not asked:
-            return {}
-        # The mock knows no transactions.
-        level = IsolationLevel.READ_UNCOMMITTED if self._mock else IsolationLevel.READ_COMMITTED
-        answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_ASK_S)
-        found = {}
-        for place, answer in answers.items():
+        with self._lock:
             try:
-                found[place.topic, place.partition] = answer.result(_ASK_S).offset
-            except (KafkaException, TimeoutError):  # it has no leader now, or is just being made
-                continue
+                known = self._consumer.list_topics(timeout=_ASK_S).topics
+            except KafkaException:
+                raise Unavailable(Reason.BROKER_DOWN, "kafka") from None
+            places = [
+                (name, number)
+                for name, topic in known.items()
+                if name in wanted and topic.error is None
+                for number in topic.partitions
+            ]
+            found = {}
+            for place in places:
+                try:
+                    start, end = self._consumer.get_watermark_offsets(
+                        TopicPartition(*place), timeout=_READ_S
+                    )
+                except KafkaException:  # it has no leader now, or is just being made
+                    continue
+                found[place] = Extent(start, end)
+        if places and not found:
+            raise Unavailable(Reason.BROKER_DOWN, "kafka")
         return found
 
     def ids(self, topics: Iterable[str]) -> dict[str, str]:

@@ -35,7 +35,8 @@ _NOTE = text(
                       SET "offset" = greatest(p."offset", excluded."offset"),
                           applied_at = clock_timestamp(),
                           newest_received = greatest(p.newest_received, excluded.newest_received))
-       SELECT p.topic, p.partition, p."offset" FROM log_position p JOIN said USING (topic, partition)"""
+       SELECT p.topic, p.partition, p."offset"
+       FROM log_position p JOIN said USING (topic, partition)"""
 )
 _LOSE = text(
     """UPDATE log_position SET lost = lost + :lost, gap_at = clock_timestamp()
@@ -55,7 +56,7 @@ _BEGIN = text(
 _READ = text(
     f"""SELECT topic, partition, "offset", topic_id, newest_received, lost,
                CASE WHEN NOT {_ANNOUNCED} THEN gap_at END AS gap_at
-        FROM log_position p ORDER BY topic, partition"""  # noqa: S608 — a constant of ours
+        FROM log_position p ORDER BY topic, partition"""
 )
 
 
