@@ -63,7 +63,7 @@ async def main(process: Process, settings: WebSettings, web: FastAPI, config: Co
 def web_command() -> None:
     """Serve page and API, and do the list's chores."""
     settings = WebSettings()
-    need(settings, "database")
+    need(settings, "kafka", "database")
     if settings.open_demo and not is_loopback(settings.bind):
         fail("VIGIE_OPEN_DEMO is for a loopback VIGIE_BIND only: unset it, and give readers tokens")
     check_binding(settings, protected=False)
