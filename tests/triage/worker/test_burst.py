@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import psutil
+import pytest
 from numpy.typing import NDArray
 
 from streams.events import encode
@@ -78,6 +79,7 @@ class Watched(House):
         self.held.set()
 
 
+@pytest.mark.slow
 async def test_a_burst_waits_in_kafka(ring: KeyRing) -> None:
     house = Watched(ring)
     reading = asyncio.create_task(house.read())
