@@ -30,7 +30,7 @@ fast: .venv/installed ## style, imports and the tests that need no database, bro
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/lint-imports
-	$(BIN)/pytest --fast -q -rfE
+	$(BIN)/pytest --fast -q -rfE --durations=5
 
 format: .venv/installed ## layout and order of imports
 	$(BIN)/ruff check --quiet --select I --fix .

