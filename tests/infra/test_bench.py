@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from infra.bench import catalogue
 from infra.bench.measure import compare
 from infra.commands import app
-from triage.bench.sides import model
+from triage.bench.model import model
 from triage.packages.load import find_packages
 from triage.settings import TriageSettings
 

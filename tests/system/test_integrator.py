@@ -19,7 +19,7 @@ from infra.embedded import free_port
 from tests.streams.dicom.conftest import file_of, image
 from tests.streams.hl7.conftest import order, report
 from tests.system.conftest import Demo
-from triage.phantoms import images as phantoms
+from triage.phantoms import heads
 
 
 def send_hl7(running: Demo, message: bytes, folder: Path) -> str:
@@ -122,7 +122,7 @@ def test_the_database_is_one_that_psql_can_read(empty_demo: Demo) -> None:
 
 def head_ct(number: str, bleed: str | None) -> list[bytes]:
     """A phantom's slices as files."""
-    volume = phantoms.head_ct(np.random.default_rng(7), bleed, slices=8)
+    volume = heads.head_ct(np.random.default_rng(7), bleed, slices=8)
     return [
         file_of(
             image(

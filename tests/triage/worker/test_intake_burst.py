@@ -1,5 +1,6 @@
-"""Ten times what the flow can hold at once: pool, house and batch queue stay within their bounds,
-the reader waits, memory is flat.
+"""Ten times what the intake can hold at once: the reader waits, and memory is flat.
+
+Backlog, series in flight and batch queue stay within their bounds.
 """
 
 from __future__ import annotations
@@ -16,33 +17,34 @@ from numpy.typing import NDArray
 
 from streams.events import encode
 from streams.seal import KeyRing
-from tests.triage.worker.test_intake import House, series
-from triage.decoding.child import Request
+from tests.triage.worker.harness import Harness, series
 from triage.decoding.frames import Frame
+from triage.decoding.protocol import Request
 from triage.inference.batch import BUCKETS
-from triage.inference.queue import Forward
+from triage.inference.queue import BatchQueue
 
-POOL, BURST, IMAGES = 50, 500, 8
+BACKLOG, BURST, IMAGES = 50, 500, 8
 #: An event of 1,200 instances is 40 kB and a study's prepared images 128 kB: unbounded, the burst
 #: would be 85 MB more.
 MARGIN = 25 * 1024**2
 
 
-class Watched(House):
-    """A flow with a small pool; the most that was ever in each of its places, and how often the
-    reader had to wait.
+class Watched(Harness):
+    """An intake with a small backlog, watched.
+
+    Noted is the most that was ever in each of its places, and how often the reader had to wait.
     """
 
     def __init__(self, ring: KeyRing) -> None:
         super().__init__(ring)
         self.held = threading.Event()
-        self.forward = self.analyst.forward = Forward({"p": self.slow})
-        self.flow = replace(self.flow, read_ahead=POOL, stopped=asyncio.Event())
-        self.pool = self.flying = self.waiting = self.waits = 0
+        self.queue = self.analyst.queue = BatchQueue({"p": self.slow})
+        self.intake = replace(self.intake, read_ahead=BACKLOG, stopped=asyncio.Event())
+        self.backlog = self.flying = self.waiting = self.waits = 0
         self.memory: list[int] = []
 
     def slow(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The bottleneck: a batch goes through only while the reader is held back, or has read all."""
+        """A batch goes through only while the reader is held back, or has read all."""
         self.held.wait()
         return images[:, 0, 0, 0]
 
@@ -54,9 +56,9 @@ class Watched(House):
         await super().publish(topic, key, value)
 
     def look(self) -> None:
-        self.pool = max(self.pool, len(self.flow))
-        self.flying = max(self.flying, len(self.flow._tasks))
-        self.waiting = max(self.waiting, self.forward.waiting)
+        self.backlog = max(self.backlog, len(self.intake))
+        self.flying = max(self.flying, self.intake.under_way)
+        self.waiting = max(self.waiting, self.queue.waiting)
 
     async def read(self) -> None:
         """As Faust's agent does: the next event only once there is room for this one."""
@@ -81,22 +83,23 @@ class Watched(House):
 
 @pytest.mark.slow
 async def test_a_burst_waits_in_kafka(ring: KeyRing) -> None:
-    house = Watched(ring)
-    reading = asyncio.create_task(house.read())
-    running = [asyncio.create_task(house.flow.run()), asyncio.create_task(house.forward.run())]
+    harness = Watched(ring)
+    reading = asyncio.create_task(harness.read())
+    running = harness.start()
     async with asyncio.timeout(300):
         await reading
-        while len(house.acknowledged) < BURST:
+        while len(harness.acknowledged) < BURST:
             await asyncio.sleep(0.01)
     for task in running:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-    house.threads.shutdown()
-    assert house.acknowledged == list(range(BURST))
-    assert house.waits >= (BURST - POOL) // (BUCKETS[-1] // IMAGES) - 2  # one batch lets so many in
-    assert house.pool == POOL
-    assert house.flying <= house.flow.in_flight
-    assert house.waiting < BUCKETS[-1] + IMAGES * house.flow.decoding
-    warm, *rest = house.memory[len(house.memory) // 4 :]
+    harness.threads.shutdown()
+    assert harness.acknowledged == list(range(BURST))
+    let_in = BUCKETS[-1] // IMAGES  # by one batch
+    assert harness.waits >= (BURST - BACKLOG) // let_in - 2
+    assert harness.backlog == BACKLOG
+    assert harness.flying <= harness.intake.in_flight
+    assert harness.waiting < BUCKETS[-1] + IMAGES * harness.intake.concurrent_decodes
+    warm, *rest = harness.memory[len(harness.memory) // 4 :]
     assert max(rest) - warm < MARGIN

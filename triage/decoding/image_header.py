@@ -1,6 +1,4 @@
-"""What an image's header says, read with suspicion: size, frames, photometric, place; refused
-before any pixel is decoded.
-"""
+"""What one image's header claims, checked before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -19,6 +17,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from streams.errors import Reason
+from triage.decoding.limits import Limits
 from triage.errors import NotAnalysed
 
 PHOTOMETRICS = frozenset(
@@ -33,8 +32,8 @@ PHOTOMETRICS = frozenset(
         "YBR_RCT",
     }
 )
-#: What pydicom and the decoders raise on bytes that are not what they claim to be. MemoryError is
-#: told apart.
+#: What pydicom and the decoders raise on bytes that are not what they claim to be, but for
+#: MemoryError.
 BROKEN = (
     ValueError,
     RuntimeError,
@@ -54,27 +53,15 @@ BROKEN = (
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one series may cost in the jail."""
-
-    frame_bytes: int = 256 * 1024 * 1024  # one decoded frame
-    reply_bytes: int = 512 * 1024 * 1024  # all frames of one answer, as float32
-    memory_bytes: int = 2 * 1024**3  # address space of the child
-    cpu_s: float = 30.0  # processor time of one request
-    wall_s: float = 60.0  # time of one request
-    files: int = 8192  # headers read for one series
-    frames: int = 16384  # frames that one file may claim
-
-
-@dataclass(frozen=True)
-class Header:
-    """One file: its dataset without pixels (deflated ones: with), and the facts that were checked.
+class ImageHeader:
+    """One file: its dataset without pixels (inflated ones: with), and the facts that were checked.
 
     Attributes:
         rows, columns: 1 to 65,535.
         frames: 1 to `Limits.frames`.
         samples: 1 or 3.
         bits: bits allocated, one of 1, 8, 16, 32, 64.
+        inflated: the file was deflated as a whole, and `dataset` holds its pixels already.
     """
 
     path: Path
@@ -88,8 +75,9 @@ class Header:
     inflated: bool = False
 
     def group(self, frame: int, name: str) -> Dataset:
-        """The item that states `name` for `frame`: of its own functional group, the shared one,
-        else the top level.
+        """The item that states `name` for `frame`.
+
+        Its own functional group comes first, then the shared one, then the top level.
         """
         for holder in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
             items = self.dataset.get(holder) or []
@@ -100,8 +88,9 @@ class Header:
         return self.dataset
 
     def numbers(self, source: Dataset, name: str, count: int) -> NDArray[np.float64] | None:
-        """The first `count` values of `name` as finite float64 [count], or None when they are
-        missing or no numbers.
+        """The first `count` values of `name`, float64 [count].
+
+        None where they are missing, no numbers, or not finite.
         """
         try:
             value = source.get(name)
@@ -115,23 +104,23 @@ class Header:
         )
 
 
-def read_header(path: Path, limits: Limits) -> Header:
+def read_header(path: Path, limits: Limits) -> ImageHeader:
     """The header of `path`.
 
     Raises:
         NotAnalysed: `undecodable_pixels` (no DICOM file), `no_pixels`, `bad_geometry`,
             `decode_limit`, `unsupported_photometric`, `store_missing`.
     """
-    dataset, inflated = _open(path, limits)
+    dataset, inflated = _open_dataset(path, limits)
     try:
         return _checked(path, dataset, limits, inflated)
     except BROKEN:
         raise NotAnalysed(Reason.BAD_GEOMETRY) from None
 
 
-def _open(path: Path, limits: Limits) -> tuple[Dataset, bool]:
+def _open_dataset(path: Path, limits: Limits) -> tuple[Dataset, bool]:
     try:
-        if _syntax(path) == DeflatedExplicitVRLittleEndian:
+        if _transfer_syntax(path) == DeflatedExplicitVRLittleEndian:
             return _inflate(path, limits.frame_bytes), True
         return dcmread(path, stop_before_pixels=True), False
     except FileNotFoundError:
@@ -140,7 +129,7 @@ def _open(path: Path, limits: Limits) -> tuple[Dataset, bool]:
         raise NotAnalysed(Reason.UNDECODABLE_PIXELS) from None
 
 
-def _syntax(path: Path) -> str:
+def _transfer_syntax(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4096)
     at = head.find(b"\x02\x00\x10\x00UI", 132)
@@ -166,15 +155,14 @@ def _inflate(path: Path, cap: int) -> Dataset:
     return dataset
 
 
-def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> Header:
-    # pydicom returns an empty data set, with a warning only, for a file that was cut: nothing is
-    # believed to be there.
+def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> ImageHeader:
+    # For a file that was cut pydicom returns an empty dataset, with no more than a warning.
     if "Rows" not in dataset or "Columns" not in dataset or "BitsAllocated" not in dataset:
         raise NotAnalysed(Reason.NO_PIXELS)
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         raise NotAnalysed(Reason.NO_DECODER)
     rows, columns, bits, samples = (
-        _whole(dataset, name, default)
+        _integer(dataset, name, default)
         for name, default in (
             ("Rows", 0),
             ("Columns", 0),
@@ -183,7 +171,7 @@ def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> He
         )
     )
     frames = (
-        1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames", 1)
+        1 if dataset.get("NumberOfFrames") in (None, "") else _integer(dataset, "NumberOfFrames", 1)
     )
     if rows == 0 or columns == 0 or frames == 0:
         raise NotAnalysed(Reason.NO_PIXELS)
@@ -194,10 +182,10 @@ def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> He
         raise NotAnalysed(Reason.UNSUPPORTED_PHOTOMETRIC)
     if rows * columns * samples * max(1, bits // 8) > limits.frame_bytes or frames > limits.frames:
         raise NotAnalysed(Reason.DECODE_LIMIT)
-    return Header(path, dataset, rows, columns, frames, samples, bits, photometric, inflated)
+    return ImageHeader(path, dataset, rows, columns, frames, samples, bits, photometric, inflated)
 
 
-def _whole(dataset: Dataset, name: str, default: int) -> int:
+def _integer(dataset: Dataset, name: str, default: int) -> int:
     value = dataset.get(name, default)
     if not isinstance(value, int):
         raise NotAnalysed(Reason.BAD_GEOMETRY, name)

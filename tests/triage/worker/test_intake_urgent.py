@@ -1,5 +1,6 @@
-"""An urgent study behind 5,000 routine ones, while the house is full: its images are in the next
-batch but one at the latest.
+"""An urgent study behind 5,000 routine ones, while no more go in.
+
+Its images are in the next batch but one at the latest.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ from numpy.typing import NDArray
 
 from streams.events import encode
 from streams.seal import KeyRing
-from tests.triage.worker.test_intake import House, order, series
-from triage.decoding.child import Request
+from tests.triage.worker.harness import Harness, order, series
 from triage.decoding.frames import Frame
+from triage.decoding.protocol import Request
 from triage.inference.batch import BUCKETS
-from triage.inference.queue import Forward
+from triage.inference.queue import BatchQueue
 from triage.worker.urgency import URGENT
 
 ROUTINE = 5000
 
 
-class FullHouse(House):
-    """A flow whose network is slow: the first batch runs until `open` is set. Each study's pixels
-    are its number.
+class FullIntake(Harness):
+    """An intake whose network is slow: the first batch runs until `open` is set.
+
+    Each study's pixels are its number.
     """
 
     def __init__(self, ring: KeyRing, images: int) -> None:
@@ -37,7 +39,7 @@ class FullHouse(House):
         self.decoded: list[int] = []
         self.batches: list[list[int]] = []
         self.open = threading.Event()
-        self.analyst.forward = self.forward = Forward({"p": self.network}, urgent=URGENT)
+        self.analyst.queue = self.queue = BatchQueue({"p": self.network}, urgent=URGENT)
         self.analyst.decode = self.decode
 
     def decode(self, request: Request) -> list[Frame]:
@@ -64,17 +66,15 @@ class FullHouse(House):
 
     @asynccontextmanager
     async def full(self) -> AsyncIterator[None]:
-        """Works behind `ROUTINE` studies, one batch under way, until no routine study goes in any
-        more.
-        """
+        """Works behind `ROUTINE` studies, one batch under way, until no routine study goes in."""
         for number in range(ROUTINE):
             await self.put(number, numbered(number))
-        running = [asyncio.create_task(self.flow.run()), asyncio.create_task(self.forward.run())]
+        running = self.start()
         try:
             # Where the first batch took many, the series in flight are what is full.
             await self.until(
                 lambda: (
-                    self.forward.waiting >= BUCKETS[-1] or len(self.decoded) == self.flow.in_flight
+                    self.queue.waiting >= BUCKETS[-1] or len(self.decoded) == self.intake.in_flight
                 )
             )
             await self.settled()
@@ -85,7 +85,7 @@ class FullHouse(House):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            await self.flow.drain(0)
+            await self.intake.drain(0)
             self.threads.shutdown()
 
 
@@ -95,57 +95,58 @@ def numbered(number: int) -> bytes:
 
 
 @pytest.fixture(params=[1, 24], ids=["films", "stacks"])
-def house(request: pytest.FixtureRequest, ring: KeyRing) -> FullHouse:
-    return FullHouse(ring, request.param)
+def harness(request: pytest.FixtureRequest, ring: KeyRing) -> FullIntake:
+    return FullIntake(ring, request.param)
 
 
-async def test_what_is_under_way_is_bounded(house: FullHouse) -> None:
-    async with house.full():
-        running = len(house.batches[0])
-        assert len(house.batches) == 1
-        # One batch runs, one waits, and each that was in the jail when it became full has come out.
-        assert house.forward.waiting < BUCKETS[-1] + house.images * house.flow.decoding
-        assert len(house.decoded) <= house.flow.in_flight
-        assert len(house.decoded) * house.images == running + house.forward.waiting
+async def test_what_is_under_way_is_bounded(harness: FullIntake) -> None:
+    async with harness.full():
+        running = len(harness.batches[0])
+        assert len(harness.batches) == 1
+        # One batch runs, one waits; each that was being decoded when it became full has come out.
+        decoding = harness.images * harness.intake.concurrent_decodes
+        assert harness.queue.waiting < BUCKETS[-1] + decoding
+        assert len(harness.decoded) <= harness.intake.in_flight
+        assert len(harness.decoded) * harness.images == running + harness.queue.waiting
 
 
 @pytest.mark.parametrize("hint", ["before", "after"])
-async def test_an_urgent_study_is_in_the_second_batch(house: FullHouse, hint: str) -> None:
-    async with house.full():
+async def test_an_urgent_study_is_in_the_second_batch(harness: FullIntake, hint: str) -> None:
+    async with harness.full():
         urgent = encode(order(f"2.{ROUTINE}", "stat"))
         if hint == "before":
-            house.flow.learn(urgent)
-        await house.put(ROUTINE, numbered(ROUTINE))
+            harness.intake.on_order(urgent)
+        await harness.put(ROUTINE, numbered(ROUTINE))
         if hint == "after":
             await asyncio.sleep(0.02)
-            assert ROUTINE not in house.decoded
-            house.flow.learn(urgent)
-        await house.until(
-            lambda: ROUTINE in house.decoded
-        )  # past all that wait, though the house is full
+            assert ROUTINE not in harness.decoded
+            harness.intake.on_order(urgent)
+        await harness.until(
+            lambda: ROUTINE in harness.decoded
+        )  # past all that wait, though no others go in
         await asyncio.sleep(0.05)
-        house.open.set()
-        await house.until(lambda: len(house.batches) >= 2)
-        assert house.batches[1].count(ROUTINE) == house.images
+        harness.open.set()
+        await harness.until(lambda: len(harness.batches) >= 2)
+        assert harness.batches[1].count(ROUTINE) == harness.images
 
 
-async def test_a_hint_moves_images_that_wait_for_a_batch_already(house: FullHouse) -> None:
-    async with house.full():
-        last = house.decoded[-1]
-        assert last not in house.batches[0]
-        house.flow.learn(encode(order(f"2.{last}", "stat")))
-        house.open.set()
-        await house.until(lambda: len(house.batches) >= 2)
-        assert house.batches[1].count(last) == house.images
+async def test_a_hint_moves_images_that_wait_for_a_batch_already(harness: FullIntake) -> None:
+    async with harness.full():
+        last = harness.decoded[-1]
+        assert last not in harness.batches[0]
+        harness.intake.on_order(encode(order(f"2.{last}", "stat")))
+        harness.open.set()
+        await harness.until(lambda: len(harness.batches) >= 2)
+        assert harness.batches[1].count(last) == harness.images
 
 
-async def test_urgent_ones_do_not_fill_the_house_without_bound_nor_starve_the_oldest(
-    house: FullHouse,
+async def test_urgent_ones_go_in_within_a_bound_and_do_not_starve_the_oldest(
+    harness: FullIntake,
 ) -> None:
-    async with house.full():
-        before = list(house.decoded)
+    async with harness.full():
+        before = list(harness.decoded)
         urgent = range(ROUTINE, ROUTINE + 200)
-        house.flow.learn(
+        harness.intake.on_order(
             encode(
                 order("", "stat").model_copy(
                     update={"accessions": tuple(f"A2.{number}" for number in urgent)}
@@ -153,11 +154,12 @@ async def test_urgent_ones_do_not_fill_the_house_without_bound_nor_starve_the_ol
             )
         )
         for number in urgent:
-            await house.put(number, numbered(number))
-        await house.settled()
-        entered = house.decoded[len(before) :]
-        assert len(house.decoded) <= house.flow.in_flight + house.flow.in_flight // 4
-        assert house.forward.waiting < 4 * BUCKETS[-1] + house.images * house.flow.decoding
+            await harness.put(number, numbered(number))
+        await harness.settled()
+        entered = harness.decoded[len(before) :]
+        assert len(harness.decoded) <= harness.intake.in_flight + harness.intake.in_flight // 4
+        decoding = harness.images * harness.intake.concurrent_decodes
+        assert harness.queue.waiting < 4 * BUCKETS[-1] + decoding
         routine = [number for number in entered if number < ROUTINE]
         assert len(entered) // 4 - 1 <= len(routine) <= len(entered) // 4 + 1
         assert routine == sorted(set(range(ROUTINE)) - set(before))[: len(routine)]

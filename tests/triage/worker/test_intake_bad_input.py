@@ -1,5 +1,6 @@
-"""Bad input through the flow: each study is "not analysed" with its reason, the worker lives, the
-partition moves, the counter moves.
+"""Bad input through the intake: each study is "not analysed" with its reason.
+
+The worker lives, the partition moves, the counter moves.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from streams.errors import Reason
 from streams.seal import KeyRing
-from tests.triage.worker.test_intake import House, series
-from triage.decoding.child import Request
+from tests.triage.worker.harness import Harness, series
 from triage.decoding.frames import Frame
-from triage.decoding.headers import Limits
-from triage.decoding.pool import Jail
+from triage.decoding.limits import Limits
+from triage.decoding.pool import DecoderPool
+from triage.decoding.protocol import Request
 
 MakeCt = Callable[..., FileDataset]
 _LOOP = "loop"  # the child stops while it works on this file, as one does whose decoder loops
 
 
 @pytest.fixture
-def jail() -> Iterator[Jail]:
-    jail = Jail(1, Limits(memory_bytes=1024**3, cpu_s=20, wall_s=10))
-    yield jail
-    jail.close()
+def decoders() -> Iterator[DecoderPool]:
+    decoders = DecoderPool(1, Limits(memory_bytes=1024**3, cpu_s=20, wall_s=10))
+    yield decoders
+    decoders.close()
 
 
 def counted() -> Counter[str]:
@@ -46,26 +47,26 @@ def counted() -> Counter[str]:
     )
 
 
-async def through(jail: Jail, ring: KeyRing, files: list[Path]) -> list[Reason | None]:
+async def through(decoders: DecoderPool, ring: KeyRing, files: list[Path]) -> list[Reason | None]:
     """One study for each file, in one partition; their reasons in that order. None: analysed."""
-    house = House(ring)
+    harness = Harness(ring)
 
     def decode(request: Request) -> list[Frame]:
         if _LOOP in request.paths[0]:
-            os.kill(jail.pids()[0], signal.SIGSTOP)
-        return jail.decode(request)
+            os.kill(decoders.pids()[0], signal.SIGSTOP)
+        return decoders.decode(request)
 
-    house.analyst.decode = decode
-    house.analyst.path = lambda reference, _name: files[int(reference, 16)]
+    harness.analyst.decode = decode
+    harness.analyst.path = lambda reference, _name: files[int(reference, 16)]
     for number in range(len(files)):
-        await house.put(
+        await harness.put(
             number, series(f"1.{number}").model_copy(update={"reference": f"{number:x}"})
         )
     before = counted()
-    await house.work(len(files), also=len(files))
-    assert house.acknowledged == list(range(len(files)))
-    assert [topic for topic, _ in house.published] == ["findings"] * len(files)
-    found = {event.study_uid: event for event in house.findings()}
+    await harness.work(len(files), also=len(files))
+    assert harness.acknowledged == list(range(len(files)))
+    assert [topic for topic, _ in harness.published] == ["findings"] * len(files)
+    found = {event.study_uid: event for event in harness.findings()}
     assert all(
         (event.outcome == "not_analysed") == (event.reason is not None) for event in found.values()
     )
@@ -104,7 +105,7 @@ def rle_bomb(folder: Path, dataset: FileDataset) -> Path:
 
 @pytest.mark.slow
 async def test_each_kind_of_bad_file_is_a_reason_and_the_next_study_is_analysed(
-    jail: Jail, ring: KeyRing, tmp_path: Path, make_ct: MakeCt
+    decoders: DecoderPool, ring: KeyRing, tmp_path: Path, make_ct: MakeCt
 ) -> None:
     bad = {
         rle_bomb(tmp_path, make_ct()): Reason.DECODE_LIMIT,
@@ -123,17 +124,17 @@ async def test_each_kind_of_bad_file_is_a_reason_and_the_next_study_is_analysed(
     }
     good = write(tmp_path, "good", make_ct())
     files = [path for one in bad for path in (one, good)]
-    assert await through(jail, ring, files) == [
+    assert await through(decoders, ring, files) == [
         reason for one in bad.values() for reason in (one, None)
     ]
 
 
 @pytest.mark.needs("corpora")
 async def test_corpora_every_broken_file_is_a_reason(
-    jail: Jail, ring: KeyRing, tmp_path: Path, make_ct: MakeCt, corpora_dir: Path
+    decoders: DecoderPool, ring: KeyRing, tmp_path: Path, make_ct: MakeCt, corpora_dir: Path
 ) -> None:
     broken = sorted((corpora_dir / "dicom").glob("broken__*"))
     assert len(broken) > 10
-    reasons = await through(jail, ring, [*broken, write(tmp_path, "good", make_ct())])
+    reasons = await through(decoders, ring, [*broken, write(tmp_path, "good", make_ct())])
     assert set(reasons[:-1]) <= {Reason.NO_PIXELS, Reason.UNDECODABLE_PIXELS, Reason.DECODE_LIMIT}
     assert reasons[-1] is None
