@@ -3,7 +3,7 @@
 There is no list of fast tests to keep. In fast mode an import of torch, of a browser or of a
 database driver ends the test that asks for it (or the module that asks while it is read) as
 skipped; so does a broker's client, or a process of ours. What ran has therefore needed none of
-them, and a skipped test is one of `make test`.
+them. What only takes long says so itself: `@pytest.mark.slow`. `make test` runs all of it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ def begin() -> None:
         raise RuntimeError(f"imported before fast mode begins: {', '.join(early)}")
     sys.meta_path.insert(0, _Absent())
     sys.addaudithook(_on_command)
-    confluent_kafka.Producer = confluent_kafka.Consumer = _NoBroker
-    AdminClient.__init__ = _NoBroker.__init__
+    patch = pytest.MonkeyPatch()  # never undone
+    patch.setattr(confluent_kafka, "Producer", _NoBroker)
+    patch.setattr(confluent_kafka, "Consumer", _NoBroker)
+    patch.setattr(AdminClient, "__init__", _NoBroker.__init__)
     hypothesis.settings.register_profile("fast", max_examples=_EXAMPLES)
     hypothesis.settings.load_profile("fast")
 

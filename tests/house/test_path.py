@@ -90,8 +90,8 @@ class Watch:
         self._now: set[str] | None = None
         self._names: dict[str, str] = {}
 
-    def __call__(self, frame: FrameType, event: str, _arg: Any) -> None:
-        now, code = self._now, frame.f_code
+    def __call__(self, entered: FrameType, event: str, _arg: Any) -> None:
+        now, code = self._now, entered.f_code
         # A function's code, not that of a module or class that is being imported.
         if now is None or event != "call" or not code.co_flags & inspect.CO_OPTIMIZED:
             return
@@ -117,7 +117,7 @@ class Watch:
             yield
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
 
 
 def _module(filename: str) -> str:
@@ -193,8 +193,11 @@ class Street:
             assert time.monotonic() < end, f"nothing came into {topic}"
             for message in consumer.consume(10, 0.2):
                 assert message.error() is None
-                place = (message.topic(), message.partition(), message.offset())
-                found.append(Origin(*place, message.key(), message.value()))
+                partition, offset = message.partition(), message.offset()
+                key, value = message.key(), message.value()
+                assert partition is not None
+                assert offset is not None
+                found.append(Origin(topic, partition, offset, key or b"", value or b""))
         consumer.close()
         return found
 
