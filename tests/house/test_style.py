@@ -17,8 +17,6 @@ from tests.house.test_house import PACKAGES, ROOT, WRITTEN, committed, tree
 ROOM_FILES = 14
 #: Names of one letter in the whole code, where they stand for longer than a line. It may only fall.
 ONE_LETTER_CEILING = 45
-#: Lines that cite a page which nobody has who has only the repository. It may only fall.
-CITATIONS_CEILING = 8
 #: Lines that the formatter may not touch: a matrix whose columns mean something, perhaps.
 FORMAT_SKIPS = 2
 
@@ -86,19 +84,3 @@ def test_a_room_is_small_enough_to_be_looked_through(room: Path) -> None:
 @pytest.mark.parametrize("room", TESTED_ROOMS, ids=short)
 def test_tests_mirror_the_rooms(room: Path) -> None:
     assert (ROOT / room.relative_to(ROOT / "tests")).is_dir()
-
-
-def test_citations_of_a_page_that_is_not_in_the_repository_become_fewer() -> None:
-    page = re.compile("DESIGN" + r"(\.md| *§)")
-    found = []
-    for path in committed():
-        try:
-            text = path.read_text()
-        except UnicodeDecodeError:
-            continue
-        found += [
-            f"{short(path)}:{number}"
-            for number, line in enumerate(text.splitlines(), 1)
-            if page.search(line)
-        ]
-    assert len(found) <= CITATIONS_CEILING, found

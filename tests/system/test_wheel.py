@@ -16,7 +16,7 @@ from tests.system.conftest import ROOT
 
 
 @pytest.mark.slow
-def test_the_wheel_plays_a_day(tmp_path: Path) -> None:
+def test_promise_10_the_wheel_plays_a_day(tmp_path: Path) -> None:
     subprocess.run(
         [
             sys.executable,
