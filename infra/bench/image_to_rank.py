@@ -28,7 +28,7 @@ from streams.studykey import digest
 from triage.bench.phantom_files import FILM_SOP_CLASS, film_file
 from triage.bench.stage_times import StageTimes, stage_times
 
-RATE = 16.0  # studies a second: five times those of all France (DESIGN §7)
+RATE = 16.0  # studies a second: five times those of all France
 _FILMS = 6
 _END_S = 60.0
 #: What Faust's consumer waits on the mock, which answers an empty fetch only when the wait is over;

@@ -1,6 +1,4 @@
-"""The benches run, say what they measured in the form of DESIGN §8, and refuse a name that they do
-not know.
-"""
+"""The benches run, say what they measured in one form, and refuse a name that they do not know."""
 
 from __future__ import annotations
 

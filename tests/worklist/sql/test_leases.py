@@ -19,11 +19,12 @@ from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make, empty
 from worklist import chores
 from worklist.order.policy import Policy
-from worklist.sql import audit, queue
+from worklist.sql import audit, leases, queue
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
+from worklist.sql.leases import Claim
 from worklist.sql.project import Identities, apply
-from worklist.sql.queue import Claim, QueueError
+from worklist.sql.queue import QueueError
 
 
 def readable(make: Make, n: int) -> list[Any]:
@@ -39,7 +40,7 @@ def take(engine: Engine, reader: str, lease_s: float = 60) -> Claim | None:
     while True:
         try:
             with translated(), engine.begin() as connection:
-                return queue.next_study(connection, reader, lease_s)
+                return leases.next_study(connection, reader, lease_s)
         except Retry:
             time.sleep(0.002)
 
@@ -97,7 +98,7 @@ def test_promise_7_of_many_who_click_the_same_study_one_wins(
     def click(i: int) -> None:
         try:
             with engine.begin() as connection:
-                queue.claim(connection, study, f"r{i}", 60)
+                leases.claim(connection, study, f"r{i}", 60)
             outcomes.append("won")
         except QueueError as error:
             outcomes.append(error.code)
@@ -119,9 +120,8 @@ def test_promise_7_studies_of_one_accession_go_to_one_reader_even_when_readers_r
     race(6, read)
     with engine.connect() as connection:
         readers = connection.execute(
-            text(
-                "SELECT accession, count(DISTINCT claimed_by), count(claimed_by) FROM study GROUP BY 1"
-            )
+            text("""SELECT accession, count(DISTINCT claimed_by), count(claimed_by)
+                    FROM study GROUP BY 1""")
         ).all()
     assert [tuple(r[1:]) for r in readers] == [(1, 2)] * 15
 
@@ -135,7 +135,7 @@ def test_promise_7_a_study_that_joins_one_being_read_waits_for_its_reader(
     feed(make.series("1.2.2", accessions=("A1",)))
     assert take(engine, "second") is None
     later = next(s for s in studies(engine) if s != claim.study)
-    assert refused(engine, queue.claim, later, "second", 60) == "claimed"
+    assert refused(engine, leases.claim, later, "second", 60) == "claimed"
     own = take(engine, "first")
     assert own is not None
     assert own.study == later
@@ -154,10 +154,10 @@ def test_promise_7_a_lost_browser_gives_it_back_and_the_next_reader_is_told(
     assert found is not None
     assert (found.study, found.opened_by) == (lost.study, "first")
     # The fence: what the first reader still holds opens nothing.
-    assert refused(engine, queue.finish, lost.study, lost.token, "first") == "wrong_token"
-    assert refused(engine, queue.renew, lost.study, lost.token, 60) == "wrong_token"
-    assert refused(engine, queue.release, lost.study, lost.token, "first") == "wrong_token"
-    assert refused(engine, queue.finish, lost.study, "", "first") == "wrong_token"
+    assert refused(engine, leases.finish, lost.study, lost.token, "first") == "wrong_token"
+    assert refused(engine, leases.renew, lost.study, lost.token, 60) == "wrong_token"
+    assert refused(engine, leases.release, lost.study, lost.token, "first") == "wrong_token"
+    assert refused(engine, leases.finish, lost.study, "", "first") == "wrong_token"
 
 
 def test_promise_7_the_chore_gives_back_what_ran_out_and_says_who_had_it(
@@ -185,7 +185,7 @@ def test_a_lease_is_renewed_by_its_token_alone_and_then_outlives_its_first_end(
     claim = take(engine, "first", lease_s=0.1)
     assert claim is not None
     with engine.begin() as connection:
-        assert queue.renew(connection, claim.study, claim.token, 60) > claim.expires_at
+        assert leases.renew(connection, claim.study, claim.token, 60) > claim.expires_at
     time.sleep(0.12)
     assert take(engine, "second") is None
 
@@ -198,10 +198,10 @@ def test_a_lease_that_ran_out_finishes_while_nobody_else_has_it(
     assert claim is not None
     time.sleep(0.04)
     with engine.begin() as connection:
-        queue.finish(connection, claim.study, claim.token, "first")
+        leases.finish(connection, claim.study, claim.token, "first")
     assert studies(engine) == []
-    assert refused(engine, queue.claim, claim.study, "second", 60) == "finished"
-    assert refused(engine, queue.finish, claim.study, claim.token, "first") == "finished"
+    assert refused(engine, leases.claim, claim.study, "second", 60) == "finished"
+    assert refused(engine, leases.finish, claim.study, claim.token, "first") == "finished"
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_promise_7_next_gives_only_what_can_be_read_first(
     assert take(engine, "r") is None
     if state == "preliminary":
         return  # it may be opened to validate it
-    assert refused(engine, queue.claim, row["study"], "r", 60) == "not_readable"
+    assert refused(engine, leases.claim, row["study"], "r", 60) == "not_readable"
     if row["lane"] == 3:
         assert (
             refused(engine, queue.act_on_rank, row["study"], "pin", "lead", "asked for")
@@ -291,17 +291,17 @@ def test_promise_7_whatever_readers_do_a_study_has_one_holder(
         try:
             with session_engine.begin() as connection:
                 if act == "next":
-                    claim = queue.next_study(connection, reader, 60)
+                    claim = leases.next_study(connection, reader, 60)
                     assert (claim.study if claim else None) == next(
                         (s for s in every if s not in held and s not in finished), None
                     )
                     if claim:
                         held[claim.study] = (reader, claim.token)
                 elif act == "claim":
-                    held[study] = (reader, queue.claim(connection, study, reader, 60).token)
+                    held[study] = (reader, leases.claim(connection, study, reader, 60).token)
                     assert study not in finished
                 elif act == "steal":
-                    queue.finish(connection, study, "guessed", reader)
+                    leases.finish(connection, study, "guessed", reader)
                     raise AssertionError("a guess finished it")
                 elif act == "image":
                     apply(
@@ -313,9 +313,9 @@ def test_promise_7_whatever_readers_do_a_study_has_one_holder(
                 elif mine:
                     token = held[study][1]
                     if act == "renew":
-                        queue.renew(connection, study, token, 60)
+                        leases.renew(connection, study, token, 60)
                     else:
-                        (queue.finish if act == "finish" else queue.release)(
+                        (leases.finish if act == "finish" else leases.release)(
                             connection, study, token, reader
                         )
                         del held[study]

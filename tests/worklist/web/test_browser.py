@@ -1,4 +1,4 @@
-"""The web process: headers on every answer, an outage and its end, and the page in a real browser."""
+"""The page in a real browser: it lives by itself, obeys the keys, and can be read."""
 
 from __future__ import annotations
 
@@ -7,105 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from streams.events import Identity
 from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make
-from tests.worklist.web_client import as_role, serving, sign_in, wait_for, web_settings
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/login",
-        "/api/v1/worklist",
-        "/static/list.js",
-        "/nothing",
-        "/livez",
-        "/metrics",
-        "/ops",
-    ],
-)
-def test_security_headers_are_on_every_answer(client: httpx.Client, path: str) -> None:
-    headers = client.get(path).headers
-    assert "default-src 'self'" in headers["content-security-policy"]
-    assert "unsafe" not in headers["content-security-policy"]
-    assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
-    assert path.startswith("/static") or headers["cache-control"] == "no-store"
-
-
-def test_nothing_on_the_page_is_inline(client: httpx.Client) -> None:
-    sign_in(client)
-    html = client.get("/").text
-    assert not re.search(
-        r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:|https?://", html
-    )
-
-
-def test_metrics_carry_no_identity(client: httpx.Client, make: Make, feed: Feed) -> None:
-    feed(make.order())
-    sign_in(client)
-    told = client.get("/metrics").text
-    assert "vigie_feed_clients" in told
-    assert "NAME" not in told
-    assert "P1" not in told
-
-
-def test_the_ops_page_shows_depths(client: httpx.Client, make: Make, feed: Feed) -> None:
-    feed(make.order())
-    sign_in(client, "ops")
-    assert re.search(r"Expected: not yet readable</th><td>1</td>", client.get("/ops").text)
-    assert client.get("/").status_code == 403
-
-
-@pytest.fixture
-def fragile_url(database_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The test database by way of a link that a test can take away."""
-    real = Path(database_url.split("host=")[1])
-    link = tmp_path / "db"
-    link.symlink_to(real)
-    yield database_url.replace(str(real), str(link)), link
-    if link.is_symlink():
-        link.unlink()
-
-
-def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
-    engine: Engine,
-    fragile_url: tuple[str, Path],
-    ring: KeyRing,
-    tmp_path: Path,
-    make: Make,
-    feed: Feed,
-) -> None:
-    url, link = fragile_url
-    feed(make.order())
-    with serving(web_settings(url, tmp_path, ring)) as (_, client):
-        sign_in(client)
-        assert client.get("/").status_code == 200
-        real = link.readlink()
-        link.unlink()
-        with engine.begin() as connection:
-            connection.execute(
-                text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                                       WHERE pid <> pg_backend_pid() AND datname IS NOT NULL""")
-            )
-        wait_for(lambda: client.get("/readyz").status_code == 503)
-        page = client.get("/")
-        assert page.status_code == 503
-        assert "Stale: the database cannot be reached" in page.text
-        assert "NAME, P1" in page.text
-        answer = client.get("/api/v1/worklist", headers=as_role("reader"))
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_down")
-        assert client.get("/list").status_code == 503
-        link.symlink_to(real)
-        wait_for(lambda: client.get("/readyz").status_code == 200)
-        assert client.get("/").status_code == 200
+from tests.worklist.web_client import serving, wait_for, web_settings
 
 
 def hospital(make: Make, ring: KeyRing) -> list[Any]:
@@ -220,7 +128,8 @@ def test_the_list_lives_in_a_browser(
 
 CONTRAST = """() => {
   const parse = (c) => c.match(/[\\d.]+/g).map(Number);
-  const lum = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  const lum = ([r, g, b]) => [r, g, b]
+    .map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
   const back = (e) => {
     for (; e; e = e.parentElement) {
@@ -228,13 +137,21 @@ CONTRAST = """() => {
       if (c.length < 4 || c[3] > .99) return c;
     }
     return [0, 0, 0]; };
-  const alpha = (e) => { let a = 1; for (; e; e = e.parentElement) a *= Number(getComputedStyle(e).opacity); return a; };
+  const alpha = (e) => {
+    let a = 1;
+    for (; e; e = e.parentElement) a *= Number(getComputedStyle(e).opacity);
+    return a; };
   const bad = [];
   for (const e of document.querySelectorAll('body *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !e.getClientRects().length) continue;
-    const b = back(e), a = alpha(e), f = parse(getComputedStyle(e).color).slice(0, 3).map((v, i) => v * a + b[i] * (1 - a));
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+    if (!e.getClientRects().length) continue;
+    const b = back(e), a = alpha(e);
+    const colour = parse(getComputedStyle(e).color).slice(0, 3);
+    const f = colour.map((v, i) => v * a + b[i] * (1 - a));
     const [x, y] = [lum(f), lum(b)].sort((p, q) => q - p);
-    if ((x + .05) / (y + .05) < 4.5) bad.push(e.className + ':' + e.textContent.slice(0, 20) + ' ' + ((x + .05) / (y + .05)).toFixed(2));
+    const ratio = (x + .05) / (y + .05);
+    if (ratio < 4.5)
+      bad.push(e.className + ':' + e.textContent.slice(0, 20) + ' ' + ratio.toFixed(2));
   }
   return bad; }"""
 
