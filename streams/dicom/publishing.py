@@ -1,6 +1,4 @@
-"""When a series is published: as soon as it can be whole, and again until the broker has confirmed
-it (promise 1).
-"""
+"""When a series is published, and again until the broker has confirmed it (promise 1)."""
 
 from __future__ import annotations
 

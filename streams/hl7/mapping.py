@@ -1,6 +1,4 @@
-"""A message becomes events, by rule and by the site's tables. Pure: time, keys and tables are
-arguments.
-"""
+"""A message becomes events by rule and by the site's tables. Pure: time and keys are arguments."""
 
 from __future__ import annotations
 
