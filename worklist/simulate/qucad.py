@@ -1,5 +1,5 @@
-"""QuCAD's scenarios: FDA's model of a worklist with one triage AI, read and solved where theory
-reaches.
+"""QuCAD's scenarios: FDA's model of a worklist with one triage AI, exact where theory reaches, and
+simulated.
 
 Its model: Poisson arrivals, exponential reading times, alike readers on one list. Some studies
 interrupt (they are not on the AI's list); of the others AI calls some positive, and these go first.
@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from worklist.simulate import closed_forms
+import numpy as np
+
+from worklist.order.policy import Policy, Term
 from worklist.simulate.closed_forms import NoSteadyState, Stream
-from worklist.simulate.studies import Exponential, Flag, Kind
-
-Service = Literal["preemptive-resume", "non-preemptive"]
+from worklist.simulate.disciplines import Discipline, discipline, places
+from worklist.simulate.engine import Floats, Staff, serve
+from worklist.simulate.statistics import Figure, ratio
+from worklist.simulate.studies import Exponential, Flag, Kind, steady
+from worklist.simulate.theory import Service, mean_waits
 
 #: The kinds of study, and which of them each of QuCAD's classes is made of.
 KINDS = ("interrupting", "TP", "FP", "FN", "TN")
@@ -35,10 +42,22 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "FN": ("FN",),
     "TN": ("TN",),
 }
-LISTS: dict[str, tuple[tuple[str, ...], ...]] = {  # the order of reading
+_LISTS: dict[str, tuple[tuple[str, ...], ...]] = {  # the order of reading
     "without_cadt": (("interrupting",), ("TP", "FP", "FN", "TN")),
     "with_cadt": (("interrupting",), ("TP", "FP"), ("FN", "TN")),
 }
+
+
+#: Simulation goes on until each mean's interval is within this share of it, or this many studies.
+PRECISION, MOST = 0.02, 100_000_000
+_PILOT, _LEAST = 16, 40  # replications
+
+_WEEKS = Term(target=1440, horizon=43200)
+POLICY = Policy(
+    name="QuCAD",
+    classes={"unknown": _WEEKS, "stat": Term(target=60, horizon=60)},
+    findings={"flag": Term(target=15, horizon=15)},
+)
 
 
 class BadScenario(ValueError):
@@ -160,11 +179,14 @@ def _scenario(body: Any, number: int) -> Scenario:
     )
 
 
+# ---- exact
+
+
 def exact(scenario: Scenario, service: Service) -> dict[str, Any] | None:
     """Mean waits by theory, in the shape of the reference's `recommended`; None where there is no
     closed form.
     """
-    lists = {name: _exact_list(scenario, service, order) for name, order in LISTS.items()}
+    lists = {name: _exact_list(scenario, service, order) for name, order in _LISTS.items()}
     if any(waits is None for waits in lists.values()):
         return None
     shares = scenario.shares
@@ -175,7 +197,7 @@ def exact(scenario: Scenario, service: Service) -> dict[str, Any] | None:
             group: _weighted([(shares[kind], waits[kind]) for kind in kinds])
             for group, kinds in CLASSES.items()
         }
-    without, with_ai = (result[name]["diseased"] for name in LISTS)
+    without, with_ai = (result[name]["diseased"] for name in _LISTS)
     result["time_saving_diseased"] = None if without is None else without - with_ai
     result["ci95_halfwidth_saving"] = 0.0
     return result
@@ -191,52 +213,160 @@ def _exact_list(
 ) -> dict[str, float] | None:
     rate, shares, reads = scenario.rate, scenario.shares, scenario.reads
     streams = [[Stream.exponential(rate * shares[k], reads[k]) for k in kinds] for kinds in order]
-    if scenario.readers == 1:
-        by_class = (
-            closed_forms.preemptive_resume(streams)
-            if service == "preemptive-resume"
-            else [
-                [wait] * len(kinds)
-                for wait, kinds in zip(closed_forms.non_preemptive(streams), order, strict=True)
-            ]
-        )
-    else:
-        found = _exact_readers(streams, scenario.readers, service)
-        if found is None:
-            return None
-        by_class = [[wait] * len(kinds) for wait, kinds in zip(found, order, strict=True)]
+    found = mean_waits(streams, scenario.readers, service)
+    if found is None:
+        return None
     return {
         kind: wait
-        for kinds, waits in zip(order, by_class, strict=True)
+        for kinds, waits in zip(order, found, strict=True)
         for kind, wait in zip(kinds, waits, strict=True)
     }
 
 
-def _exact_readers(
-    classes: Sequence[Sequence[Stream]], readers: int, service: Service
-) -> list[float] | None:
-    """Several readers: a mean wait for each class where all reads on the list are alike."""
-    rates = [sum(s.rate for s in streams) for streams in classes]
-    on_list = {s.mean for streams in classes[1:] for s in streams if s.rate}
-    everywhere = on_list | {s.mean for s in classes[0] if s.rate}
-    if len(everywhere) == 1:
-        formula = (
-            closed_forms.preemptive_resume_readers
-            if service == "preemptive-resume"
-            else closed_forms.non_preemptive_readers
+# ---- simulated
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Per replication: studies of each kind, and their minutes of waiting on each list."""
+
+    counts: Floats
+    waits: dict[str, Floats]
+
+    def figure(self, name: str, group: str) -> Figure:
+        """Mean wait of `group` on the list `name`."""
+        chosen = [KINDS.index(kind) for kind in CLASSES[group]]
+        return ratio(self.waits[name][:, chosen].sum(axis=1), self.counts[:, chosen].sum(axis=1))
+
+    @property
+    def saving(self) -> Figure:
+        """Of the diseased: without AI less with it, each study against itself."""
+        chosen = [KINDS.index(kind) for kind in CLASSES["diseased"]]
+        saved = self.waits["without_cadt"] - self.waits["with_cadt"]
+        return ratio(saved[:, chosen].sum(axis=1), self.counts[:, chosen].sum(axis=1))
+
+    @property
+    def worst(self) -> float:
+        """The widest interval, as a share of its mean (of means that are not 0)."""
+        figures = (self.figure(name, group) for name in _LISTS for group in CLASSES)
+        return max((f.half_width / f.value for f in figures if f.value > 0), default=0.0)
+
+
+def lists() -> dict[str, Discipline]:
+    """QuCAD's two lists: with AI, and the same with every flag left out."""
+    strict = discipline("strict-priority", POLICY, 0)
+    return {
+        "without_cadt": Discipline("without_cadt", lambda kind, flags: strict.place(kind, ())),
+        "with_cadt": strict,
+    }
+
+
+def replicate(
+    scenario: Scenario,
+    orders: Mapping[str, Discipline],
+    service: Service,
+    count: int,
+    dropped: int,
+    seed: Sequence[int],
+) -> tuple[Floats, dict[str, Floats]]:
+    """One replication of `count` studies, the first `dropped` not counted: studies and minutes of
+    waiting by kind. The lists get the same studies.
+    """
+    studies = steady(scenario.kinds, scenario.rate, count, np.random.default_rng(seed))
+    kind, staff = studies.kind[dropped:], Staff.always(scenario.readers)
+    waits: dict[str, Floats] = {}
+    for name, order in orders.items():
+        served = serve(
+            places(studies, order),
+            studies.read,
+            studies.pool,
+            staff,
+            preemptive=service == "preemptive-resume",
         )
-        return formula(rates, everywhere.pop(), readers)
-    if len(on_list) > 1 or service == "non-preemptive":
-        return None
-    mean, high = on_list.pop(), classes[0][0]
-    # Interrupting studies see only each other. What is on the list reads alike, so the first k
-    # classes of it are together one class that is interrupted; a class alone is the difference.
-    waits = closed_forms.preemptive_resume_readers([high.rate], high.mean, readers)
-    before, total = 0.0, 0.0
-    for rate in rates[1:]:
-        total += rate
-        low = Stream.exponential(total, mean)
-        waiting = total * closed_forms.interrupted_class(high, low, readers)
-        waits.append((waiting - before) / rate if rate else 0.0)
-        before = waiting
-    return waits
+        # Never below 0 but for the last bits of large times.
+        wait = np.maximum(served.finished - studies.arrived - studies.read, 0.0)
+        waits[name] = np.bincount(kind, wait[dropped:], len(KINDS)).astype(np.float64)
+    return np.bincount(kind, minlength=len(KINDS)).astype(np.float64), waits
+
+
+def lengths(traffic: float) -> tuple[int, int]:
+    """Studies of one replication, and how many of them are its warm-up: twenty times the time in
+    which a queue forgets where it began (its relaxation time, P. Morse 1955).
+    """
+    relaxation = 1 / (1 - math.sqrt(traffic)) ** 2
+    return int(max(100_000, 400 * relaxation)), int(20 * relaxation)
+
+
+def simulate(
+    scenario: Scenario,
+    service: Service,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Mean waits by simulation, in the shape of `recommended`, with each mean's half width.
+
+    A pilot says how many replications are needed; its own are not used, so that the interval is of
+    a number of replications that was fixed before.
+    """
+    count, dropped = lengths(scenario.traffic)
+    orders = lists()
+    most = max(_LEAST, MOST // count)
+    own = zlib.crc32(scenario.name.encode())  # scenarios do not share their luck
+
+    def run(stage: int, numbers: range) -> Sums:
+        def one(number: int) -> tuple[Floats, dict[str, Floats]]:
+            return replicate(scenario, orders, service, count, dropped, (seed, own, stage, number))
+
+        done = []
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for result in threads.map(one, numbers):
+                done.append(result)
+                progress(len(done), len(numbers))
+        return Sums(
+            np.array([counts for counts, _ in done]),
+            {name: np.array([waits[name] for _, waits in done]) for name in orders},
+        )
+
+    # 1.2: the pilot's own interval is uncertain.
+    wanted = _PILOT * (1.2 * run(0, range(_PILOT)).worst / PRECISION) ** 2
+    return _shape(run(1, range(min(most, max(_LEAST, math.ceil(wanted))))))
+
+
+def _shape(sums: Sums) -> dict[str, Any]:
+    def value(number: float) -> float | None:
+        return None if math.isnan(number) else number
+
+    figures = {name: {group: sums.figure(name, group) for group in CLASSES} for name in _LISTS}
+    return {
+        "source": "simulated",
+        **{n: {g: value(f.value) for g, f in of.items()} for n, of in figures.items()},
+        "time_saving_diseased": value(sums.saving.value),
+        "ci95_halfwidth_saving": value(sums.saving.half_width),
+        "ci95_halfwidth": {
+            n: {g: value(f.half_width) for g, f in of.items()} for n, of in figures.items()
+        },
+        "replications": len(sums.counts),
+        "studies": int(sums.counts.sum()),
+    }
+
+
+def answer(
+    scenario: Scenario,
+    service: Service,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """What ``--qucad`` prints for a scenario: the best there is (exact, else simulated) in the
+    shape of `recommended`, and both.
+    """
+    theory = exact(scenario, service)
+    simulated = simulate(scenario, service, seed, progress)
+    best = theory or simulated
+    kept = ("source", *_LISTS, "time_saving_diseased", "ci95_halfwidth_saving")
+    return {
+        "id": scenario.name,
+        "discipline": service,
+        **{name: best[name] for name in kept},
+        "exact": theory,
+        "simulated": simulated,
+    }

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from worklist.simulate.engine import Floats, Ints
 
 HOUR = 60.0
-WEEK = 7 * 24 * HOUR
+DAY = 24 * HOUR
+WEEK = 7 * DAY
 
 
 class Data(BaseModel):
@@ -135,9 +136,14 @@ class Studies:
         return len(self.arrived)
 
 
-def draw_kinds(kinds: Sequence[Kind], count: int, random: np.random.Generator) -> Ints:
-    """`count` kinds by their shares."""
-    edges = np.cumsum([k.share for k in kinds])
+def draw_kinds(
+    kinds: Sequence[Kind],
+    count: int,
+    random: np.random.Generator,
+    shares: Sequence[float] | None = None,
+) -> Ints:
+    """`count` kinds by their shares, or by others."""
+    edges = np.cumsum([k.share for k in kinds] if shares is None else shares)
     drawn = np.searchsorted(edges / edges[-1], random.random(count), side="right")
     return np.asarray(drawn, np.int64)
 
