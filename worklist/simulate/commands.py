@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 import typer.core
 
+#: Minutes: a scenario says its own; a history is played with these.
+_GUARD, _WORTHWHILE = 240.0, 15.0
 _COMPARE = "a policy to compare; several: one after the other, or with commas"
 
 
@@ -101,6 +103,116 @@ def scenario(
             _give(result, json, plot, report, language)
     except (ValueError, LookupError, ImportError, OSError) as error:
         raise _fail(_words(error)) from None
+
+
+@simulate.command("from-history")
+def from_history(
+    file: Annotated[Path, typer.Argument(help="arrivals and reads, CSV", dir_okay=False)],
+    compare: Annotated[list[str] | None, typer.Option(help=_COMPARE)] = None,
+    baseline: Annotated[str, typer.Option(help="what the others are compared with")] = "ai-off",
+    policy: Annotated[
+        Path | None, typer.Option(help="the list's policy, TOML; default: the site's")
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="of times without offset: Europe/Paris")] = "",
+    add_readers: Annotated[
+        int, typer.Option(help="what if: so many more, whenever any was there", min=0, max=100)
+    ] = 0,
+    code: Annotated[str, typer.Option(help="the finding of --threshold and --model")] = "",
+    threshold: Annotated[
+        float | None, typer.Option(help="what if: flagged from this score on")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="what if: another model; SENSITIVITY,SPECIFICITY")
+    ] = "",
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="nothing did arrive in long gaps")
+    ] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="file for the fitted scenario, .toml: change it, run it")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="the result as JSON on stdout")] = False,
+    plot: Annotated[Path | None, typer.Option(help="file for the chart, .png or .svg")] = None,
+    report: Annotated[Path | None, typer.Option(help="file for the report, .html")] = None,
+    language: Annotated[Literal["en", "fr"], typer.Option(help="of report and chart")] = "en",
+    seed: Annotated[int, typer.Option(help="of what is drawn", min=0)] = 1,
+) -> None:
+    """Plays a site's own days again, under each policy and what-if."""
+    change = (code, threshold, model)
+    try:
+        rows = _rows(file, timezone, change, seed, allow_gaps=allow_gaps)
+        if write:
+            _write_fit(rows, file, write, seed)
+        names = [baseline, *(compare or ["vigie", "fifo"])]
+        result = _replay(rows, file, policy, names, seed, add_readers)
+        _give(result, json, plot, report, language)
+    except (ValueError, LookupError, ImportError, OSError) as error:
+        raise _fail(_words(error)) from None
+
+
+def _rows(
+    file: Path, timezone: str, change: tuple[str, float | None, str], seed: int, *, allow_gaps: bool
+) -> list[Any]:
+    """The file's lines, with another threshold or model if one is asked for."""
+    import numpy as np
+
+    from worklist.simulate import fit, history
+
+    code, threshold, model = change
+    rows = history.read_history(file, _zone(timezone))
+    if not allow_gaps:
+        fit.check_gaps(rows, file.name)
+    if (threshold is not None or model) and not code:
+        raise ValueError("--threshold and --model need --code: the finding code that is flagged")
+    if threshold is not None:
+        rows = history.with_threshold(rows, code, threshold)
+    if model:
+        rows = history.with_model(rows, code, _point(model), np.random.default_rng((seed, 1)))
+    return rows
+
+
+def _zone(name: str) -> Any:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name) if name else None
+    except (LookupError, ValueError):
+        raise ValueError(f"--timezone {name!r} is unknown: write it as Europe/Paris") from None
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        sensitivity, specificity = (float(part) for part in text.split(","))
+    except ValueError:
+        sensitivity = specificity = -1.0
+    if not (0 <= sensitivity <= 1 and 0 <= specificity <= 1):
+        raise ValueError(f"--model {text!r}: write SENSITIVITY,SPECIFICITY, as 0.9,0.85")
+    return sensitivity, specificity
+
+
+def _write_fit(rows: list[Any], file: Path, to: Path, seed: int) -> None:
+    from worklist.simulate.fit import as_toml, fit
+
+    to.write_text(as_toml(fit(rows, file.stem, seed)), encoding="utf-8")
+
+
+def _replay(
+    rows: list[Any], file: Path, policy: Path | None, names: list[str], seed: int, added: int
+) -> dict[str, Any]:
+    import numpy as np
+
+    from worklist.order import policy as policies
+    from worklist.simulate import history
+
+    rules = policies.parse(policy.read_text()) if policy else _site_policy()
+    found = history.replayable(rows, np.random.default_rng((seed, 2)), add_readers=added)
+    return history.simulate(
+        found,
+        rules,
+        names,
+        guard=_GUARD,
+        worthwhile=_WORTHWHILE,
+        about={"name": file.stem, "seed": seed},
+    )
 
 
 def _words(error: Exception) -> str:

@@ -79,6 +79,8 @@ NAMES = (
     "hierarchical",
     "max-wait-guard",
 )
+#: Those of them that go by what AI says.
+WITH_AI = frozenset({"vigie", "strict-priority", "hierarchical", "max-wait-guard"})
 
 
 def discipline(name: str, policy: Policy, guard: float) -> Discipline:

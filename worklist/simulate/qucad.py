@@ -12,9 +12,9 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from worklist.simulate.engine import Floats, Staff, serve
 from worklist.simulate.statistics import Figure, ratio
 from worklist.simulate.studies import Exponential, Flag, Kind, steady
 from worklist.simulate.theory import Service, mean_waits
+
+Progress = Callable[[int, int], None]
 
 #: The kinds of study, and which of them each of QuCAD's classes is made of.
 KINDS = ("interrupting", "TP", "FP", "FN", "TN")
@@ -49,7 +51,8 @@ _LISTS: dict[str, tuple[tuple[str, ...], ...]] = {  # the order of reading
 
 
 #: Simulation goes on until each mean's interval is within this share of it, or this many studies.
-PRECISION, MOST = 0.02, 100_000_000
+PRECISION, MOST = 0.02, 120_000_000
+_TINY = 0.0005  # minutes: a smaller mean counts as this much
 _PILOT, _LEAST = 16, 40  # replications
 
 _WEEKS = Term(target=1440, horizon=43200)
@@ -228,13 +231,19 @@ def _exact_list(
 
 @dataclass(frozen=True)
 class Sums:
-    """Per replication: studies of each kind, and their minutes of waiting on each list."""
+    """Per replication: studies of each kind, and their minutes of waiting on each list.
+
+    `alone`: interrupting studies on a list of their own, where they see nothing of the rest.
+    """
 
     counts: Floats
     waits: dict[str, Floats]
+    alone: Sums | None = None
 
     def figure(self, name: str, group: str) -> Figure:
         """Mean wait of `group` on the list `name`."""
+        if group == "interrupting" and self.alone is not None:
+            return self.alone.figure(name, group)
         chosen = [KINDS.index(kind) for kind in CLASSES[group]]
         return ratio(self.waits[name][:, chosen].sum(axis=1), self.counts[:, chosen].sum(axis=1))
 
@@ -245,11 +254,10 @@ class Sums:
         saved = self.waits["without_cadt"] - self.waits["with_cadt"]
         return ratio(saved[:, chosen].sum(axis=1), self.counts[:, chosen].sum(axis=1))
 
-    @property
-    def worst(self) -> float:
-        """The widest interval, as a share of its mean (of means that are not 0)."""
-        figures = (self.figure(name, group) for name in _LISTS for group in CLASSES)
-        return max((f.half_width / f.value for f in figures if f.value > 0), default=0.0)
+    def worst(self, groups: Iterable[str]) -> float:
+        """The widest interval, as a share of its mean."""
+        figures = (self.figure(name, group) for name in _LISTS for group in groups)
+        return max((f.half_width / max(f.value, _TINY) for f in figures if f.value > 0), default=0)
 
 
 def lists() -> dict[str, Discipline]:
@@ -301,12 +309,27 @@ def simulate(
     scenario: Scenario,
     service: Service,
     seed: int,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
     """Mean waits by simulation, in the shape of `recommended`, with each mean's half width.
 
-    A pilot says how many replications are needed; its own are not used, so that the interval is of
-    a number of replications that was fixed before.
+    Where studies interrupt, they wait for each other only; they are few and wait little, so they
+    are simulated once more alone, in numbers, rather than all the others with them.
+    """
+    alone = None
+    if service == "preemptive-resume" and 0 < scenario.interrupting < 1:
+        load = scenario.rate * scenario.interrupting * scenario.read_interrupting / scenario.readers
+        few = replace(scenario, traffic=load, interrupting=1.0)
+        alone = _enough(few, service, seed, ("interrupting",), progress)
+    groups = [g for g in CLASSES if alone is None or g != "interrupting"]
+    return _shape(replace(_enough(scenario, service, seed, groups, progress), alone=alone))
+
+
+def _enough(
+    scenario: Scenario, service: Service, seed: int, groups: Sequence[str], progress: Progress
+) -> Sums:
+    """Replications until the intervals of `groups` are narrow. A pilot says how many are needed;
+    its own are not used, so that the number was fixed before.
     """
     count, dropped = lengths(scenario.traffic)
     orders = lists()
@@ -327,9 +350,9 @@ def simulate(
             {name: np.array([waits[name] for _, waits in done]) for name in orders},
         )
 
-    # 1.2: the pilot's own interval is uncertain.
-    wanted = _PILOT * (1.2 * run(0, range(_PILOT)).worst / PRECISION) ** 2
-    return _shape(run(1, range(min(most, max(_LEAST, math.ceil(wanted))))))
+    # 1.15: the pilot's own interval is uncertain.
+    wanted = _PILOT * (1.15 * run(0, range(_PILOT)).worst(groups) / PRECISION) ** 2
+    return run(1, range(min(most, max(_LEAST, math.ceil(wanted)))))
 
 
 def _shape(sums: Sums) -> dict[str, Any]:
@@ -354,7 +377,7 @@ def answer(
     scenario: Scenario,
     service: Service,
     seed: int,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
     """What ``--qucad`` prints for a scenario: the best there is (exact, else simulated) in the
     shape of `recommended`, and both.

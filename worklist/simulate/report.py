@@ -99,14 +99,17 @@ def as_text(result: Result) -> str:
     lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
     lines.insert(0, f"{result['name']}: mean wait in minutes, with 95 % intervals")
     for name in policies[1:]:
-        lines.append(f"{words.policy(name)}: {_needed(words, result, name)}")
-    for group in result["untargeted"]:
-        lines.append(words.say("untargeted_warning", group=group))
+        if needed := _needed(words, result, name):
+            lines.append(f"{words.policy(name)}: {needed}")
+    lines += _warnings(words, result, policies[1]) if policies[1:] else []
     return "\n".join(lines) + "\n"
 
 
 def _needed(words: Words, result: Result, policy: str) -> str:
-    found = result["policies"][policy]["needed_to_triage"]
+    """The number needed to triage in words; nothing for a policy without AI."""
+    found = result["policies"][policy].get("needed_to_triage")
+    if found is None:
+        return ""
     minutes = words.number(result["worthwhile_minutes"], 0)
     if found["high"] is None:
         return words.say("needed_none", minutes=minutes)
@@ -222,8 +225,9 @@ def as_page(result: Result, language: Language) -> str:
         setting=_setting(words, result),
         compared=words.say("compared", **label),
         headlines=_headlines(words, result, main),
-        warnings=[words.say("untargeted_warning", group=name) for name in result["untargeted"]],
-        needed=_needed(words, result, main) if main != result["baseline"] else "",
+        warnings=_warnings(words, result, main),
+        moved=_moved(words, result, main),
+        needed=_needed(words, result, main),
         charts=[Markup(_svg(figure)) for figure in charts(result, language)],  # noqa: S704
         tables=[_table(words, result, name) for name in policies],
         explain=_explain(words, result),
@@ -234,6 +238,15 @@ def as_page(result: Result, language: Language) -> str:
             service=words.text["services"][result["service"]],
         ),
     )
+
+
+def _moved(words: Words, result: Result, policy: str) -> str:
+    """Minutes of waiting that were taken from some and given to others, of 100 studies."""
+    everybody = result["policies"][policy]["groups"][0]
+    if "gained" not in everybody:
+        return ""
+    numbers = {k: words.number(100 * everybody[k]["value"], 0) for k in ("gained", "lost")}
+    return words.say("moved", **numbers)
 
 
 def _setting(words: Words, result: Result) -> str:
@@ -264,6 +277,18 @@ def _headlines(words: Words, result: Result, policy: str) -> list[dict[str, str]
         said = {"minutes": abs(value), "low": low, "high": high}
         numbers = {key: words.number(number) for key, number in said.items()}
         lines.append({"kind": kind, "text": words.say(kind, group=words.group(row), **numbers)})
+    return lines
+
+
+def _warnings(words: Words, result: Result, policy: str) -> list[str]:
+    """Urgent diseases that no AI looks for: who pays is said even where nothing can be told."""
+    lines = []
+    for row in result["policies"][policy]["groups"]:
+        if row["by"] == "disease" and row["name"] in result["untargeted"]:
+            cell = words.difference(row["saved"]) if "saved" in row else Cell("")
+            kind = "later" if cell.kind == "later" else "same"
+            minutes = words.number(abs(row["saved"]["value"])) if kind == "later" else ""
+            lines.append(words.say(f"untargeted_{kind}", group=row["name"], minutes=minutes))
     return lines
 
 

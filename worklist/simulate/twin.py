@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worklist.order.policy import Policy
-from worklist.simulate.disciplines import Discipline, discipline, places
+from worklist.simulate.disciplines import WITH_AI, Discipline, discipline, places
 from worklist.simulate.engine import Floats, Ints, Served, Staff, serve
 from worklist.simulate.scenario import Scenario
 from worklist.simulate.statistics import Figure, mean, ratio
@@ -146,6 +145,14 @@ def groups_of(kinds: Sequence[Kind]) -> list[Group]:
     return [one for one in found if any(one.kinds)]
 
 
+def _batches(counted: Ints) -> list[slice]:
+    """Where each batch lies: studies are in order of arrival, so a batch is one stretch."""
+    edges = np.flatnonzero(np.diff(counted)) + 1
+    starts, ends = [0, *edges], [*edges, len(counted)]
+    found = [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+    return [one for one in found if one.stop > one.start and counted[one.start] >= 0]
+
+
 class Tally:
     """Adds up days: per policy, group and batch what the figures are made of."""
 
@@ -165,27 +172,29 @@ class Tally:
         base = day.served[self._baseline]
         seen = np.array([bool(k.seen_by) for k in studies.kinds])[studies.kind]
         sick = np.array([k.disease in targeted for k in studies.kinds])[studies.kind]
-        for batch in np.unique(day.counted[day.counted >= 0]):
-            inside = day.counted == batch
-            self.studies += int(inside.sum())
+        masks = {group: np.array(group.kinds)[studies.kind] for group in self.groups}
+        for inside in _batches(day.counted):
+            self.studies += inside.stop - inside.start
             for name, served in day.served.items():
-                saved = base.finished - served.finished
-                for group in self.groups:
-                    chosen = inside & np.array(group.kinds)[studies.kind]
-                    row = self._row(studies, served, saved, chosen)
+                saved = (base.finished - served.finished)[inside]
+                for group, mask in masks.items():
+                    chosen = np.flatnonzero(mask[inside])
+                    row = self._row(studies, served, saved, inside.start, chosen)
                     self._rows.setdefault((name, group.by, group.name), []).append(row)
-                net = self._sooner(saved[inside & sick]) - self._sooner(-saved[inside & sick])
+                helped = saved[sick[inside]]
+                net = self._sooner(helped) - self._sooner(-helped)
                 self._net.setdefault(name, []).append((net, float(seen[inside].sum())))
 
     def _sooner(self, saved: Floats) -> float:
         return float((saved >= self._worthwhile).sum())
 
     def _row(
-        self, studies: Studies, served: Served, saved: Floats, chosen: NDArray[np.bool_]
+        self, studies: Studies, served: Served, saved: Floats, start: int, chosen: Ints
     ) -> dict[str, float]:
-        turnaround = (served.finished - studies.arrived)[chosen]
+        """The figures of the studies `chosen` of a batch that begins at `start`."""
+        turnaround = served.finished[start + chosen] - studies.arrived[start + chosen]
         # Never below 0 but for the last bits of large times.
-        wait = np.maximum(turnaround - studies.read[chosen], 0.0)
+        wait = np.maximum(turnaround - studies.read[start + chosen], 0.0)
         saved = saved[chosen]
         row = {"count": float(len(wait))}
         for name, values in (("wait", wait), ("turnaround", turnaround)):
@@ -264,7 +273,11 @@ def summarise(
         "policies": {
             name: {
                 "groups": [tally.result(name, group) for group in tally.groups],
-                **({"needed_to_triage": tally.needed(name)} if name != baseline else {}),
+                **(
+                    {"needed_to_triage": tally.needed(name)}
+                    if name != baseline and name in WITH_AI
+                    else {}
+                ),
             }
             for name in tally.policies
         },
