@@ -57,7 +57,7 @@ def _line(text: str, where: tuple[int | str, ...]) -> int:
     """The line of the innermost part of `where` that is found; good enough for a person to look."""
     lines, found = text.splitlines(), 1
     start = 0
-    for part, index in zip(where, [*where[1:], None], strict=True):
+    for part, index in zip(where, (*where[1:], None), strict=False):
         if isinstance(part, int):
             continue
         name = re.escape(part)
