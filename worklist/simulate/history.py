@@ -74,9 +74,7 @@ def read_history(path: Path, zone: ZoneInfo | None) -> list[Row]:
         if "arrived" not in header:
             raise BadHistory(f"{path.name}, line 1: no column `arrived`: {_known()}")
         if unknown := [name for name in header if name not in COLUMNS]:
-            raise BadHistory(
-                f"{path.name}, line 1: unknown column {unknown[0]!r}: there are {_known()}"
-            )
+            raise BadHistory(f"{path.name}, line 1: no column is called {unknown[0]!r}: {_known()}")
         rows = [_row(path.name, lines.line_num, line, zone) for line in lines]
     if not rows:
         raise BadHistory(f"{path.name} has no studies below its header: export at least one day")

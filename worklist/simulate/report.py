@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Language = Literal["en", "fr"]
@@ -188,19 +189,24 @@ def _bars(
     return figure
 
 
-def save_chart(result: Result, language: Language, path: Any) -> None:
+def save_chart(result: Result, language: Language, path: Path) -> None:
     """The chart of minutes saved and lost; the file's ending says PNG or SVG."""
-    charts(result, language)[1].savefig(path, dpi=150)
+    figure = charts(result, language)[1]
+    if path.suffix == ".svg":
+        path.write_text(_svg(figure), encoding="utf-8")
+    else:
+        figure.savefig(path, dpi=150)
 
 
 def _svg(figure: Any) -> str:
+    """The same figure gives the same text; letters stay letters."""
     import matplotlib
 
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vigie"}):
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    return "\n".join(line.rstrip() for line in text[text.index("<svg") :].splitlines()) + "\n"
 
 
 # ---- the page

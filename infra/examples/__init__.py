@@ -1,0 +1,1 @@
+"""Examples that a site can start from."""
