@@ -1,5 +1,5 @@
-"""What ``vigie check`` finds wrong with a site before anything starts: its folder, the settings,
-and whose modules answer.
+"""What ``vigie check`` finds wrong: with a site before anything starts (its folder, the settings,
+whose modules answer), and with the list in the database, where one is configured.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
+from sqlalchemy.exc import ArgumentError
 
 from infra.cli import strangers
-from streams.errors import VigieError
+from streams.errors import Unavailable, VigieError
 from streams.settings import StreamsSettings
 from triage.packages.load import find_packages
 from triage.packages.thresholds import read_thresholds
 from triage.settings import TriageSettings, shipped_models
 from worklist.order import policy
 from worklist.settings import WorklistSettings
+from worklist.sql.database import make_engine, translated
+from worklist.sql.invariants import violations
 from worklist.web.auth import read_readers
 
 _PREFIX = "VIGIE_"
@@ -30,14 +33,15 @@ _HOUSES: tuple[type[BaseSettings], ...] = (StreamsSettings, TriageSettings, Work
 
 
 def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """One line for each mistake in the folder `site`, in the settings, in what is installed; none
-    when all is sound.
+    """One line for each mistake in the folder `site`, in the settings, in what is installed and in
+    the list; none when all is sound.
     """
     found = [
         f"{name}: another distribution answers to this name: give vigie a virtual environment of its own"
         for name in strangers()
     ]
     found += _settings(environment)
+    found += _list()
     if not site.is_dir():
         return [*found, f"{site}: no such folder: VIGIE_SITE names the site's folder"]
     for file, read in _FILES.items():
@@ -119,6 +123,30 @@ def _lines(file: str, error: Exception) -> Iterator[str]:
         return
     for line in str(error).split("; "):
         yield line if ".toml" in line.partition(":")[0] else f"{file}: {line}"
+
+
+def _list() -> list[str]:
+    """What must hold in the list's database and does not: a line each. None without a database."""
+    try:
+        url = WorklistSettings().database.get_secret_value()
+    except ValidationError:  # told among the settings
+        return []
+    if not url:
+        return []
+    try:
+        engine = make_engine(url)
+    except ArgumentError:
+        return ["VIGIE_DATABASE: is no address: postgresql://user:password@host:port/name"]
+    try:
+        with translated(), engine.connect() as connection:
+            broken = violations(connection)
+    except Unavailable as error:
+        if error.where == "schema":
+            return ["VIGIE_DATABASE: has not the schema of this release: run `vigie migrate`"]
+        return ["VIGIE_DATABASE: no answer: is it running, are address and password right?"]
+    finally:
+        engine.dispose()
+    return [f"the list: not so: {name}: see {', '.join(rows)}" for name, rows in broken.items()]
 
 
 def _settings(environment: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Keyed pseudonyms: what topics are keyed by. A hint for locality and nothing more (DESIGN §2)."""
+"""Keyed pseudonyms: what topics are keyed by. A hint for locality and nothing more."""
 
 from __future__ import annotations
 

@@ -1,7 +1,14 @@
-"""The first shop: pixels become findings. The only place that knows torch.
+"""Triage: pixels become findings. The only place that knows torch.
 
-Read ``agent`` (a thin shell), then ``screening`` (a batch through one package; ``compiled`` and
-``graphs``: how it runs), ``packages`` (what a model is), ``pixels`` and ``decode`` (from a stored
-    file to frames, in a jail), ``prepare`` (frames to the model's input), ``flagging`` (score to
-    flag or abstention). ``train``, ``evaluate`` and ``phantoms`` are the workshop behind it.
+The rooms, along a series' way:
+
+- `worker`: the process; events in, findings out. Start here, with `worker.series`.
+- `decoding`: stored files to frames, in limited processes of their own, without torch.
+- `inputs`: frames to what a package's network takes.
+- `inference`: batches of many studies through one network, on CPU or CUDA.
+- `judging`: raw scores to a flag, no flag, or an abstention.
+- `packages`: what a model is; `models` holds those that come with Vigie.
+
+Behind it: `evaluation` (how good a package is), `train` (how one is made), `phantoms` (images that
+we drew), `bench` (how fast it is).
 """

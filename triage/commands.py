@@ -16,8 +16,8 @@ app = typer.Typer(help="Screening: series in, findings out.", no_args_is_help=Fa
 @app.callback(invoke_without_command=True)
 def triage() -> None:
     """Runs the screening process until SIGTERM. Settings come from the environment: VIGIE_…"""
-    from triage.packages.loaded import load_residents
     from triage.settings import TriageSettings
+    from triage.worker.loading import load_models
     from triage.worker.process import run
 
     try:
@@ -33,7 +33,7 @@ def triage() -> None:
         sys.stderr.write(f"{settings.site}: no such folder: VIGIE_SITE names the site's folder\n")
         raise typer.Exit(1)
     try:
-        loaded = load_residents(settings)
+        loaded = load_models(settings)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from None

@@ -1,6 +1,4 @@
-"""The one error of the first shop: a series, or a part of it, that is not analysed, with its
-reason.
-"""
+"""The one error of triage: a series, or a part of it, that is not analysed, with its reason."""
 
 from __future__ import annotations
 

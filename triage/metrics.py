@@ -1,6 +1,4 @@
-"""All metrics of the first shop. Labels come from closed lists; nothing is measured that is not
-declared here.
-"""
+"""All metrics of triage. Labels come from closed lists."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from streams.errors import Reason
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 
 decode_seconds = Histogram(
-    "vigie_triage_decode_seconds", "Decoding the frames of one series in the jail", buckets=_SECONDS
+    "vigie_triage_decode_seconds", "Decoding the frames of one series", buckets=_SECONDS
 )
 decoders_replaced = Counter(
     "vigie_triage_decoders_replaced_total", "Decoder processes that died or were ended"
@@ -27,7 +25,9 @@ screen_seconds = Histogram(
     "From a series event taken to its findings confirmed",
     buckets=(*_SECONDS, 120, 300),
 )
-pool_events = Gauge("vigie_triage_pool_events", "Series events read ahead and not yet acknowledged")
+backlog_events = Gauge(
+    "vigie_triage_pool_events", "Series events read ahead and not yet acknowledged"
+)
 batch_queue = Gauge("vigie_triage_batch_queue", "Images that wait for a batch")
 findings = Counter("vigie_triage_findings_total", "Findings published", ["package", "outcome"])
 not_analysed = Counter(

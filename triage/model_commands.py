@@ -1,11 +1,11 @@
-"""``vigie models`` and ``vigie evaluate``."""
+"""`vigie models` and `vigie evaluate`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +13,13 @@ app = typer.Typer(no_args_is_help=True)
 models_app = typer.Typer(no_args_is_help=True, help="The model packages of this site.")
 app.add_typer(models_app, name="models")
 
+Packages = Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")]
+OnePackage = Annotated[str, typer.Argument(help="name or folder")]
 
-def _fail(text: str) -> typer.Exit:
+
+def _fail(text: str, code: int = 1) -> typer.Exit:
     sys.stderr.write(text + "\n")
-    return typer.Exit(1)
+    return typer.Exit(code)
 
 
 def _folder(name: str) -> Path:
@@ -26,13 +29,20 @@ def _folder(name: str) -> Path:
     return Path(name) if Path(name).is_dir() else TriageSettings().models / name
 
 
-def _drawable(plot: Path | None) -> None:
+def _folders(names: list[str] | None) -> list[Path]:
+    """Those that are named, else all of the site."""
+    from triage.packages.load import find_packages
+    from triage.settings import TriageSettings
+
+    return [_folder(name) for name in names] if names else find_packages(TriageSettings().models)
+
+
+def _check_drawable(plot: Path | None) -> None:
     """Before the work of minutes, not after it."""
-    from triage.evaluation.card import DRAWN
+    from triage.evaluation.plots import DRAWN
 
     if plot and plot.suffix.lower() not in DRAWN:
-        sys.stderr.write(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed\n")
-        raise typer.Exit(2)
+        raise _fail(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed", 2)
 
 
 @models_app.command("list")
@@ -40,28 +50,7 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False,
 ) -> None:
     """Each package with version, intended use and whether it passes its checks."""
-    from triage.packages.load import PackageError, find_packages, load_package
-    from triage.settings import TriageSettings
-
-    found = []
-    for folder in find_packages(TriageSettings().models):
-        try:
-            manifest = load_package(folder).manifest
-        except PackageError as error:
-            found.append({"name": folder.name, "ok": False, "why": str(error)})
-            continue
-        found.append(
-            {
-                "name": manifest.name,
-                "version": manifest.version,
-                "title": manifest.title,
-                "ok": True,
-                "findings": [finding.label for finding in manifest.findings],
-                "threshold": manifest.series.threshold,
-                "threshold_of_one_image": manifest.image.threshold,
-                "results": [result.model_dump(exclude_none=True) for result in manifest.results],
-            }
-        )
+    found = [_about(folder) for folder in _folders(None)]
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -73,11 +62,28 @@ def list_models(
         )
 
 
+def _about(folder: Path) -> dict[str, Any]:
+    from triage.packages.load import PackageError, load_package
+
+    try:
+        manifest = load_package(folder).manifest
+    except PackageError as error:
+        return {"name": folder.name, "ok": False, "why": str(error)}
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "title": manifest.title,
+        "ok": True,
+        "findings": [finding.label for finding in manifest.findings],
+        "threshold": manifest.series.threshold,
+        "threshold_of_one_image": manifest.image.threshold,
+        "results": [result.model_dump(exclude_none=True) for result in manifest.results],
+    }
+
+
 @models_app.command("check")
 def check(
-    packages: Annotated[
-        list[str] | None, typer.Argument(help="names or folders; default: all")
-    ] = None,
+    packages: Packages = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -87,18 +93,13 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Load each package in full: manifest, hashes, weights, architecture; with --images, its
-    figures too.
-    """
-    from triage.evaluation.evaluate import EvaluateError
+    """Load each package in full: hashes, weights, network; with --images, its figures too."""
     from triage.evaluation.heldout import differences
-    from triage.packages.load import PackageError, find_packages, load_package
-    from triage.settings import TriageSettings
+    from triage.evaluation.labels import EvaluateError
+    from triage.packages.load import PackageError, load_package
 
     bad = 0
-    for folder in (
-        [_folder(name) for name in packages] if packages else find_packages(TriageSettings().models)
-    ):
+    for folder in _folders(packages):
         try:
             package = load_package(folder)
             package.load_network()
@@ -111,43 +112,33 @@ def check(
             sys.stderr.write(f"{folder.name}: {line}\n")
         bad += bool(wrong)
         if not wrong:
-            typer.echo(
-                f"{folder.name}: good" + (", and its figures are the card's" if images else "")
-            )
+            figures = ", and its figures are the card's" if images else ""
+            typer.echo(f"{folder.name}: good{figures}")
     if bad:
         raise typer.Exit(1)
 
 
 @models_app.command("compile")
-def compile_models(
-    packages: Annotated[
-        list[str] | None, typer.Argument(help="names or folders; default: all")
-    ] = None,
-) -> None:
-    """Compile each network for this CPU, once, into the folder that `vigie triage` reads: it never
-    compiles itself.
-    """
+def compile_models(packages: Packages = None) -> None:
+    """Compile each network for this CPU, once: `vigie triage` never compiles itself."""
     from triage.inference.compile import compile_packages
-    from triage.packages.load import find_packages
     from triage.settings import TriageSettings
 
-    settings, bad = TriageSettings(), 0
-    folders = [_folder(name) for name in packages] if packages else find_packages(settings.models)
-    for made in compile_packages(folders, settings.compiled):
+    bad = 0
+    for made in compile_packages(_folders(packages), TriageSettings().compiled):
         if made.why:
             bad += 1
             sys.stderr.write(f"{made.package}: not compiled: {made.why}\n")
-        else:
-            typer.echo(
-                f"{made.package}: {'compiled' if made.fresh else 'was compiled'}, logits within {made.drift:.2g} of float32"
-            )
+            continue
+        done = "compiled" if made.fresh else "was compiled"
+        typer.echo(f"{made.package}: {done}, logits within {made.drift:.2g} of float32")
     if bad:
         raise typer.Exit(1)
 
 
 @models_app.command("card")
 def show_card(
-    package: Annotated[str, typer.Argument(help="name or folder")],
+    package: OnePackage,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -156,25 +147,24 @@ def show_card(
     ] = None,
 ) -> None:
     """The model card, as Markdown."""
-    from triage.evaluation.card import card, draw, panels
+    from triage.evaluation.card import card
+    from triage.evaluation.plots import draw, panels
     from triage.packages.load import PackageError, load_package
 
-    _drawable(plot)
+    _check_drawable(plot)
     try:
         loaded = load_package(_folder(package))
         if plot:
             draw(panels(loaded), plot)
-        typer.echo(
-            card(loaded)
-            + (f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else "")
-        )
+        shown = f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else ""
+        typer.echo(card(loaded) + shown)
     except (PackageError, OSError, ValueError) as error:
         raise _fail(str(error)) from None
 
 
 @app.command("evaluate")
 def evaluate(
-    package: Annotated[str, typer.Argument(help="name or folder")],
+    package: OnePackage,
     labels: Annotated[
         Path,
         typer.Option(
@@ -197,25 +187,18 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a package on labelled images of your own: the card's figures, with intervals."""
-    from triage.evaluation import card
-    from triage.evaluation.evaluate import EvaluateError, read_labels
     from triage.evaluation.evaluate import evaluate as run
+    from triage.evaluation.labels import EvaluateError, read_labels
+    from triage.evaluation.plots import draw, panel
     from triage.packages.load import PackageError, load_package
 
-    _drawable(plot)
+    _check_drawable(plot)
     try:
-        result = run(
-            load_package(_folder(package)).flagging_at(threshold), read_labels(labels, images)
-        )
+        measured = load_package(_folder(package)).flagging_at(threshold)
+        result = run(measured, read_labels(labels, images))
         if plot:
-            card.draw(
-                [
-                    card.panel(
-                        result.package, result.truth, result.probability, result.figures.auroc
-                    )
-                ],
-                plot,
-            )
+            auroc = result.figures.auroc
+            draw([panel(result.package, result.truth, result.probability, auroc)], plot)
     except (EvaluateError, PackageError, OSError, ValueError) as error:
         raise _fail(str(error)) from None
     if result.outside:

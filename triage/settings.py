@@ -1,6 +1,4 @@
-"""The first shop's settings: each with its default, its unit and a sentence. Environment:
-``VIGIE_…``.
-"""
+"""The settings of triage: each with its default, its unit and a sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ def shipped_models() -> Path:
 
 
 class TriageSettings(StreamsSettings):
-    """What ``vigie triage`` needs beyond the street."""
+    """What `vigie triage` needs beyond the settings of all processes (environment: VIGIE_…)."""
 
     models: Path = Field(
         default_factory=shipped_models, description="folder of model packages: one folder each"
@@ -27,7 +25,7 @@ class TriageSettings(StreamsSettings):
     device: str = Field("auto", description="auto, cpu or cuda", pattern="^(auto|cpu|cuda)$")
     compiled: Path = Field(
         Path(sys.prefix) / "compiled",
-        description="folder of networks compiled for this CPU by vigie models compile; ours alone to write",
+        description="networks compiled for this CPU by vigie models compile; ours alone to write",
     )
     torch_threads: int = Field(
         1,

@@ -1,5 +1,5 @@
 """The second shop: the list. The only place that knows SQL and the page.
 
-Read ``rank`` (one pure function), ``policy`` (its data), ``models`` (the tables), ``agent`` (events
-become rows in one transaction), ``queue`` (all other SQL), then ``api``, ``page`` and ``web``.
+`record` says what is known of a study, `order` where it stands (both pure), `sql` keeps it, `web`
+shows it. `agent` takes events into the list, `chores` does its periodic work.
 """

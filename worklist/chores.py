@@ -1,5 +1,5 @@
-"""Periodic work on the list, each chore run by one process under an advisory lock: seal, expire,
-re-rank, measure.
+"""Periodic work on the list: measure it, end leases that ran out, seal the audit, rank anew. One
+process at a time does it, under an advisory lock; every process measures.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ _LOCK = 7_310_003
 
 
 def expire(connection: Connection) -> int:
-    """Ends leases that ran out (a lost browser gives its study back); `opened_by` stays, so that
-    the next reader is told.
+    """Ends leases that ran out, as a lost browser's does; returns how many. `opened_by` stays, so
+    that the next reader is told.
     """
     rows = connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, changed = txid_current(),
-                    changed_at = clock_timestamp()
-                WHERE study IN (SELECT study FROM study WHERE lease_expires_at < clock_timestamp() ORDER BY study FOR UPDATE SKIP LOCKED)
+        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
+                    changed = txid_current(), changed_at = clock_timestamp()
+                WHERE study IN (
+                    SELECT study FROM study WHERE lease_expires_at < clock_timestamp()
+                    ORDER BY study FOR UPDATE SKIP LOCKED)
                 RETURNING study, opened_by""")
     ).all()
     for row in rows:
@@ -59,7 +61,12 @@ def measure(connection: Connection) -> None:
 
 
 def round_of_chores(engine: Engine, identities: Identities) -> None:
-    """One round. Raises VigieError when the database is away."""
+    """One round.
+
+    Raises:
+        VigieError: the database is away.
+        LookupError: no policy is active.
+    """
     with translated():
         with engine.begin() as connection:
             measure(connection)

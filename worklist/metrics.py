@@ -1,4 +1,4 @@
-"""All metrics of the list."""
+"""All metrics of the list: its agent, its rows, what persons did, the live feed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,6 @@ batch_events = Histogram(
     "vigie_worklist_batch_events",
     "Events in one transaction",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
-)
-stale = Counter(
-    "vigie_worklist_stale_facts_total",
-    "Facts that were older than what is known, and changed nothing",
-)
-conflicts = Counter(
-    "vigie_worklist_retries_total",
-    "Transactions tried again after a deadlock or serialisation failure",
 )
 door_to_list = Histogram(
     "vigie_door_to_list_seconds", "From the first receipt at a door to the row", buckets=LATENCY
@@ -43,6 +35,13 @@ acts = Counter("vigie_worklist_acts_total", "What persons did", ["act"])
 unsealed = Gauge("vigie_audit_unsealed", "Audit rows that the chain does not hold yet")
 list_age = Gauge("vigie_worklist_last_change_timestamp_seconds", "When a row last changed")
 applied = Gauge("vigie_worklist_last_commit_timestamp_seconds", "When the agent last committed")
+feed_clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
+feed_coalesced = Counter(
+    "vigie_feed_coalesced_total", "Times that a slow client's waiting frames became one reload"
+)
+feed_frames = Counter(
+    "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
+)
 
 for _state in STATES:
     studies.labels(_state)

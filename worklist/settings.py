@@ -29,6 +29,3 @@ class WorklistSettings(StreamsSettings):
     open_demo: bool = Field(
         False, description="loopback only: a browser is signed in as a lead without a token"
     )
-    stale_s: float = Field(
-        30, description="the page says that it is stale after so long without news, seconds", gt=0
-    )

@@ -14,9 +14,9 @@ from infra.bench.measure import Result, compare
 #: two sides.
 NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline", "twin")
 _PAIRS = {
-    "decode": "triage.bench.sides",
-    "model": "triage.bench.sides",
-    "screening": "triage.bench.sides",
+    "decode": "triage.bench.decode",
+    "model": "triage.bench.model",
+    "screening": "triage.bench.screening",
 }
 RUNS, QUICK_RUNS = 7, 2
 

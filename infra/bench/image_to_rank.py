@@ -25,9 +25,10 @@ from streams.kafka.topics import FINDINGS, PARKED, SERIES
 from streams.seal import new_ring
 from streams.store import Store
 from streams.studykey import digest
-from triage.bench.stage_times import SOP_CLASS, Parts, film, parts
+from triage.bench.phantom_files import FILM_SOP_CLASS, film_file
+from triage.bench.stage_times import StageTimes, stage_times
 
-RATE = 16.0  # studies a second: five times those of all France (DESIGN §7)
+RATE = 16.0  # studies a second: five times those of all France
 _FILMS = 6
 _END_S = 60.0
 #: What Faust's consumer waits on the mock, which answers an empty fetch only when the wait is over;
@@ -49,9 +50,9 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
             new_ring(),
             {"store": folder / "store", "store_min_free": 0},
         )
-        with agent, parts(series[0], files, repeats) as alone:
+        with agent, stage_times(series[0], files, repeats) as alone:
             bench = _Bench(broker.address, series, int(RATE * seconds))
-            seen: list[tuple[Parts, float, float]] = []
+            seen: list[tuple[StageTimes, float, float]] = []
 
             def reference() -> float:
                 seen.append(
@@ -64,7 +65,10 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
             )
             text = _what(
                 bench,
-                [(p.decode, p.prepare, p.forward, there, back) for p, there, back in seen[1:]],
+                [
+                    (stages.decode, stages.prepare, stages.forward, there, back)
+                    for stages, there, back in seen[1:]
+                ],
             )
         broker.stop()
     return [replace(result, what=text)]
@@ -91,7 +95,7 @@ def _films(store: Store, count: int) -> tuple[list[SeriesReceived], list[Path]]:
     now = datetime.now(UTC)
     for seed in range(count):
         study = f"1.2.826.0.{seed}"
-        name = store.put(study, f"{study}.1", f"{study}.1.1", film(seed), b"")
+        name = store.put(study, f"{study}.1", f"{study}.1.1", film_file(seed), b"")
         reference = store.folder(study, f"{study}.1")
         files.append(store.path(reference, name))
         series.append(
@@ -105,7 +109,7 @@ def _films(store: Store, count: int) -> tuple[list[SeriesReceived], list[Path]]:
                 gateway="g",
                 reference=reference,
                 instances=(name,),
-                sop_class=SOP_CLASS,
+                sop_class=FILM_SOP_CLASS,
                 modality="DX",
                 body_part="CHEST",
                 view="PA",

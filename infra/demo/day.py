@@ -139,8 +139,7 @@ def _case(
     location: str,
 ) -> Case:
     adult = finding == "adult"
-    # The chest package learned on children of one to five years and is eligible for those alone
-    # (DESIGN §6).
+    # The chest package learned on children of one to five years and is eligible for those alone.
     years = rng.randint(1, 5) if kind == "chest" and not adult else rng.randint(19, 92)
     patient = Patient(
         id=f"D{seed % 10_000:04d}{number:05d}",

@@ -12,7 +12,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, Case
-from triage.phantoms import images as phantoms
+from triage.phantoms.films import chest_film, other_film
+from triage.phantoms.heads import head_ct
 
 CT, DX, SECONDARY = (
     "1.2.840.10008.5.1.4.1.1.2",
@@ -30,15 +31,15 @@ def instances(case: Case, now: datetime, *, series: int = 1) -> list[Dataset]:
     """
     rng = np.random.default_rng((case.seed, series))
     if case.kind == "head_ct":
-        volume = phantoms.head_ct(rng, case.finding or None, slices=SLICES)
+        volume = head_ct(rng, case.finding or None, slices=SLICES)
         sets = [_ct(case, plane, index, len(volume)) for index, plane in enumerate(volume)]
     elif case.kind == "picture":
         sets = [_picture(case)]
     else:
         film = (
-            phantoms.chest_film(rng, case.finding == "opacity", 512)
+            chest_film(rng, case.finding == "opacity", 512)
             if case.kind == "chest"
-            else phantoms.other_film(rng, case.kind, 512)
+            else other_film(rng, case.kind, 512)
         )
         sets = [_film(case, film)]
     for index, dataset in enumerate(sets, 1):

@@ -1,1 +1,1 @@
-"""Examples that a site can start from."""
+"""One study to try Vigie with: an order, an image, and the row that they make."""

@@ -50,8 +50,8 @@ _UNREADABLE_MODALITIES = frozenset(
         "TEXTUREMAP",
     }
 )
-#: (0008,0070) of what Vigie itself writes: our own output returning never makes a study readable
-#: (DESIGN §5).
+#: (0008,0070) of what Vigie itself writes: our own output returning never makes a study
+#: readable.
 OUR_MANUFACTURER = "VIGIE"
 _CODE, _TEXT = 64, 256  # characters, as in `streams.events`
 _TIMES = (

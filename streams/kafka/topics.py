@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: DESIGN §2: 14 days on every topic.
+#: 14 days on every topic.
 RETENTION_MS = 14 * 24 * 3600 * 1000
 
 

@@ -1,37 +1,56 @@
 """What is written about the house is true as far as a machine can tell: links, settings, metrics,
-commands.
+commands, files, and the pages that are written from the code.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+import yaml
 
-from infra.cli import COMMANDS
+from infra.cli import COMMANDS, app
+from infra.docs import build
+from tests.house.test_house import committed
 from tests.infra.metric_names import declared
 from triage.settings import TriageSettings
 from worklist.settings import WorklistSettings
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "infra" / "decisions").glob("[0-9]*.md"))
-PAPERS = [
-    ROOT / "CHANGELOG.md",
-    ROOT / "infra" / "docker" / "README.md",
-    *DECISIONS,
-    *sorted((ROOT / "infra" / "runbooks").glob("*.md")),
-]
+_LEFT_OUT = {".venv", "node_modules", "shared"}  # not ours, or not of the repository
+PAPERS = sorted(
+    path for path in ROOT.rglob("*.md") if not _LEFT_OUT & set(path.relative_to(ROOT).parts)
+)
+#: What tests read from the environment; no process of ours does.
+_OF_TESTS = {"VIGIE_REQUIRE", "VIGIE_CORPORA"}
+_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 each_paper = pytest.mark.parametrize(
     "path", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
 
 
+def _anchors(path: Path) -> set[str]:
+    """What a link into `path` may name after #, as hosts of repositories make it of headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
 @each_paper
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        assert target.startswith("https://") or (path.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert there.is_relative_to(ROOT), target
+        assert not anchor or anchor in _anchors(there), target
 
 
 @each_paper
@@ -41,24 +60,62 @@ def test_settings_and_metrics_exist(path: Path) -> None:
         f"VIGIE_{name.upper()}"
         for name in WorklistSettings.model_fields | TriageSettings.model_fields
     }
-    assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings
-    metrics = set(re.findall(r"`(vigie_[a-z_]+)", text))
-    assert metrics <= declared().keys()
+    assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings | _OF_TESTS
+    known = declared().keys() | {re.sub("_(bucket|sum|count)$", "", name) for name in declared()}
+    assert set(re.findall(r"`(vigie_[a-z_]+)", text)) <= known
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """``a | b | c rest`` → the alternatives and the rest."""
+    names, rest = words[:1], words[1:]
+    while len(rest) > 1 and rest[0] == "|":
+        names, rest = [*names, rest[1]], rest[2:]
+    return names, rest
 
 
 @each_paper
-def test_commands_exist(path: Path) -> None:
-    for command in re.findall(r"`vigie ([a-z]+)", path.read_text()):
-        assert command in COMMANDS
+def test_commands_and_their_options_exist(path: Path) -> None:
+    program: Any = typer.main.get_command(app)
+    for said in re.findall(
+        r"(?:`|^)(?:\.venv/bin/)?vigie ([^`\n#]+)", path.read_text(), re.MULTILINE
+    ):
+        names, rest = _split(said.split())
+        if names[0].startswith("-"):
+            continue
+        assert set(names) <= COMMANDS.keys(), said
+        found = [program.get_command(typer.Context(program), name) for name in names]
+        if len(found) == 1 and hasattr(found[0], "commands") and rest:
+            below, rest = _split(rest)
+            assert set(below) <= found[0].commands.keys(), said
+            found = [found[0].commands[name] for name in below]
+        known = {option for command in found for param in command.params for option in param.opts}
+        assert {word.strip("[],.") for word in rest if word.startswith(("--", "[--"))} <= known, (
+            said
+        )
+
+
+@each_paper
+def test_make_targets_exist(path: Path) -> None:
+    for named in re.findall(r"(?:`|^)make ([a-z]+(?: \| [a-z]+)*)", path.read_text(), re.MULTILINE):
+        assert set(named.split(" | ")) <= _TARGETS, named
 
 
 @each_paper
 def test_files_of_ours_that_are_named_exist(path: Path) -> None:
     for name in re.findall(
-        r"`((?:streams|triage|worklist|infra|tests)/[a-z0-9_./-]+\.(?:py|yml|lock|toml|json))`",
+        r"`((?:streams|triage|worklist|infra|tests|\.ci|\.github)/[a-zA-Z0-9_./-]*)",
         path.read_text(),
     ):
         assert (ROOT / name).exists(), name
+
+
+@each_paper
+def test_names_that_are_said_to_be_in_a_file_are_there(path: Path) -> None:
+    """`file.py: name`"""
+    for file, name in re.findall(r"`([a-z_/]+\.py): (\w+)`", path.read_text()):
+        tree = ast.parse((ROOT / file).read_text())
+        named = {getattr(node, "name", getattr(node, "id", "")) for node in ast.walk(tree)}
+        assert name in named, f"{file}: {name}"
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
@@ -72,3 +129,80 @@ def test_a_decision_is_short_numbered_and_listed(path: Path) -> None:
 
 def test_decisions_are_numbered_without_a_gap() -> None:
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("page", ["settings", "metrics"])
+def test_a_page_that_is_written_from_the_code_is_fresh(page: str) -> None:
+    path, text = {
+        "settings": (build.SETTINGS, build.settings_page()),
+        "metrics": (build.METRICS, build.metrics_page()),
+    }[page]
+    assert path.read_text() == text, "write it anew: .venv/bin/python -m infra.docs.build"
+
+
+def test_each_runbook_is_listed() -> None:
+    folder = ROOT / "infra" / "runbooks"
+    index = (folder / "README.md").read_text()
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\(([a-z-]+\.md)\)", index))
+
+
+def test_no_file_cites_a_page_that_the_repository_does_not_have() -> None:
+    cited = re.compile("DESI" + "GN")
+    found = [path for path in committed() if path.suffix in {".py", ".md", ".toml", ".yml", ".sh"}]
+    assert [path for path in found if cited.search(path.read_text())] == []
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 110
+
+
+def test_hosted_ci_runs_what_any_machine_runs() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert commands[-1] == ".ci/run"
+    assert not [command for command in commands if "make" in command or "pytest" in command]
+
+
+@pytest.mark.parametrize("name", ["fault", "wish"])
+def test_an_issue_template_asks_for_no_data_of_patients(name: str) -> None:
+    text = (ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text()
+    assert {"name", "description", "body"} <= yaml.safe_load(text).keys()
+    assert "No data of patients" in " ".join(text.split())
+
+
+def _tests_under(path: Path) -> str:
+    return "".join(f.read_text() for f in ([path] if path.is_file() else path.rglob("test_*.py")))
+
+
+@pytest.mark.parametrize("page", ["README.md", "infra/docs/architecture.md"])
+def test_each_promise_names_tests_that_bear_its_number(page: str) -> None:
+    """A row of the README's table, a numbered point of the architecture."""
+    found = set()
+    for number, said in re.findall(
+        r"^(?:\| )?(\d+)(?: \||\.) (.*(?:\n   .*)*)", (ROOT / page).read_text(), re.MULTILINE
+    ):
+        tests = [_tests_under(ROOT / path) for path in re.findall(r"tests/[\w/.]+", said)]
+        assert re.search(rf"def test_promise_{number}_", "".join(tests)), f"promise {number}"
+        found.add(int(number))
+    assert found == set(range(1, 11))
+
+
+def test_each_setting_and_metric_has_its_sentence() -> None:
+    fields = WorklistSettings.model_fields | TriageSettings.model_fields
+    assert not [name for name, field in fields.items() if not field.description]
+    assert not [metric.name for metric in build.metrics() if not metric.says]
+
+
+def test_the_readme_names_every_command_and_make_target() -> None:
+    text = (ROOT / "README.md").read_text()
+    commands, targets = (
+        set(found[1].split(" | "))
+        for found in (
+            re.search(r"`vigie (demo \|[^`]+)`", text),
+            re.search(r"`make (setup[^`]+)`", text),
+        )
+        if found
+    )
+    assert commands == COMMANDS.keys()
+    assert targets == _TARGETS - {"help"}

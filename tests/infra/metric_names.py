@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from infra.docs.build import SUFFIXES, metrics
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "infra" / "prometheus"
@@ -21,7 +22,6 @@ GIVEN = {
     "process_cpu_seconds_total",
     "ALERTS",
 }
-_SUFFIXES = {"Counter": ("",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 _NAME = re.compile(
     r"(?<![\w:.$\"])(?:[a-z]+:)?(?:vigie|process)_[a-z0-9_]+(?::[a-z0-9_]+)?|\bup\b(?=\{)"
 )
@@ -30,25 +30,11 @@ _NAME = re.compile(
 @cache
 def declared() -> dict[str, set[str]]:
     """Every metric that the four packages declare, as it is exposed → its labels."""
-    found: dict[str, set[str]] = {}
-    for package in ("streams", "triage", "worklist", "infra"):
-        for path in (ROOT / package).rglob("*.py"):
-            for call in ast.walk(ast.parse(path.read_text())):
-                if not (
-                    isinstance(call, ast.Call)
-                    and isinstance(call.func, ast.Name)
-                    and call.func.id in _SUFFIXES
-                    and call.args
-                ):
-                    continue
-                name = call.args[0]
-                if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                    labels = set(ast.literal_eval(call.args[2])) if len(call.args) > 2 else set()
-                    for suffix in _SUFFIXES[call.func.id]:
-                        found[name.value + suffix] = labels | (
-                            {"le"} if suffix == "_bucket" else set()
-                        )
-    return found
+    return {
+        metric.name + suffix: {*metric.labels, *(["le"] if suffix == "_bucket" else [])}
+        for metric in metrics()
+        for suffix in SUFFIXES[metric.kind.capitalize()]
+    }
 
 
 def rules() -> Iterator[dict[str, Any]]:

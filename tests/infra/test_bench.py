@@ -1,6 +1,4 @@
-"""The benches run, say what they measured in the form of DESIGN §8, and refuse a name that they do
-not know.
-"""
+"""The benches run, say what they measured in one form, and refuse a name that they do not know."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from typer.testing import CliRunner
 from infra.bench import catalogue
 from infra.bench.measure import compare
 from infra.commands import app
-from triage.bench.sides import model
+from triage.bench.model import model
 from triage.packages.load import find_packages
 from triage.settings import TriageSettings
 

@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset
 from infra.embedded import free_port
 from tests.streams.dicom.conftest import file_of, image
 from tests.streams.hl7.conftest import order, report
-from tests.system.conftest import Demo
-from triage.phantoms import images as phantoms
+from tests.system.conftest import ROOT, Demo
+from triage.phantoms import heads
 
 
 def send_hl7(running: Demo, message: bytes, folder: Path) -> str:
@@ -122,7 +122,7 @@ def test_the_database_is_one_that_psql_can_read(empty_demo: Demo) -> None:
 
 def head_ct(number: str, bleed: str | None) -> list[bytes]:
     """A phantom's slices as files."""
-    volume = phantoms.head_ct(np.random.default_rng(7), bleed, slices=8)
+    volume = heads.head_ct(np.random.default_rng(7), bleed, slices=8)
     return [
         file_of(
             image(
@@ -225,3 +225,22 @@ def test_a_pacs_forwards_a_study(empty_demo: Demo, tmp_path: Path) -> None:
         lambda rows: [row["state"] for row in rows] == ["readable"], accession="X61"
     )
     assert row["study_uid"] == "1.2.61"
+
+
+#: What differs from run to run: when it happened, and the names that were given.
+_OF_THIS_RUN = re.compile(r"study|policy|overtaken_until|.*_at")
+
+
+@pytest.mark.needs("storescu")
+def test_the_examples_make_the_row_that_they_show(empty_demo: Demo, tmp_path: Path) -> None:
+    examples = ROOT / "infra" / "examples"
+    shown = json.loads((examples / "row.json").read_text())
+    assert send_hl7(empty_demo, (examples / "order.hl7").read_bytes(), tmp_path) == "AA"
+    send_dicom(empty_demo, [(examples / "image.dcm").read_bytes()], tmp_path)
+    (row,) = empty_demo.until(
+        lambda rows: [row["ai"] for row in rows] == ["flagged"], accession=shown["accession"]
+    )
+    assert row.keys() == shown.keys()
+    assert {key: value for key, value in row.items() if not _OF_THIS_RUN.fullmatch(key)} == {
+        key: value for key, value in shown.items() if not _OF_THIS_RUN.fullmatch(key)
+    }

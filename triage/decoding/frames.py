@@ -1,4 +1,4 @@
-"""What pixels become before a model sees them: one frame, its unit and its place."""
+"""One frame, its unit and its place: what the decoder hands over."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The jail: decoders run in children with limits; one that dies, loops or eats memory is replaced,
-and the worker lives.
-"""
+"""Decoder processes with limits: one that dies, loops or eats memory is replaced."""
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import queue
@@ -21,30 +20,31 @@ import numpy as np
 
 from streams.errors import Reason
 from triage import metrics
-from triage.decoding.child import Request, limits_argument, receive, send
 from triage.decoding.frames import Frame
-from triage.decoding.headers import Limits
+from triage.decoding.limits import Limits
+from triage.decoding.protocol import Request, receive, send
 from triage.errors import NotAnalysed
 
-_START_S = 60.0  # a child imports numpy and pydicom first, on a machine that may be busy
+_START_S = 60.0  # a process imports numpy and pydicom first, on a machine that may be busy
 
 
-class Child:
-    """One prisoner and the two things that join us: a socket pair and shared memory. Used by one
-    thread at a time.
+class DecoderProcess:
+    """One process, the socket pair to it and the memory shared with it.
+
+    Used by one thread at a time.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._memory = os.memfd_create("vigie-pixels", os.MFD_CLOEXEC)
         self._channel, theirs = socket.socketpair()
-        # No secrets inside: settings of ours (VIGIE_…) and of others stay out. One thread: arenas
-        # eat address space.
+        # No secrets inside: neither our settings (VIGIE_…) nor those of others.
         kept = {
             name: os.environ[name]
             for name in ("PATH", "PYTHONPATH", "LANG", "LD_LIBRARY_PATH")
             if name in os.environ
         }
+        # One thread: each further arena eats address space.
         kept |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         self._process = subprocess.Popen(  # noqa: S603 — our own interpreter and module
             [
@@ -53,7 +53,7 @@ class Child:
                 "triage.decoding.child",
                 str(theirs.fileno()),
                 str(self._memory),
-                limits_argument(limits),
+                json.dumps(asdict(limits)),
             ],
             env=kept,
             pass_fds=(theirs.fileno(), self._memory),
@@ -73,9 +73,8 @@ class Child:
         """The frames of `request`.
 
         Raises:
-            NotAnalysed: the child's reason; `decode_limit` when time or memory ran out,
-                `undecodable_pixels` when the decoder died. After these two the child is of no use:
-                see `alive`.
+            NotAnalysed: the decoder's reason; `decode_limit` when time or memory ran out,
+                `undecodable_pixels` when it died. After these two it is of no use: see `alive`.
         """
         try:
             self._wait_started()
@@ -101,11 +100,11 @@ class Child:
     def _cause_of_death(self) -> Reason:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        died_of = -(self._process.returncode or 0)
+        signal_number = -(self._process.returncode or 0)
         self.kill()
         return (
             Reason.DECODE_LIMIT
-            if died_of in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL)
+            if signal_number in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL)
             else Reason.UNDECODABLE_PIXELS
         )
 
@@ -129,7 +128,7 @@ class Child:
         return self._process.poll() is None and self._channel.fileno() >= 0
 
     def kill(self) -> None:
-        """Ends it and frees what joined us."""
+        """Ends it, and frees socket and memory."""
         if self._channel.fileno() < 0:
             return
         self._process.kill()
@@ -138,29 +137,28 @@ class Child:
         os.close(self._memory)
 
 
-class Jail:
-    """A pool of children. `decode` blocks its thread; as many threads may call at once as there are
-    children.
+class DecoderPool:
+    """Several decoder processes. `decode` blocks its thread until one is free.
 
     Args:
-        processes: children, 1 or more.
+        size: processes, 1 or more.
         limits: of each request.
     """
 
-    def __init__(self, processes: int, limits: Limits | None = None) -> None:
+    def __init__(self, size: int, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
-        self._all: set[Child] = set()
+        self._idle: queue.SimpleQueue[DecoderProcess] = queue.SimpleQueue()
+        self._processes: set[DecoderProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
-        for _ in range(processes):
-            self._idle.put(self._new())
+        for _ in range(size):
+            self._idle.put(self._start())
 
-    def _new(self) -> Child:
-        child = Child(self._limits)
+    def _start(self) -> DecoderProcess:
+        process = DecoderProcess(self._limits)
         with self._lock:
-            self._all.add(child)
-        return child
+            self._processes.add(process)
+        return process
 
     def decode(self, request: Request) -> list[Frame]:
         """The frames that a model reads of one series, in order along the stack.
@@ -170,32 +168,32 @@ class Jail:
                 `unsupported_photometric`, `bad_geometry`, `store_missing` or
                 `outside_intended_use_view`.
         """
-        child = self._idle.get()
+        process = self._idle.get()
         begun = time.monotonic()
         try:
-            return child.ask(request)
+            return process.ask(request)
         finally:
             metrics.decode_seconds.observe(time.monotonic() - begun)
-            self._idle.put(child if child.alive else self._replace(child))
+            self._idle.put(process if process.alive else self._replace(process))
 
-    def _replace(self, dead: Child) -> Child:
+    def _replace(self, dead: DecoderProcess) -> DecoderProcess:
         dead.kill()
         with self._lock:
-            self._all.discard(dead)
+            self._processes.discard(dead)
             if self._closed:
                 return dead
         metrics.decoders_replaced.inc()
-        return self._new()
+        return self._start()
 
     def pids(self) -> list[int]:
-        """Process ids of the children."""
+        """Their process ids."""
         with self._lock:
-            return [child.pid for child in self._all]
+            return [process.pid for process in self._processes]
 
     def close(self) -> None:
-        """Ends all children; a request under way is answered with a reason."""
+        """Ends all of them; a request under way is answered with a reason."""
         with self._lock:
             self._closed = True
-            children, self._all = list(self._all), set()
-        for child in children:
-            child.kill()
+            processes, self._processes = list(self._processes), set()
+        for process in processes:
+            process.kill()

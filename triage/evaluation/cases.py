@@ -1,12 +1,11 @@
-"""One labelled case of a site's own set, file to prepared images: read as it is served, or shown
-where it never would be.
-"""
+"""One labelled case, file to prepared images: as it is served, or as near to it as there is."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +14,17 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from streams.errors import Reason
-from triage.decoding.child import Request
 from triage.decoding.frames import Frame
-from triage.decoding.headers import BROKEN, Header, Limits, read_header
-from triage.decoding.pool import Jail
+from triage.decoding.image_header import BROKEN, ImageHeader, read_header
+from triage.decoding.limits import Limits
+from triage.decoding.pool import DecoderPool
+from triage.decoding.protocol import Request
 from triage.errors import NotAnalysed
+from triage.inputs.common import within_bounds
 from triage.inputs.picture import read_picture
-from triage.inputs.prepare import fit, prepare
-from triage.packages.load import Package, SeriesFacts
-from triage.packages.loaded import MOST
+from triage.inputs.prepare import prepare
+from triage.packages.eligibility import SeriesFacts
+from triage.packages.load import Package
 
 #: What of a case may be outside the intended use, beside a package's own reasons.
 PICTURE, PLANE, WINDOWED = "picture", "plane", "windowed"
@@ -40,49 +41,53 @@ def is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def read(
-    package: Package, jail: Jail | None, file: Path
+def read_case(
+    package: Package, decoders: DecoderPool | None, file: Path
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """What the network reads of `file`, [n, c, h, w], and what of it is outside the intended use.
-    It is read all the same.
+
+    That is read all the same.
 
     Args:
-        jail: where DICOM is decoded; None where there is none to decode.
+        decoders: for DICOM; None where there is none to decode.
 
     Raises:
         NotAnalysed: DICOM that cannot be decoded.
         ValueError: a picture that cannot be.
     """
-    if jail is None or not is_dicom(file):
+    if decoders is None or not is_dicom(file):
         frames, outside = [read_picture(file)], [PICTURE]
     else:
-        frames, outside = _dicom(package, jail, file)
+        frames, outside = _dicom(package, decoders, file)
     return prepare(
-        [Frame(fit(frame.pixels), frame.unit) for frame in frames], package.input
+        [Frame(within_bounds(frame.pixels), frame.unit) for frame in frames], package.input
     ), tuple(outside)
 
 
-def _dicom(package: Package, jail: Jail, file: Path) -> tuple[list[Frame], list[str]]:
-    kind = package.input.kind
+def _dicom(package: Package, decoders: DecoderPool, file: Path) -> tuple[list[Frame], list[str]]:
+    spec = package.input
     paths = sorted(path for path in file.iterdir() if path.is_file()) if file.is_dir() else [file]
-    reason = package.eligible(series_facts(_first_header(paths)))
+    reason = package.why_ineligible(series_facts(_first_header(paths)))
     outside: list[str] = [] if reason is None else [reason]
-    names = tuple(map(str, paths))
+    request = Request(tuple(map(str, paths)), spec.max_frames, spec.axial, spec.min_side_px)
     try:
-        frames = jail.decode(Request(names, MOST[kind], kind == "head_ct", package.input.side))
+        frames = decoders.decode(request)
     except NotAnalysed as error:
         if error.reason is not Reason.OUTSIDE_VIEW:
             raise
-        frames = jail.decode(Request(names, MOST[kind], False, package.input.side))
+        frames = decoders.decode(replace(request, axial=False))
         outside.append(PLANE)
-    if kind == "chest_film" and any(frame.unit == "hu" for frame in frames):
-        frames = [_shown(frame) for frame in frames]
+    if spec.kind == "chest_film" and any(frame.unit == "hu" for frame in frames):
+        frames = [_windowed(frame) for frame in frames]
         outside.append(WINDOWED)
     return frames, outside
 
 
-def _first_header(paths: Sequence[Path]) -> Header:
-    """Of the first file that has one. Raises NotAnalysed as the first file did when none has."""
+def _first_header(paths: Sequence[Path]) -> ImageHeader:
+    """Of the first file that has one.
+
+    Raises NotAnalysed, as the first file did, when none has.
+    """
     first = NotAnalysed(Reason.NO_PIXELS)
     for number, path in enumerate(paths):
         try:
@@ -92,21 +97,20 @@ def _first_header(paths: Sequence[Path]) -> Header:
     raise first
 
 
-def series_facts(header: Header) -> SeriesFacts:
+def series_facts(header: ImageHeader) -> SeriesFacts:
     """What a header says of its series, as far as a package's intended use asks for it."""
-    words = partial(_words, header.dataset)
+    text = partial(_text, header.dataset)
     return SeriesFacts(
-        modality=words("Modality"),
-        body_part=words("BodyPartExamined"),
-        description=f"{words('StudyDescription')} {words('SeriesDescription')}",
+        modality=text("Modality"),
+        body_part=text("BodyPartExamined"),
+        description=f"{text('StudyDescription')} {text('SeriesDescription')}",
         age_years=_age(header.dataset),
-        view=words("ViewPosition") or None,
-        sop_class=words("SOPClassUID"),
-        frames=header.frames,
+        view=text("ViewPosition") or None,
+        sop_class=text("SOPClassUID"),
     )
 
 
-def _words(dataset: Dataset, name: str) -> str:
+def _text(dataset: Dataset, name: str) -> str:
     """The value as text; empty where there is none, or none that can be read."""
     try:
         return str(dataset.get(name) or "").strip()
@@ -116,11 +120,11 @@ def _words(dataset: Dataset, name: str) -> str:
 
 def _age(dataset: Dataset) -> float | None:
     """Years, from the age that is stated, else from the dates of birth and study."""
-    if match := _AGE.fullmatch(_words(dataset, "PatientAge")):
+    if match := _AGE.fullmatch(_text(dataset, "PatientAge")):
         return int(match[1]) / _PER_YEAR[match[2]]
     try:
         born, seen = (
-            datetime.strptime(_words(dataset, name), "%Y%m%d")  # noqa: DTZ007
+            datetime.strptime(_text(dataset, name), "%Y%m%d").replace(tzinfo=UTC)
             for name in ("PatientBirthDate", "StudyDate")
         )
     except ValueError:
@@ -128,8 +132,8 @@ def _age(dataset: Dataset) -> float | None:
     return (seen - born).days / 365.25
 
 
-def _shown(frame: Frame) -> Frame:
-    """A CT slice as a viewer shows it to whom it is no CT."""
+def _windowed(frame: Frame) -> Frame:
+    """A CT slice in a soft-tissue window, as a viewer shows it; other frames as they are."""
     if frame.unit != "hu":
         return frame
     low, high = _SOFT_TISSUE_HU

@@ -1,11 +1,13 @@
-"""Figures of merit with their 95 % bootstrap intervals, resampled by patient (Efron 1979; clusters:
-Field & Welsh 2007).
+"""Figures of merit with their 95 % bootstrap intervals, resampled by patient.
+
+Efron 1979; of clusters: Field & Welsh 2007.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,52 @@ class Figures:
     ece_ci95: Pair | None
 
 
+@dataclass(frozen=True)
+class _Cases:
+    """What is measured: truths 0 or 1, probabilities 0..1, which are flagged; each [n]."""
+
+    truth: Array
+    probability: Array
+    flagged: Marks
+
+    def __getitem__(self, which: NDArray[np.intp]) -> _Cases:
+        return _Cases(self.truth[which], self.probability[which], self.flagged[which])
+
+
+class _Points(NamedTuple):
+    """Point estimates; None where the cases do not give one."""
+
+    auroc: float | None
+    sensitivity: float | None
+    specificity: float | None
+    ece: float | None
+
+
+def _points(cases: _Cases) -> _Points:
+    return _Points(
+        auroc=auroc(cases.truth, cases.probability),
+        sensitivity=_share(cases.flagged[cases.truth == 1]),
+        specificity=_share(~cases.flagged[cases.truth == 0]),
+        ece=ece(cases.truth, cases.probability),
+    )
+
+
+def _resamples(
+    groups: NDArray[np.intp], rounds: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.intp]]:
+    """Indices of cases, `rounds` times: as many groups (patients) as there are, drawn anew.
+
+    One sample at a time: all of them are a thousand times the set.
+    """
+    order, sizes = np.argsort(groups, kind="stable"), np.bincount(groups)
+    firsts = np.cumsum(sizes) - sizes
+    for _ in range(rounds):
+        drawn = rng.integers(0, len(sizes), len(sizes))
+        many = sizes[drawn]
+        starts = np.repeat(firsts[drawn] - (np.cumsum(many) - many), many)
+        yield order[starts + np.arange(many.sum())]
+
+
 def measure(
     truth: Sequence[int],
     probability: Sequence[float],
@@ -42,63 +90,59 @@ def measure(
     seed: int = 0,
     rounds: int = 1000,
 ) -> Figures:
-    """The figures of calibrated probabilities 0..1 against truths 0 or 1; `threshold` for all, or
-    of each case.
+    """The figures of calibrated probabilities 0..1 against truths 0 or 1.
 
-    Raises ValueError without a case.
+    Args:
+        threshold: for all, or of each case.
+        rounds: samples of which the intervals are made.
+
+    Raises:
+        ValueError: there is no case.
     """
     if not truth:
         raise ValueError("no case to measure")
-    y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
-    flagged = p >= np.asarray(threshold)
-    _, group = np.unique(np.asarray(patients), return_inverse=True)
-    order, sizes = np.argsort(group, kind="stable"), np.bincount(group)
-    firsts = np.cumsum(sizes) - sizes
-    rng = np.random.default_rng(seed)
-    figures: tuple[Callable[[Array, Array, Marks], float | None], ...] = (
-        lambda a, b, _: auroc(a, b),
-        lambda a, _, f: _share(f[a == 1]),
-        lambda a, _, f: _share(~f[a == 0]),
-        lambda a, b, _: ece(a, b),
+    likely = np.asarray(probability, np.float64)
+    cases = _Cases(np.asarray(truth, np.float64), likely, likely >= np.asarray(threshold))
+    _, groups = np.unique(np.asarray(patients), return_inverse=True)
+    found = _points(cases)
+    samples = _resamples(groups, rounds, np.random.default_rng(seed))
+    again = [_points(cases[sample]) for sample in samples]
+    return Figures(
+        n=len(cases.truth),
+        positives=int(cases.truth.sum()),
+        patients=int(groups.max()) + 1,
+        auroc=found.auroc,
+        auroc_ci95=_interval([one.auroc for one in again]),
+        sensitivity=found.sensitivity,
+        sensitivity_ci95=_interval([one.sensitivity for one in again]),
+        specificity=found.specificity,
+        specificity_ci95=_interval([one.specificity for one in again]),
+        ece=found.ece,
+        ece_ci95=_interval([one.ece for one in again]),
     )
-    again: tuple[list[float], ...] = tuple([] for _ in figures)
-    for _ in range(rounds):  # one sample at a time: all of them are a thousand times the set
-        drawn = rng.integers(0, len(sizes), len(sizes))
-        many = sizes[drawn]
-        sample = order[
-            np.repeat(firsts[drawn] - (np.cumsum(many) - many), many) + np.arange(many.sum())
-        ]
-        one = y[sample], p[sample], flagged[sample]
-        for values, of in zip(again, figures, strict=True):
-            if (value := of(*one)) is not None:
-                values.append(value)
-    found = [
-        part
-        for of, values in zip(figures, again, strict=True)
-        for part in (of(y, p, flagged), _interval(values, rounds))
-    ]
-    return Figures(len(y), int(y.sum()), len(sizes), *found)  # type: ignore[arg-type]
 
 
-def _interval(values: Sequence[float], rounds: int) -> Pair | None:
-    """95 % of `values`, None where fewer than half of the samples had one."""
-    if len(values) < max(1, rounds // 2):
+def _interval(values: Sequence[float | None]) -> Pair | None:
+    """95 % of `values`, one of each sample; None where fewer than half of them have one."""
+    known = [value for value in values if value is not None]
+    if len(known) < max(1, len(values) // 2):
         return None
-    low, high = np.quantile(values, (0.025, 0.975))
+    low, high = np.quantile(known, (0.025, 0.975))
     return round(float(low), 4), round(float(high), 4)
 
 
 def auroc(truth: Array, probability: Array) -> float | None:
-    """Area under the ROC curve by ranks, ties shared (Hanley & McNeil 1982); None when all truths
-    are alike.
+    """Area under the ROC curve by ranks, ties shared (Hanley & McNeil 1982).
+
+    None when all truths are alike.
     """
     positives = truth == 1
-    n, m = int(positives.sum()), int((~positives).sum())
-    if n == 0 or m == 0:
+    with_it, without = int(positives.sum()), int((~positives).sum())
+    if with_it == 0 or without == 0:
         return None
     _, place, counts = np.unique(probability, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return float((ranks[positives].sum() - n * (n + 1) / 2) / (n * m))
+    return float((ranks[positives].sum() - with_it * (with_it + 1) / 2) / (with_it * without))
 
 
 def ece(truth: Array, probability: Array) -> float | None:
@@ -113,8 +157,8 @@ def reliability(truth: Array, probability: Array) -> list[tuple[float, float, in
     """For each filled bin: mean probability, observed rate, cases."""
     which = np.minimum((probability * _BINS).astype(int), _BINS - 1)
     found = []
-    for bin_ in range(_BINS):
-        inside = which == bin_
+    for number in range(_BINS):
+        inside = which == number
         if inside.any():
             found.append(
                 (float(probability[inside].mean()), float(truth[inside].mean()), int(inside.sum()))
@@ -122,24 +166,23 @@ def reliability(truth: Array, probability: Array) -> list[tuple[float, float, in
     return found
 
 
-def roc(truth: Array, probability: Array, most: int = 40) -> list[Pair]:
-    """The ROC curve as at most `most` points (1 - specificity, sensitivity) from (0, 0) to (1, 1),
-    ties as one step.
+def roc(truth: Array, probability: Array, max_points: int = 40) -> list[Pair]:
+    """The ROC curve as points (1 - specificity, sensitivity) from (0, 0) to (1, 1).
 
-    Points are thinned evenly along the curve. Empty when all truths are alike.
+    Ties are one step. Points are thinned evenly along the curve, to at most `max_points`. Empty
+    when all truths are alike.
     """
     if auroc(truth, probability) is None:
         return []
     levels, place = np.unique(-probability, return_inverse=True)
     hits = np.cumsum(np.bincount(place, truth, len(levels))) / truth.sum()
-    misses = np.cumsum(np.bincount(place, 1 - truth, len(levels))) / (1 - truth).sum()
-    x, y = np.concatenate([[0.0], misses]), np.concatenate([[0.0], hits])
-    kept = (
-        np.unique(np.searchsorted(x + y, np.linspace(0.0, 2.0, most) - 1e-9))
-        if len(x) > most
-        else np.arange(len(x))
-    )
-    return [(float(x[i]), float(y[i])) for i in kept]
+    alarms = np.cumsum(np.bincount(place, 1 - truth, len(levels))) / (1 - truth).sum()
+    alarms, hits = np.concatenate([[0.0], alarms]), np.concatenate([[0.0], hits])
+    kept = np.arange(len(hits))
+    if len(hits) > max_points:
+        along = np.linspace(0.0, 2.0, max_points) - 1e-9
+        kept = np.unique(np.searchsorted(alarms + hits, along))
+    return [(float(alarms[i]), float(hits[i])) for i in kept]
 
 
 def _share(marks: Marks) -> float | None:

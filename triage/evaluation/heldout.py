@@ -1,6 +1,4 @@
-"""A package's figures once more, from the labelled images that it was measured on: the card must
-come out of its weights.
-"""
+"""A card's figures once more, from the labelled images that they were measured on."""
 
 from __future__ import annotations
 
@@ -10,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from triage.evaluation.evaluate import EvaluateError, Labelled, Scored, score
+from triage.evaluation.evaluate import Scored, score
 from triage.evaluation.figures import Figures, measure
+from triage.evaluation.labels import EvaluateError, Labelled
 from triage.judging.flagging import highest, probability
-from triage.packages.load import Package, Result
+from triage.packages.load import Package
+from triage.packages.manifest import Result
 
 LABELS = "labels.csv"
 #: bf16, where the processor has it, moves single cases.
@@ -22,8 +22,10 @@ _FIGURES = ("auroc", "sensitivity", "specificity", "ece")
 
 
 def differences(package: Package, images: Path) -> list[str]:
-    """What differs between the card and a new measurement on `images`, a folder with
-    ``labels.csv``; empty: nothing.
+    """What differs between the card and a new measurement; empty: nothing.
+
+    Args:
+        images: a folder with `labels.csv`.
 
     Raises:
         EvaluateError: the package does not say which fold was held out, or its cases are not in
@@ -39,8 +41,9 @@ def differences(package: Package, images: Path) -> list[str]:
 
 
 def held_out(package: Package, source: str, images: Path) -> list[Labelled]:
-    """The cases of `source` that the package never saw: of its first result's source one fold, of
-    any other all.
+    """The cases of `source` that the package never saw.
+
+    Of its first result's source that is one fold, of any other all.
     """
     training, first = package.manifest.training, package.manifest.results[0].source
     if not training.held_out:
@@ -68,15 +71,18 @@ def held_out(package: Package, source: str, images: Path) -> list[Labelled]:
 def _measured(
     package: Package, unit: str, cases: Sequence[Labelled], scored: Sequence[Scored]
 ) -> Figures:
-    """By image, or each patient's images as one series, which has the finding where one image has
-    it.
+    """By image, or each patient's images as one series.
+
+    A series has the finding where one of its images has it.
     """
     patients = [case.patient for case in cases]
-    groups = [
-        [i for i, patient in enumerate(patients) if patient == one] for one in sorted(set(patients))
-    ]
     if unit == "image":
         groups = [[i] for i in range(len(cases))]
+    else:
+        groups = [
+            [i for i, patient in enumerate(patients) if patient == one]
+            for one in sorted(set(patients))
+        ]
     truth = [max(cases[i].truth for i in group) for group in groups]
     manifest = package.manifest
     scale = manifest.image if unit == "image" else manifest.series
@@ -98,9 +104,10 @@ def _compare(stated: Result, figures: Figures) -> list[str]:
                 f"{what}: {name} is {getattr(figures, name)}, the card says {getattr(stated, name)}"
             )
     for name in _FIGURES:
-        said, is_ = getattr(stated, name), getattr(figures, name)
-        if (said is None) != (is_ is None) or (said is not None and abs(said - is_) > TOLERANCE):
-            found.append(
-                f"{what}: {name} is {'none' if is_ is None else f'{is_:.3f}'}, the card says {said}"
-            )
+        said, measured = getattr(stated, name), getattr(figures, name)
+        if said is None and measured is None:
+            continue
+        if said is None or measured is None or abs(said - measured) > TOLERANCE:
+            shown = "none" if measured is None else f"{measured:.3f}"
+            found.append(f"{what}: {name} is {shown}, the card says {said}")
     return found

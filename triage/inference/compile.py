@@ -1,4 +1,5 @@
 """Makes compiled networks for this processor: `vigie models compile`, which `make setup` runs.
+
 Nothing that serves imports this.
 """
 
@@ -21,28 +22,31 @@ import torch
 from numpy.typing import NDArray
 
 from triage.inference.cpu import BATCHES, INDEX, NotCompiled, compiler, folder_of, open_folder
-from triage.inference.devices import Autocast, Eager, has_bf16, place
+from triage.inference.devices import Autocast, EagerNetwork, has_bf16, to_device
 from triage.inputs.prepare import prepare
 from triage.packages.load import Package, PackageError, load_package
-from triage.worker.constancy import reference_series
+from triage.phantoms.series import phantom_series
 
-#: A compiled network is refused if a logit is farther than this from eager float32, in shares of 1
-#: + |logit|.
+#: A compiled network is refused if a logit is farther from eager float32, in shares of 1 + |logit|.
 MAX_DRIFT = 0.1
 _CPU = torch.device("cpu")
-_SERIES = 6  # phantoms that it is compared on
+_PHANTOMS = 6  # that it is compared on
 _OPTIONS = {
     "freezing": True,  # weights become constants: batch norms are folded, layouts chosen now
     "cpp.dynamic_threads": True,  # any number of threads, as set when it runs
-    # what calls the kernels: compiles in half the time, runs as fast
+    # What calls the kernels: compiles in half the time, runs as fast.
     "aot_inductor.compile_wrapper_opt_level": "O0",
 }
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of one package. `drift`: largest distance of a logit from eager float32; `why`
-    not, where it failed.
+class Compilation:
+    """What became of one package.
+
+    Attributes:
+        drift: largest distance of a logit from eager float32.
+        fresh: it was not compiled before.
+        why: the reason where it failed.
     """
 
     package: str
@@ -51,13 +55,11 @@ class Made:
     why: str = ""
 
 
-def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Made]:
-    """Compiles each package that is not yet; one process each, as many at once as there are
-    processors.
-    """
+def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Compilation]:
+    """Compiles each package that is not yet; one process each, and no more than processors."""
     if compiler() is None:
         yield from (
-            Made(
+            Compilation(
                 folder.name, why="no C++ compiler (g++, or what CXX names): it will be served eager"
             )
             for folder in folders
@@ -66,11 +68,12 @@ def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Made]:
     try:
         cache.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        yield from (Made(folder.name, why=f"{cache}: {error.strerror}") for folder in folders)
+        yield from (
+            Compilation(folder.name, why=f"{cache}: {error.strerror}") for folder in folders
+        )
         return
     with tempfile.TemporaryDirectory(prefix="vigie-compile-") as scratch:
-        # Torch's own cache and helpers: gone afterwards, and no pool of processes inside each of
-        # ours.
+        # Torch's own cache is gone afterwards, and none of ours starts a pool of processes.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": scratch, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         workers = max(1, min(len(folders), os.cpu_count() or 1))
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -80,10 +83,10 @@ def compile_packages(folders: Sequence[Path], cache: Path) -> Iterator[Made]:
                 try:
                     yield future.result()
                 except BrokenProcessPool:
-                    yield Made(folder.name, why="the compiler's process died")
+                    yield Compilation(folder.name, why="the compiler's process died")
 
 
-def compile_package(folder: Path, cache: Path) -> Made:
+def compile_package(folder: Path, cache: Path) -> Compilation:
     """Compiles one package, unless that was done."""
     torch.set_num_threads(1)
     try:
@@ -92,15 +95,15 @@ def compile_package(folder: Path, cache: Path) -> Made:
         target = folder_of(cache, package.name, network, shape)
         try:
             open_folder(target, shape)
-            return Made(package.name, json.loads((target / INDEX).read_text())["drift"])
+            return Compilation(package.name, json.loads((target / INDEX).read_text())["drift"])
         except NotCompiled:
             drift = compile_network(network, phantom_images(package), target)
     except (PackageError, NotCompiled, OSError) as error:
-        return Made(folder.name, why=str(error))
+        return Compilation(folder.name, why=str(error))
     for old in cache.glob(f"{package.name}-{'?' * 32}"):
         if old != target:
             shutil.rmtree(old, ignore_errors=True)
-    return Made(package.name, drift, fresh=True)
+    return Compilation(package.name, drift, fresh=True)
 
 
 def phantom_images(package: Package) -> NDArray[np.float32]:
@@ -108,21 +111,20 @@ def phantom_images(package: Package) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     return np.concatenate(
         [
-            prepare(reference_series(rng, package.input.kind)[0], package.input)
-            for _ in range(_SERIES)
+            prepare(phantom_series(rng, package.input.kind)[0], package.input)
+            for _ in range(_PHANTOMS)
         ]
     )
 
 
 def compile_network(network: torch.nn.Module, images: NDArray[np.float32], target: Path) -> float:
-    """Compiles `network`, compares it with eager float32 on `images` [n, c, h, w], and puts it in
-    `target`, whole or not at all.
+    """Compiles `network` into `target`, whole or not at all.
 
-    Returns the largest distance of a logit. Raises `NotCompiled` where the compiler failed or the
-    distance is too large.
+    Before, it is compared with eager float32 on `images` [n, c, h, w]. Returns the largest distance
+    of a logit. Raises `NotCompiled` where the compiler failed or the distance is too large.
     """
-    expected = Eager(network, _CPU, bf16=False)(images)
-    whole = Autocast(place(network, _CPU), _CPU, bf16=has_bf16(_CPU)).requires_grad_(
+    expected = EagerNetwork(network, _CPU, bf16=False)(images)
+    whole = Autocast(to_device(network, _CPU), _CPU, bf16=has_bf16(_CPU)).requires_grad_(
         requires_grad=False
     )
     with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as name:
@@ -136,7 +138,7 @@ def compile_network(network: torch.nn.Module, images: NDArray[np.float32], targe
         }
         index = {"name": target.name, "sha256": hashes}
         _write(made / INDEX, json.dumps(index))
-        drift = _drift(made, images, expected)
+        drift = _measure_drift(made, images, expected)
         _write(made / INDEX, json.dumps({**index, "drift": drift}))
         shutil.rmtree(target, ignore_errors=True)
         made.rename(target)
@@ -167,15 +169,16 @@ def _library(network: torch.nn.Module, example: torch.Tensor, file: Path) -> Non
     file.chmod(0o644)
 
 
-def _drift(folder: Path, images: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+def _measure_drift(
+    folder: Path, images: NDArray[np.float32], expected: NDArray[np.float32]
+) -> float:
     """Over every way in which a batch is made of the sizes that were compiled."""
     run = open_folder(folder, (images.shape[1], images.shape[2], images.shape[3]))
     worst = 0.0
     for count in {1, BATCHES[-1] - 1, BATCHES[-1], len(images)}:
         apart = np.abs(run(images[:count]) - expected[:count])
-        if not (
-            apart <= MAX_DRIFT * (1 + np.abs(expected[:count]))
-        ).all():  # also when it is not a number
+        near = apart <= MAX_DRIFT * (1 + np.abs(expected[:count]))  # false if it is no number
+        if not near.all():
             raise NotCompiled(f"its logits are {float(apart.max()):.3g} from those of the network")
         worst = max(worst, float(apart.max()))
     return worst

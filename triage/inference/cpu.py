@@ -1,7 +1,6 @@
-"""Networks compiled ahead of time for this processor: which one is meant, whether it may be
-trusted, and how it is run.
+"""Networks compiled ahead of time for this processor: found, checked, run.
 
-`vigie models compile` makes them (`compiling`); nothing here compiles. One folder for each package
+`vigie models compile` makes them (`compile`); nothing here compiles. One folder for each package
 and key holds a shared library for each batch size and `index.json` with their hashes. A library is
 code, not data: it is loaded only if it belongs to us or to root, nobody else may write there, and
 its hash is the one that was noted when it was made. It never comes with a package.
@@ -26,11 +25,9 @@ from numpy.typing import NDArray
 
 from triage.inference.devices import cpu_flags, has_bf16
 
-BATCHES = (
-    1,
-    8,
-)  # any batch is made of these: 8 is as fast per image as 64, and each costs its time to compile
-_FULL = 6  # so many images are sooner through as a padded 8 than one by one
+#: Any batch is made of these: 8 is as fast per image as 64, and each takes its time to compile.
+BATCHES = (1, 8)
+_PADDED_FROM = 6  # so many images are sooner through as a padded 8 than one by one
 INDEX = "index.json"
 _TORCH = Path(torch.__file__).parent
 _CPU = torch.device("cpu")
@@ -46,8 +43,9 @@ def compiler() -> str | None:
 
 
 def key(network: torch.nn.Module, shape: tuple[int, int, int]) -> str:
-    """Names all that a compiled network depends on: weights, architecture, torch, processor,
-    precision, sizes, our own code.
+    """Names all that a compiled network depends on.
+
+    That is: weights, architecture, torch, processor, precision, sizes, and our own code.
     """
     sha = hashlib.sha256()
     for name, tensor in network.state_dict().items():
@@ -88,9 +86,9 @@ def _trusted(path: Path) -> bool:
     )
 
 
-def load(
+def load_compiled(
     cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]
-) -> Compiled:
+) -> CompiledNetwork:
     """The compiled `network` of `package`. Raises `NotCompiled`."""
     folder = folder_of(cache, package, network, shape)
     if not folder.is_dir():
@@ -98,7 +96,7 @@ def load(
     return open_folder(folder, shape)
 
 
-def open_folder(folder: Path, shape: tuple[int, int, int]) -> Compiled:
+def open_folder(folder: Path, shape: tuple[int, int, int]) -> CompiledNetwork:
     """The libraries in `folder`, checked and loaded. Raises `NotCompiled`."""
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text())
@@ -110,14 +108,14 @@ def open_folder(folder: Path, shape: tuple[int, int, int]) -> Compiled:
         }
         if (index["name"], index["sha256"]) != (folder.name, found):
             raise NotCompiled("the compiled network is not the one that was made")
-        return Compiled(files, shape)
+        return CompiledNetwork(files, shape)
     except (OSError, ValueError, KeyError) as error:
         raise NotCompiled(
             f"the compiled network cannot be loaded: {type(error).__name__}"
         ) from error
 
 
-class Compiled:
+class CompiledNetwork:
     """The network as machine code: float32 [n, c, h, w] to float32 [n], n ≥ 1.
 
     Called through the C interface that AOTInductor exports: torch's own binding keeps Python's lock
@@ -139,13 +137,16 @@ class Compiled:
         return library.AOTInductorModelContainerRun, container
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits; of an image that is not finite none. Raises RuntimeError when the code fails."""
-        # OpenMP counts per thread: in one where torch did nothing yet it would take all processors
+        """The logits; none that is a number of an image that is not finite.
+
+        Raises RuntimeError when the code fails.
+        """
+        # OpenMP counts per thread: without this, one that is new to torch takes all processors.
         torch.get_num_threads()
         batch = np.ascontiguousarray(batch, dtype=np.float32)
         out, at, large = np.empty(len(batch), dtype=np.float32), 0, BATCHES[-1]
         while (left := len(batch) - at) > 0:
-            size = large if left >= _FULL else BATCHES[0]
+            size = large if left >= _PADDED_FROM else BATCHES[0]
             part = batch[at : at + size]
             if len(part) < size:
                 part = np.concatenate(
@@ -154,9 +155,8 @@ class Compiled:
             count = min(size, left)
             out[at : at + count] = self._run(part)[:count]
             at += count
-        out[~np.isfinite(batch.reshape(len(batch), -1).sum(axis=1))] = (
-            np.nan
-        )  # a fused ReLU takes what is not a number for 0
+        # A fused ReLU takes what is not a number for 0.
+        out[~np.isfinite(batch.reshape(len(batch), -1).sum(axis=1))] = np.nan
         return out
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -175,7 +175,7 @@ class Compiled:
             raise RuntimeError("the compiled network failed")
         try:
             place = ctypes.c_void_p()
-            self._checked(self._torch.aoti_torch_get_data_ptr(made, ctypes.byref(place)))
+            self._check(self._torch.aoti_torch_get_data_ptr(made, ctypes.byref(place)))
             return np.ctypeslib.as_array(
                 ctypes.cast(place, ctypes.POINTER(ctypes.c_float)), (len(images),)
             ).copy()
@@ -188,18 +188,12 @@ class Compiled:
         strides = (ctypes.c_int64 * 4)(*(step // images.itemsize for step in images.strides))
         made, torch_ = ctypes.c_void_p(), self._torch
         kind, device = torch_.aoti_torch_dtype_float32(), torch_.aoti_torch_device_type_cpu()
-        memory, dimensions, offset = (
-            ctypes.c_void_p(images.ctypes.data),
-            ctypes.c_int64(4),
-            ctypes.c_int64(0),
-        )
-        make = torch_.aoti_torch_create_tensor_from_blob
-        self._checked(
-            make(memory, dimensions, sizes, strides, offset, kind, device, 0, ctypes.byref(made))
-        )
+        memory, dimensions = ctypes.c_void_p(images.ctypes.data), ctypes.c_int64(4)
+        about = (memory, dimensions, sizes, strides, ctypes.c_int64(0), kind, device, 0)
+        self._check(torch_.aoti_torch_create_tensor_from_blob(*about, ctypes.byref(made)))
         return made
 
     @staticmethod
-    def _checked(error: int) -> None:
+    def _check(error: int) -> None:
         if error:
             raise RuntimeError("the compiled network failed")

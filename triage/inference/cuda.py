@@ -1,5 +1,6 @@
-"""A network on a CUDA device: one captured graph for each bucket, and two slots, so that one batch
-is copied while another runs.
+"""A network on a CUDA device: one captured graph for each bucket, in two slots.
+
+So one batch is copied while another runs.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triage.inference.devices import Autocast, place
+from triage.inference.devices import Autocast, to_device
 
 
 class Slot:
-    """Fixed memory for one batch, pinned on our side, and the graphs that read and write it on a
-    stream of their own.
+    """Fixed memory for one batch, pinned on our side, and the graphs that read and write it.
+
+    They run on a stream of their own.
     """
 
     def __init__(
@@ -31,9 +33,8 @@ class Slot:
         self._images = torch.empty((buckets[-1], *shape), device=device)
         self._stream, self._network = torch.cuda.Stream(device), network  # type: ignore[no-untyped-call]
         self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._pool = (
-            torch.cuda.graph_pool_handle()
-        )  # of a slot's graphs one runs at a time: they share their memory
+        # Of a slot's graphs one runs at a time: they share their memory.
+        self._pool = torch.cuda.graph_pool_handle()
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         for bucket in buckets:
             try:
@@ -49,17 +50,16 @@ class Slot:
         """Copy in, forward, copy out: all of it is replayed by one launch."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            for _ in range(
-                3
-            ):  # libraries choose their kernels and take their workspaces before the capture
-                self._once(bucket)
+            # Before the capture libraries choose their kernels and take their workspaces.
+            for _ in range(3):
+                self._pass(bucket)
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            self._once(bucket)
+            self._pass(bucket)
         return graph
 
-    def _once(self, bucket: int) -> None:
+    def _pass(self, bucket: int) -> None:
         images = self._images[:bucket]
         images.copy_(self.given[:bucket], non_blocking=True)
         self.made[:bucket].copy_(
@@ -74,9 +74,10 @@ class Slot:
         self._done.synchronize()
 
 
-class Graphed:
-    """The network as graphs: float32 [n, c, h, w] to float32 [n]. Two threads may call at once;
-    each takes a slot.
+class GraphedNetwork:
+    """The network as graphs: float32 [n, c, h, w] to float32 [n].
+
+    Two threads may call at once; each takes a slot.
     """
 
     SLOTS = 2
@@ -90,7 +91,7 @@ class Graphed:
         *,
         bf16: bool,
     ) -> None:
-        whole = Autocast(place(network, device), device, bf16=bf16)
+        whole = Autocast(to_device(network, device), device, bf16=bf16)
         slots = [Slot(whole, shape, buckets, device) for _ in range(self.SLOTS)]
         self._buckets = sorted(set.intersection(*(set(slot.graphs) for slot in slots)))
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
@@ -99,18 +100,17 @@ class Graphed:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits; a batch larger than the largest graph goes in parts."""
-        most = self._buckets[-1]
+        largest = self._buckets[-1]
         return np.concatenate(
-            [self._part(batch[at : at + most]) for at in range(0, len(batch), most)]
+            [self._part(batch[at : at + largest]) for at in range(0, len(batch), largest)]
         )
 
     def _part(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         bucket = next(bucket for bucket in self._buckets if len(batch) <= bucket)
         slot = self._free.get()
         try:
-            slot.given.numpy()[: len(batch)] = (
-                batch  # what pads it is left of an earlier batch, and its scores are not read
-            )
+            # What pads it is left of an earlier batch, and its scores are not read.
+            slot.given.numpy()[: len(batch)] = batch
             slot.run(bucket)
             return slot.made.numpy()[: len(batch)].copy()
         finally:

@@ -1,6 +1,4 @@
-"""What a network runs on, and how it runs there as it is: eager, channels last, bfloat16 where the
-hardware computes it.
-"""
+"""What a network runs on, and how it runs there as it is: eager, channels last."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(line.partition(":")[2].split())
 
 
-def place(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def to_device(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """`network` on `device`, channels last, in eval mode."""
     return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -61,11 +59,14 @@ class Autocast(torch.nn.Module):
         return logits.float().reshape(-1)
 
 
-class Eager:
+class EagerNetwork:
     """A network run operator by operator: float32 [n, c, h, w] to float32 [n]."""
 
     def __init__(self, network: torch.nn.Module, device: torch.device, *, bf16: bool) -> None:
-        self._network, self._device = Autocast(place(network, device), device, bf16=bf16), device
+        self._network, self._device = (
+            Autocast(to_device(network, device), device, bf16=bf16),
+            device,
+        )
 
     @torch.inference_mode()
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

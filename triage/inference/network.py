@@ -1,4 +1,4 @@
-"""One package's network, resident and warm: a batch of prepared images in, one score each out."""
+"""One package's network, loaded and warm: a batch of prepared images in, one score each out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from triage import metrics
 from triage.inference.batch import BUCKETS
-from triage.inference.cpu import NotCompiled, load
-from triage.inference.cuda import Graphed
-from triage.inference.devices import Eager, has_bf16, pick_device
+from triage.inference.cpu import NotCompiled, load_compiled
+from triage.inference.cuda import GraphedNetwork
+from triage.inference.devices import EagerNetwork, has_bf16, pick_device
 
 
 class Loadable(Protocol):
@@ -34,11 +34,10 @@ class Loadable(Protocol):
 
 
 class Screener:
-    """A network on its device, loaded and warm, in bfloat16 where the hardware has it: graphs on
-    CUDA, compiled on a CPU.
+    """A network on its device, warm, in bfloat16 where the hardware has it.
 
-    Nothing is compiled here or later: where `vigie models compile` has not been, a CPU runs it
-    eagerly, and `mode` says so.
+    On CUDA it runs as graphs, on a CPU compiled. Nothing is compiled here or later: where
+    `vigie models compile` has not been, a CPU runs it eagerly, and `mode` says so.
 
     Args:
         package: where the network comes from.
@@ -48,7 +47,7 @@ class Screener:
 
     Attributes:
         mode: how it runs, for the log and the metrics.
-        at_once: batches that are worth having under way.
+        concurrent_batches: batches that are worth having under way.
     """
 
     def __init__(
@@ -61,10 +60,10 @@ class Screener:
     ) -> None:
         chosen = pick_device(device)
         self.shape = shape
-        self.at_once = Graphed.SLOTS if chosen.type == "cuda" else 1
+        self.concurrent_batches = GraphedNetwork.SLOTS if chosen.type == "cuda" else 1
         self._package = package.name
         bf16 = has_bf16(chosen)
-        self._run, how = runner(package, shape, chosen, compiled, bf16=bf16)
+        self._run, how = make_runner(package, shape, chosen, compiled, bf16=bf16)
         self.mode = f"{chosen.type}, {'bfloat16' if bf16 else 'float32'}, {how}"
         for count in (1, BUCKETS[-1]):
             self.scores(np.zeros((count, *shape), dtype=np.float32))
@@ -99,7 +98,7 @@ class Screener:
         return np.concatenate([self._halving(batch[:half]), self._halving(batch[half:])])
 
 
-def runner(
+def make_runner(
     package: Loadable,
     shape: tuple[int, int, int],
     device: torch.device,
@@ -110,11 +109,11 @@ def runner(
     """What runs the network, and the words for how."""
     network = package.load_network()
     if device.type == "cuda":
-        return Graphed(network, shape, device, BUCKETS, bf16=bf16), "graphs"
+        return GraphedNetwork(network, shape, device, BUCKETS, bf16=bf16), "graphs"
     why = ""
     if compiled is not None:
         try:
-            return load(compiled, package.name, network, shape), "compiled"
+            return load_compiled(compiled, package.name, network, shape), "compiled"
         except NotCompiled as error:
             why = f" ({error})"
-    return Eager(network, device, bf16=bf16), f"eager{why}"
+    return EagerNetwork(network, device, bf16=bf16), f"eager{why}"

@@ -1,6 +1,4 @@
-"""From studies to batches and back: images of many series wait together, one thread runs the
-networks.
-"""
+"""From studies to batches and back: images of many series wait together for each network."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from triage import metrics
 from triage.inference.batch import BUCKETS, Batcher
 
+#: A network: float32 [n, c, h, w] to float32 [n].
 Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -30,32 +29,37 @@ class _Ticket:
     done: asyncio.Future[NDArray[np.float32]]
 
 
-class Forward:
+_Batch = list[tuple[_Ticket, int]]
+
+
+def _nothing() -> None:
+    """For those who do not ask when a batch was made."""
+
+
+class BatchQueue:
     """Batches for several networks; `run` has to be running for `scores` to return.
 
     Args:
-        networks: by package, what scores a batch: float32 [n, c, h, w] to float32 [n]. It runs in a
-            thread of its own.
+        networks: by package, what scores a batch. It runs in a thread of its own.
         urgent: an image of at most this urgency does not wait for others.
-        at_once: batches under way; 1, or 2 where a device copies one while it computes another.
-
-    Attributes:
-        taken: called whenever a batch was made, so that fewer images wait.
+        concurrent_batches: batches under way; 1, or 2 where a device copies one while it computes
+            another.
     """
 
-    def __init__(self, networks: dict[str, Scores], *, urgent: int = 0, at_once: int = 1) -> None:
+    def __init__(
+        self, networks: dict[str, Scores], *, urgent: int = 0, concurrent_batches: int = 1
+    ) -> None:
         self._networks = networks
         self._batchers: dict[str, Batcher[tuple[_Ticket, int]]] = {
             name: Batcher(urgent=urgent) for name in networks
         }
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="forward")
-        self._rooms: dict[str, list[NDArray[np.float32]]] = {name: [] for name in networks}
-        self._free = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(concurrent_batches, thread_name_prefix="forward")
+        self._buffers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in networks}
+        self._free = asyncio.Semaphore(concurrent_batches)
         self._under_way: set[asyncio.Task[None]] = set()
         self._failed: BaseException | None = None
         self._wake = asyncio.Event()
         self._order = itertools.count()
-        self.taken: Callable[[], None] = self._wake.set
 
     @property
     def waiting(self) -> int:
@@ -76,51 +80,56 @@ class Forward:
         self._wake.set()
         return await ticket.done
 
-    async def run(self) -> None:
-        """Runs batches as they fall due, until cancelled."""
-        loop = asyncio.get_running_loop()
+    async def run(self, on_batch: Callable[[], None] = _nothing) -> None:
+        """Runs batches as they fall due, until cancelled; `on_batch`: now fewer images wait."""
         try:
             while True:
                 if self._failed is not None:
                     raise self._failed
                 self._wake.clear()
                 metrics.batch_queue.set(self.waiting)
-                due = {
-                    name: wait
-                    for name, b in self._batchers.items()
-                    if (wait := b.due(loop.time())) is not None
-                }
-                ready = [name for name, wait in due.items() if wait <= 0]
+                due_in_s = self._due_in_s()
+                ready = [name for name, wait_s in due_in_s.items() if wait_s <= 0]
                 for name in ready:
-                    await (
-                        self._free.acquire()
-                    )  # before the batch is made: who comes meanwhile may be more urgent
-                    self._start(name)
+                    # Before the batch is made: who comes meanwhile may be more urgent.
+                    await self._free.acquire()
+                    batch = self._take(name)
+                    on_batch()
+                    self._start(name, batch)
                 if not ready:
-                    try:
-                        async with asyncio.timeout(min(due.values(), default=None)):
-                            await self._wake.wait()
-                    except TimeoutError:
-                        continue
+                    await self._wait(min(due_in_s.values(), default=None))
         finally:
             for task in self._under_way:
                 task.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, package: str) -> None:
-        # Those who gave up (late) are not computed for.
-        batch = [
+    def _due_in_s(self) -> dict[str, float]:
+        now = asyncio.get_running_loop().time()
+        due = ((name, batcher.due_in_s(now)) for name, batcher in self._batchers.items())
+        return {name: wait_s for name, wait_s in due if wait_s is not None}
+
+    async def _wait(self, within_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _take(self, package: str) -> _Batch:
+        """The next batch, without those who gave up (late)."""
+        return [
             (ticket, index)
             for ticket, index in self._batchers[package].take()
             if not ticket.done.done()
         ]
-        self.taken()
+
+    def _start(self, package: str, batch: _Batch) -> None:
         if not batch:
             self._free.release()
             return
         metrics.batch_images.observe(len(batch))
         rows = [ticket.images[index] for ticket, index in batch]
-        # At once, not in the task: whoever looks at the scores of the last batch would go first.
+        # Here, not in the task: whoever looks at the scores of the last batch would go first.
         scores = asyncio.get_running_loop().run_in_executor(
             self._threads, self._score, package, rows
         )
@@ -130,15 +139,11 @@ class Forward:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        if (
-            not task.cancelled() and task.exception() is not None
-        ):  # then `run` must not go on as if nothing were
-            self._failed = task.exception()
+        if not task.cancelled() and task.exception() is not None:
+            self._failed = task.exception()  # `run` raises it, and does not go on
             self._wake.set()
 
-    async def _hand_out(
-        self, batch: list[tuple[_Ticket, int]], scores: asyncio.Future[NDArray[np.float32]]
-    ) -> None:
+    async def _hand_out(self, batch: _Batch, scores: asyncio.Future[NDArray[np.float32]]) -> None:
         try:
             out = await scores
         finally:
@@ -150,22 +155,19 @@ class Forward:
                 ticket.done.set_result(ticket.scores)
 
     def _score(self, package: str, rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """In a forward thread. Its buffer goes back for the next batch: a fresh one costs its page
-        faults.
-        """
-        rooms = self._rooms[package]
-        room = rooms.pop() if rooms else np.empty((BUCKETS[-1], *rows[0].shape), dtype=np.float32)
+        """In a thread. The buffer goes back for the next batch: a fresh one costs page faults."""
+        buffers = self._buffers[package]
+        shape = (BUCKETS[-1], *rows[0].shape)
+        buffer = buffers.pop() if buffers else np.empty(shape, dtype=np.float32)
         for at, row in enumerate(rows):
-            room[at] = row
-        out = _survive(self._networks[package], room[: len(rows)])
-        rooms.append(room)
+            buffer[at] = row
+        out = _survive(self._networks[package], buffer[: len(rows)])
+        buffers.append(buffer)
         return out
 
 
 def _survive(network: Scores, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A network that fails gives no number: its series end as `model_failed`, and the next batch
-    goes on.
-    """
+    """The scores; none that is a number where the network fails: its series are `model_failed`."""
     try:
         return network(images)
     except (RuntimeError, ValueError):  # what torch raises

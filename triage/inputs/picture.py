@@ -1,6 +1,4 @@
-"""PNG and JPEG of any kind as one grey frame: what labelled images look like where they are no
-DICOM.
-"""
+"""PNG and JPEG of any kind as one grey frame."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from triage.decoding.frames import Frame
-from triage.inputs.prepare import LONGEST, fit
+from triage.inputs.common import LONGEST, within_bounds
 
 _BROKEN = (
     OSError,
@@ -30,21 +28,20 @@ _ORIENTATION = 0x0112
 
 
 def read_picture(file: Path) -> Frame:
-    """The picture as a viewer shows it: turned as its EXIF says, transparent parts black, grey from
-    0 to 1.
+    """The picture as a viewer shows it: turned as its EXIF says, transparent parts black.
 
-    A picture of more than 8 bits is as bright as its bits in use allow: 12 bits in a file of 16 are
-    no dark image.
+    Grey runs from 0 to 1. A picture of more than 8 bits is as bright as its bits in use allow: 12
+    bits in a file of 16 are no dark image.
 
     Raises:
-        ValueError: neither PNG nor JPEG, damaged, or of more pixels than Pillow takes for a picture
-            (179 million).
+        ValueError: neither PNG nor JPEG, damaged, or of more pixels than Pillow takes for a
+            picture (179 million).
     """
     try:
         with Image.open(file, formats=("PNG", "JPEG")) as picture:
             if picture.format == "JPEG" and max(picture.size) > LONGEST:
                 picture.draft("L", (LONGEST, LONGEST))  # decodes at half the size, or less
-            return Frame(fit(_grey(_upright(picture))), "display")
+            return Frame(within_bounds(_grey(_upright(picture))), "display")
     except Image.DecompressionBombError:
         raise ValueError("more pixels than a picture has") from None
     except _BROKEN:

@@ -1,1 +1,1 @@
-"""A score becomes a flag, no flag, or an abstention with its reason."""
+"""`flagging`: a score becomes a flag, no flag, or an abstention with its reason."""

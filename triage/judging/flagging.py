@@ -1,6 +1,4 @@
-"""Raw scores of a series become flagged, not flagged, or an abstention: calibration, operating
-point, distance.
-"""
+"""Raw scores of a series become a flag, no flag, or an abstention."""
 
 from __future__ import annotations
 
@@ -11,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.packages.load import Package, Scale, Typical
+from streams.errors import Reason
+from triage.packages.load import Package, TrainingDistribution
+from triage.packages.manifest import Scale
 
 Array = NDArray[np.float32]
 THUMBNAIL = 16  # pixels a side
@@ -19,12 +19,15 @@ THUMBNAIL = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a package says of one series. `probability` is calibrated, 0 to 1, and is there in every
-    outcome, as its threshold is.
+    """What a package says of one series.
+
+    Attributes:
+        reason: only with `not_analysed`.
+        probability: calibrated, 0 to 1; there in every outcome, as `threshold` is.
     """
 
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
-    reason: Literal["out_of_distribution"] | None
+    reason: Reason | None
     probability: float
     threshold: float
 
@@ -37,11 +40,11 @@ def judge(package: Package, logits: Array, images: Array) -> Judgement:
         images: what the network read, [n, c, h, w].
     """
     manifest = package.manifest
-    near = distances(package.typical, images) <= manifest.abstention.max_distance
+    near = distances(package.training_distribution, images) <= manifest.abstention.max_distance
     scale = manifest.scale(len(logits))
     likely = probability(highest(logits, manifest.operating.top_k), scale)
     if float(near.mean()) < manifest.abstention.min_share:
-        return Judgement("not_analysed", "out_of_distribution", likely, scale.threshold)
+        return Judgement("not_analysed", Reason.OUT_OF_DISTRIBUTION, likely, scale.threshold)
     return Judgement(
         "flagged" if likely >= scale.threshold else "not_flagged", None, likely, scale.threshold
     )
@@ -58,25 +61,29 @@ def probability(logit: float, scale: Scale) -> float:
 
 
 def thumbnails(images: Array) -> Array:
-    """Images [n, c, h, w] as small grey pictures [n, p] of zero mean: what `Typical` is made of."""
-    n, channels, height, width = images.shape
+    """Images [n, c, h, w] as small grey pictures [n, p] of zero mean.
+
+    `TrainingDistribution` is made of these.
+    """
+    count, channels, height, width = images.shape
     cells = _strips(height) @ (images @ _strips(width).T)
-    flat = cells.reshape(n, channels * THUMBNAIL**2)
+    flat = cells.reshape(count, channels * THUMBNAIL**2)
     return np.asarray(flat - flat.mean(1, keepdims=True), np.float32)
 
 
 @cache
 def _strips(side: int) -> Array:
-    """[THUMBNAIL, side]: a row has the mean of one strip of `side` pixels. (A product takes a third
-    of the time of `reduceat`.)
+    """[THUMBNAIL, side]: a row has the mean of one strip of `side` pixels.
+
+    A product with it takes a third of the time of `reduceat`.
     """
     strips = np.zeros((THUMBNAIL, side), np.float32)
     strips[np.arange(side) * THUMBNAIL // side, np.arange(side)] = THUMBNAIL / side
     return strips
 
 
-def distances(typical: Typical, images: Array) -> Array:
+def distances(training_distribution: TrainingDistribution, images: Array) -> Array:
     """How far each image [n] lies from the training images: 1 is a usual distance."""
-    rest = thumbnails(images) - typical.mean
-    rest = rest - (rest @ typical.basis.T) @ typical.basis
-    return np.asarray(np.sqrt((rest**2).mean(1)) / typical.scale, np.float32)
+    rest = thumbnails(images) - training_distribution.mean
+    rest = rest - (rest @ training_distribution.basis.T) @ training_distribution.basis
+    return np.asarray(np.sqrt((rest**2).mean(1)) / training_distribution.scale, np.float32)

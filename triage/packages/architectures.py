@@ -36,7 +36,7 @@ class Residual(nn.Module):
 class Pyramid(nn.Module):
     """A small feature pyramid (Lin et al. 2017): images [n, channels, h, w] -> logits [n].
 
-    Where a finding lies is learned beside whether there is one: `mapped` also gives the map, for
+    It learns where a finding lies beside whether there is one: `mapped` also gives the map, for
     training.
     """
 
@@ -114,7 +114,8 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
 
 
 def build(architecture: str, channels: int) -> nn.Module:
-    """A fresh network of that name for images with so many channels. Raises KeyError if there is
-    none.
+    """A fresh network of that name for images of so many channels.
+
+    Raises KeyError if there is none.
     """
     return ARCHITECTURES[architecture](channels)

@@ -1,6 +1,4 @@
-"""What a site sets of its model packages: ``models.toml`` of the site's folder, a table for each
-package that it changes.
-"""
+"""What a site changes of its packages: `models.toml` of the site's folder."""
 
 from __future__ import annotations
 
@@ -10,22 +8,22 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from triage.packages.load import Strict
+from triage.packages.manifest import Strict
 
 FILE = "models.toml"
 
 
-class PackageOfSite(Strict):
-    """One package here. What is left out is the package's own."""
+class SitePackage(Strict):
+    """One table of the file. What is left out is the package's own."""
 
     threshold: float = Field(
         gt=0.0,
         lt=1.0,
-        description="calibrated probability from which a series, of one image or several, is flagged",
+        description="calibrated probability from which a series of any number of images is flagged",
     )
 
 
-_SCHEMA = TypeAdapter(dict[str, PackageOfSite])
+_SCHEMA = TypeAdapter(dict[str, SitePackage])
 
 
 def read_thresholds(site: Path, known: Collection[str]) -> dict[str, float]:
@@ -48,7 +46,6 @@ def read_thresholds(site: Path, known: Collection[str]) -> dict[str, float]:
         wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ValueError(f"{FILE}: {'; '.join(wrong)}") from None
     if strange := sorted(packages.keys() - set(known)):
-        raise ValueError(
-            f"{FILE}: {', '.join(strange)}: no such package (there are: {', '.join(sorted(known)) or 'none'})"
-        )
+        there = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"{FILE}: {', '.join(strange)}: no such package (there are: {there})")
     return {name: package.threshold for name, package in packages.items()}

@@ -1,1 +1,5 @@
-"""Images that we drew ourselves: heads, films, and what is none of them."""
+"""Images that we drew ourselves, with a known truth: tests and the demo need no patient.
+
+`heads` (with `bleeds`) and `films` draw arrays, of `shapes`; `series` makes frames of them, as
+decoding would.
+"""

@@ -1,1 +1,6 @@
-"""Training of the shipped models; nothing at serving time imports it."""
+"""The workshop that makes packages: `python -m triage.train`.
+
+`recipes` (what goes in) and `produce` (the steps). Images: `corpus` (patients'), `appearance` and
+`findings` (what is done to them), `examples` (what the network sees). Then `fit`, `calibration`,
+`package` and `manifest_text`.
+"""

@@ -1,10 +1,9 @@
-"""Constancy: reference images through the live path, at start and each day, give the scores that
-they gave when shipped.
-"""
+"""Constancy: at start and each day, reference images give the scores that they once gave."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,17 +15,23 @@ from triage import metrics
 from triage.decoding.frames import Frame
 from triage.errors import NotAnalysed
 from triage.packages.load import Package
-from triage.phantoms import images as phantoms
-from triage.worker.series import Analyst, Resident
+from triage.phantoms.series import phantom_series
+from triage.worker.loaded_model import LoadedModel
+from triage.worker.series import Analyst
 
 log = structlog.get_logger()
 _LEAST_URGENT = 3
+State = Literal["passed", "drifted", "failed"]
 
 
 @dataclass(frozen=True)
-class Reference:
-    """One reference series of `package`: its frames, and the raw score (their mean over images) ±
-    `tolerance`.
+class ReferenceSeries:
+    """One series of known score.
+
+    Attributes:
+        package: whose reference it is.
+        expected: the raw score, mean over the images.
+        tolerance: how far a score may be from it.
     """
 
     package: str
@@ -35,32 +40,27 @@ class Reference:
     tolerance: float
 
 
-def reference_series(
-    rng: np.random.Generator, kind: Literal["head_ct", "chest_film"]
-) -> tuple[list[Frame], int]:
-    """One phantom as decoded frames, and whether it has the finding (1) or not (0)."""
-    positive = bool(rng.random() < 0.5)
-    if kind == "head_ct":
-        volume = phantoms.head_ct(
-            rng, str(rng.choice(phantoms.BLEEDS)) if positive else None, slices=8
-        )
-        return [Frame(plane.astype(np.float32), "hu") for plane in volume], int(positive)
-    film = phantoms.chest_film(rng, positive, 384)
-    return [Frame(film.astype(np.float32) / np.float32(4095), "display")], int(positive)
-
-
-def references(packages: Sequence[Package]) -> list[Reference]:
-    """What the packages' manifests say of themselves, as series to screen."""
+def reference_series(package: Package) -> list[ReferenceSeries]:
+    """What the package's manifest says of its constancy, as series to screen."""
+    kind = package.input.kind
     return [
-        Reference(
+        ReferenceSeries(
             package.name,
-            tuple(reference_series(np.random.default_rng(item.seed), package.input.kind)[0]),
-            item.expected,
-            item.tolerance,
+            tuple(phantom_series(np.random.default_rng(entry.seed), kind)[0]),
+            entry.expected,
+            entry.tolerance,
         )
-        for package in packages
-        for item in package.manifest.constancy
+        for entry in package.manifest.constancy
     ]
+
+
+def _state(drifts: Sequence[float], references: Sequence[ReferenceSeries]) -> State:
+    if any(math.isinf(drift) for drift in drifts):
+        return "failed"
+    within = (
+        drift <= reference.tolerance for drift, reference in zip(drifts, references, strict=True)
+    )
+    return "passed" if all(within) else "drifted"
 
 
 class Constancy:
@@ -71,50 +71,42 @@ class Constancy:
     screens nothing.
     """
 
-    def __init__(self, analyst: Analyst, references: Sequence[Reference]) -> None:
+    def __init__(self, analyst: Analyst, references: Sequence[ReferenceSeries]) -> None:
         self._analyst = analyst
         self._references = references
 
     async def once(self) -> None:
-        """One run over all packages that have references; sets the gauges, `Analyst.failed` and
-        `Analyst.drifted`.
-        """
-        for resident in self._analyst.residents:
-            mine = [
-                reference for reference in self._references if reference.package == resident.name
-            ]
-            drifts = [await self._drift(resident, reference) for reference in mine]
-            ok = all(
-                drift <= reference.tolerance for drift, reference in zip(drifts, mine, strict=True)
-            )
-            metrics.constancy_ok.labels(resident.name).set(ok)
-            drift = max(drifts, default=0.0)
-            metrics.constancy_drift.labels(resident.name).set(drift)
-            for names, member in (
-                (self._analyst.failed, np.isinf(drift)),
-                (self._analyst.drifted, not ok and np.isfinite(drift)),
-            ):
-                (names.add if member else names.discard)(resident.name)
-            log.log(
-                20 if ok else 40,
-                "constancy",
-                package=resident.name,
-                ok=ok,
-                drift=drift,
-                references=len(mine),
-            )
+        """One run over all packages; sets gauges, `Analyst.failed` and `Analyst.drifted`."""
+        for model in self._analyst.models:
+            mine = [one for one in self._references if one.package == model.name]
+            drifts = [await self._drift(model, reference) for reference in mine]
+            self._note(model.name, _state(drifts, mine), max(drifts, default=0.0), len(mine))
 
-    async def _drift(self, resident: Resident, reference: Reference) -> float:
+    def _note(self, package: str, state: State, drift: float, references: int) -> None:
+        self._analyst.failed.discard(package)
+        self._analyst.drifted.discard(package)
+        if state == "failed":
+            self._analyst.failed.add(package)
+        if state == "drifted":
+            self._analyst.drifted.add(package)
+        passed = state == "passed"
+        metrics.constancy_ok.labels(package).set(passed)
+        metrics.constancy_drift.labels(package).set(drift)
+        say = log.info if passed else log.error
+        say("constancy", package=package, ok=passed, drift=drift, references=references)
+
+    async def _drift(self, model: LoadedModel, reference: ReferenceSeries) -> float:
+        """How far the score is from the expected one; infinite where there is none."""
         loop = asyncio.get_running_loop()
         try:
             images = await loop.run_in_executor(
-                self._analyst.threads, resident.prepare, reference.frames
+                self._analyst.threads, model.prepare, reference.frames
             )
         except NotAnalysed:
-            return float("inf")
-        scores = await self._analyst.forward.scores(resident.name, images, _LEAST_URGENT)
+            return math.inf
+        scores = await self._analyst.queue.scores(model.name, images, _LEAST_URGENT)
         mean = float(np.mean(scores))
-        return abs(mean - reference.expected) if np.isfinite(mean) else float("inf")
+        return abs(mean - reference.expected) if math.isfinite(mean) else math.inf
 
     async def daily(self, every_s: float) -> None:
         """Runs each `every_s` seconds until cancelled."""

@@ -1,6 +1,4 @@
-"""The way of an event inside triage, without Faust: read ahead, most urgent first, settle,
-acknowledge the prefix.
-"""
+"""An event's way inside the worker, without Faust: read ahead, most urgent first, acknowledged."""
 
 from __future__ import annotations
 
@@ -8,8 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-
-import structlog
+from functools import partial
 
 from streams.errors import Park
 from streams.events import FindingsMade, OrderChanged, SeriesReceived, decode, encode
@@ -17,19 +14,22 @@ from streams.kafka.consume import Fate, Origin, Settler
 from streams.kafka.topics import FINDINGS
 from triage import metrics
 from triage.inference.batch import BUCKETS
-from triage.worker.backlog import Entry, Pool
+from triage.worker.backlog import Backlog, Entry
 from triage.worker.series import Analyst
-from triage.worker.urgency import UNKNOWN, URGENT, Hints
+from triage.worker.urgency import UNKNOWN, URGENT, UrgencyHints
 
-log = structlog.get_logger()
 _BATCH = BUCKETS[-1]
 _URGENT_BATCHES = 4  # prepared images take memory: more urgent ones than this wait as events
 
 
 @dataclass(frozen=True)
 class Taken:
-    """One event of `series` as it came. `acknowledge` is Kafka's; `since` is when it was read,
-    monotonic seconds.
+    """One event of `series` as it came.
+
+    Attributes:
+        acknowledge: tells Kafka that it is done.
+        since: when it was read, monotonic seconds.
+        series: None where the event cannot be read.
     """
 
     origin: Origin
@@ -39,14 +39,17 @@ class Taken:
 
 
 @dataclass
-class Flow:
+class Intake:
     """Everything between a topic and its answer.
 
     Attributes:
         generation: of the consumer, now.
-        decoding: series in the jail at once.
-        in_flight: series between the jail and the broker's confirmation at once, those in the jail
-            included; a quarter more while an urgent one waits.
+        concurrent_decodes: series that are decoded at once.
+        in_flight: series between decoding and the broker's confirmation at once, those that are
+            decoded included; a quarter more while an urgent one waits.
+        read_ahead: events that are read and not yet acknowledged, at most.
+        clock: monotonic seconds.
+        stopped: set when going on would lose something.
     """
 
     analyst: Analyst
@@ -54,38 +57,41 @@ class Flow:
     publish: Callable[[str, str, bytes], Awaitable[None]]
     generation: Callable[[], int]
     deadline_s: float
-    decoding: int = 3
+    concurrent_decodes: int = 3
     in_flight: int = 96
     read_ahead: int = 8192
     clock: Callable[[], float] = time.monotonic
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._pool: Pool[Taken] = Pool(self.read_ahead)
-        self._hints = Hints()
+        self._backlog: Backlog[Taken] = Backlog(self.read_ahead)
+        self._hints = UrgencyHints()
         self._room = asyncio.Condition()
         self._work = asyncio.Event()
-        self._slots = asyncio.Semaphore(self.decoding)
+        self._slots = asyncio.Semaphore(self.concurrent_decodes)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._pool)
+        return len(self._backlog)
 
-    def learn(self, value: bytes) -> None:
-        """An event of `orders`: a hint, so what cannot be read is left to the worklist, which parks
-        it.
-        """
+    @property
+    def under_way(self) -> int:
+        """Series that are worked on now."""
+        return len(self._tasks)
+
+    def on_order(self, value: bytes) -> None:
+        """An event of `orders`: no more than a hint, so the worklist parks what cannot be read."""
         try:
             event = decode(value)
         except Park:
             return
         if isinstance(event, OrderChanged):
-            urgency = self._hints.learn(event)
+            urgency = self._hints.remember(event)
             if urgency <= URGENT:
-                self._pool.raise_urgency((*event.accessions, *event.study_uids), urgency)
-                self._work.set()
+                self._backlog.raise_urgency((*event.accessions, *event.study_uids), urgency)
+                self.look_for_work()
 
-    async def take_in(
+    async def on_series(
         self, origin: Origin, generation: int, acknowledge: Callable[[], None]
     ) -> None:
         """One event of `series`; returns once there is room for it."""
@@ -93,12 +99,12 @@ class Flow:
         taken = Taken(origin, acknowledge, self.clock(), series)
         urgency = UNKNOWN if series is None else self._hints.of(series)
         async with self._room:
-            self._pool.turn(self.generation())
+            self._backlog.start_generation(self.generation())
             await self._room.wait_for(
-                lambda: not self._pool.full or generation != self.generation()
+                lambda: not self._backlog.full or generation != self.generation()
             )
-            self._pool.turn(self.generation())
-            self._pool.add(
+            self._backlog.start_generation(self.generation())
+            self._backlog.add(
                 origin.topic,
                 origin.partition,
                 origin.offset,
@@ -107,61 +113,51 @@ class Flow:
                 taken,
                 _keys(series),
             )
-        metrics.pool_events.set(len(self._pool))
+        metrics.backlog_events.set(len(self._backlog))
+        self.look_for_work()
+
+    def look_for_work(self) -> None:
+        """Something changed that may let another series in; called at each batch, too."""
         self._work.set()
 
     async def run(self) -> None:
         """Works until cancelled, or until an outcome says stop (`stopped` is set)."""
-        self.analyst.forward.taken = self._work.set
         while not self.stopped.is_set():
             await self._slots.acquire()
             entry = await self._next()
-            task = asyncio.create_task(self._one(entry, _Once(self._slots.release)))
+            task = asyncio.create_task(self._process(entry, CallOnce(self._slots.release)))
             self._tasks.add(task)
             task.add_done_callback(self._leave)
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._work.set()
+        self.look_for_work()
 
     async def _next(self) -> Entry[Taken]:
         while True:
             self._work.clear()
-            self._pool.turn(self.generation())
+            self._backlog.start_generation(self.generation())
             if (entry := self._take()) is not None:
                 return entry
             await self._work.wait()
 
     def _take(self) -> Entry[Taken] | None:
-        """The pool's next one. Behind a whole batch that waits already, or a full house, only
-        urgent ones still go in.
+        """The backlog's next one.
+
+        Only urgent ones still go in where `in_flight` is reached or a whole batch waits already.
         """
-        flying, waiting = len(self._tasks), self.analyst.forward.waiting
-        if flying < self.in_flight and waiting < _BATCH:
-            return self._pool.take()
-        if flying < self.in_flight + self.in_flight // 4 and waiting < _URGENT_BATCHES * _BATCH:
-            return self._pool.take(URGENT)
+        waiting = self.analyst.queue.waiting
+        if self.under_way < self.in_flight and waiting < _BATCH:
+            return self._backlog.take()
+        most = self.in_flight + self.in_flight // 4
+        if self.under_way < most and waiting < _URGENT_BATCHES * _BATCH:
+            return self._backlog.take(URGENT)
         return None
 
-    async def _one(self, entry: Entry[Taken], decoded: _Once) -> None:
+    async def _process(self, entry: Entry[Taken], decoded: CallOnce) -> None:
+        taken, made = entry.value, list[FindingsMade]()
         try:
-            taken, made = entry.value, list[FindingsMade]()
-
-            async def work() -> None:
-                if not self._ours(entry):
-                    return
-                event = taken.series or decode(
-                    taken.origin.value
-                )  # a poison event is parked here, in its turn
-                if not isinstance(event, SeriesReceived) or not event.readable:
-                    return
-                if not made:  # a retry publishes again; it does not screen again
-                    left = self.deadline_s - (self.clock() - taken.since)
-                    made.extend(await self.analyst.analyse(event, _Urgency(entry), left, decoded))
-                key = taken.origin.key.decode("ascii", "replace")
-                for finding in made:
-                    await self.publish(FINDINGS.name, key, encode(finding))
-
+            work = partial(self._answer, entry, made, decoded)
             if await self.settler.settle(work, taken.origin) is Fate.STOP:
                 self.stopped.set()
                 return
@@ -170,29 +166,48 @@ class Flow:
         finally:
             decoded()
 
+    async def _answer(
+        self, entry: Entry[Taken], made: list[FindingsMade], decoded: CallOnce
+    ) -> None:
+        """Screens the series and publishes what was found; `made` keeps it for a retry."""
+        if not self._ours(entry):
+            return
+        taken = entry.value
+        event = taken.series or decode(taken.origin.value)  # a poison event is parked in its turn
+        if not isinstance(event, SeriesReceived) or not event.readable:
+            return
+        if not made:
+            left_s = self.deadline_s - (self.clock() - taken.since)
+            made.extend(await self.analyst.analyse(event, _Urgency(entry), left_s, decoded))
+        key = taken.origin.key.decode("ascii", "replace")
+        for finding in made:
+            await self.publish(FINDINGS.name, key, encode(finding))
+
     def _ours(self, entry: Entry[Taken]) -> bool:
-        self._pool.turn(self.generation())
-        return self._pool.current(entry)
+        self._backlog.start_generation(self.generation())
+        return self._backlog.current(entry)
 
     async def _finish(self, entry: Entry[Taken]) -> None:
         async with self._room:
             if self._ours(entry):
-                for ready in self._pool.finish(entry):
+                for ready in self._backlog.finish(entry):
                     ready.value.acknowledge()
             self._room.notify_all()
-        metrics.pool_events.set(len(self._pool))
+        metrics.backlog_events.set(len(self._backlog))
 
     async def wake_readers(self) -> None:
-        """After a rebalance: a reader that waits for room holds an event of a lost generation. Work
-        is looked for again too.
+        """After a rebalance: a reader that waits for room holds an event of a lost generation.
+
+        Work is looked for again, too.
         """
         async with self._room:
             self._room.notify_all()
-        self._work.set()
+        self.look_for_work()
 
     async def drain(self, within_s: float) -> None:
-        """Waits for what is under way, at most `within_s` seconds; the rest is read again by the
-        next worker.
+        """Waits for what is under way, at most `within_s` seconds.
+
+        The rest is read again by the next worker.
         """
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within_s)
@@ -202,8 +217,9 @@ class Flow:
 
 @dataclass(frozen=True)
 class _Urgency:
-    """As its entry has it when it is asked: an order that comes late still moves images that wait
-    for a batch.
+    """As its entry has it when it is asked.
+
+    An order that comes late still moves images that wait for a batch.
     """
 
     entry: Entry[Taken]
@@ -212,16 +228,16 @@ class _Urgency:
         return self.entry.urgency
 
 
-class _Once:
-    """Calls `what` the first time."""
+class CallOnce:
+    """Calls `function` the first time only."""
 
-    def __init__(self, what: Callable[[], None]) -> None:
-        self._what: Callable[[], None] | None = what
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
 
     def __call__(self) -> None:
-        what, self._what = self._what, None
-        if what is not None:
-            what()
+        function, self._function = self._function, None
+        if function is not None:
+            function()
 
 
 def _series(value: bytes) -> SeriesReceived | None:

@@ -1,4 +1,4 @@
-"""``vigie triage``: a thin Faust shell around `flow`; pixels and networks never run on its loop."""
+"""`vigie triage`: a thin Faust shell around `intake`. Pixels and networks never run on its loop."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from streams.kafka.produce import Publisher
 from streams.kafka.topics import ORDERS, SERIES
 from streams.seal import read_ring
 from streams.store import Store
-from triage.decoding.headers import Limits
-from triage.decoding.pool import Jail
-from triage.inference.queue import Forward
+from triage.decoding.limits import Limits
+from triage.decoding.pool import DecoderPool
+from triage.inference.queue import BatchQueue
 from triage.settings import TriageSettings
-from triage.worker.constancy import Constancy, Reference
-from triage.worker.intake import Flow
-from triage.worker.series import Analyst, Resident, make_threads
+from triage.worker.constancy import Constancy, ReferenceSeries
+from triage.worker.intake import Intake
+from triage.worker.loaded_model import LoadedModel
+from triage.worker.series import Analyst, make_threads
 from triage.worker.urgency import URGENT
 
 log = structlog.get_logger()
@@ -35,9 +36,9 @@ _STAGE = "triage"
 
 
 def build_app(
-    settings: TriageSettings, flow: Callable[[], Flow], app: faust.App | None = None
+    settings: TriageSettings, intake: Callable[[], Intake], app: faust.App | None = None
 ) -> faust.App:
-    """The application: `series` go into the flow, `orders` into its hints."""
+    """The application: `series` go into the intake, `orders` into its hints."""
     app = app or make_app("vigie-triage", settings)
     series = app.topic(SERIES.name, key_type=bytes, value_type=bytes)
     orders = app.topic(ORDERS.name, key_type=bytes, value_type=bytes)
@@ -56,13 +57,13 @@ def build_app(
                 message.key or b"",
                 message.value or b"",
             )
-            await flow().take_in(origin, message.generation_id, event.ack)
+            await intake().on_series(origin, message.generation_id, event.ack)
             yield None
 
     @app.agent(orders, name="orders")
     async def take_orders(stream: Any) -> AsyncIterator[None]:
         async for value in stream:
-            flow().learn(value or b"")
+            intake().on_order(value or b"")
             yield None
 
     return app
@@ -74,63 +75,66 @@ class Triage:
     def __init__(
         self,
         settings: TriageSettings,
-        residents: Sequence[Resident],
-        references: Sequence[Reference] = (),
+        models: Sequence[LoadedModel],
+        references: Sequence[ReferenceSeries] = (),
     ) -> None:
         self.settings = settings
-        self.residents = residents
+        self.models = models
         self.references = references
         self.stopping = asyncio.Event()
         self.app: faust.App | None = None
-        self.flow: Flow | None = None
+        self.intake: Intake | None = None
 
     async def run(self) -> int:
-        """Serves until `stopping` is set or going on would lose something; returns the exit code."""
+        """Serves until `stopping` is set or going on would lose something; the exit code."""
         async with AsyncExitStack() as stack:
             publisher = Publisher(self.settings)
             stack.callback(publisher.close)
-            flow = self.flow = self._flow(stack, publisher)
-            forwarding = self._background(stack, flow.analyst.forward.run())
-            constancy = Constancy(flow.analyst, self.references)
+            intake = self.intake = self._open_intake(stack, publisher)
+            batching = self._background(stack, intake.analyst.queue.run(intake.look_for_work))
+            constancy = Constancy(intake.analyst, self.references)
             await constancy.once()
-            app = self.app = build_app(self.settings, lambda: flow)
+            app = self.app = build_app(self.settings, lambda: intake)
             app.finalize()
             await app.start()
             stack.push_async_callback(app.stop)
-            stack.push_async_callback(
-                flow.drain, self.settings.drain_s
-            )  # after `flow.run` ended, before Faust commits
-            working = self._background(stack, flow.run())
+            # After `intake.run` ended, before Faust commits.
+            stack.push_async_callback(intake.drain, self.settings.drain_s)
+            working = self._background(stack, intake.run())
             self._background(stack, constancy.daily(self.settings.constancy_s))
-            self._background(stack, self._tick(flow))
+            self._background(stack, self._tick(intake))
             await self._serve(stack, app, publisher)
             stopping = asyncio.create_task(self.stopping.wait())
-            halted = asyncio.create_task(flow.stopped.wait())
+            halted = asyncio.create_task(intake.stopped.wait())
             done, _ = await asyncio.wait(
-                {stopping, halted, working, forwarding}, return_when=asyncio.FIRST_COMPLETED
+                {stopping, halted, working, batching}, return_when=asyncio.FIRST_COMPLETED
             )
             for task in (stopping, halted):
                 task.cancel()
             log.info("closing", stage=_STAGE, asked=stopping in done)
-            return 0 if stopping in done and not flow.stopped.is_set() else 1
+            return 0 if stopping in done and not intake.stopped.is_set() else 1
 
-    def _flow(self, stack: AsyncExitStack, publisher: Publisher) -> Flow:
+    def _open_intake(self, stack: AsyncExitStack, publisher: Publisher) -> Intake:
         settings = self.settings
         limits = Limits(
             memory_bytes=settings.decoder_memory,
             cpu_s=settings.decode_cpu_s,
             wall_s=settings.decode_wall_s,
         )
-        jail = Jail(settings.decoders, limits)
-        stack.callback(jail.close)
+        decoders = DecoderPool(settings.decoders, limits)
+        stack.callback(decoders.close)
         threads = make_threads(settings.decoders + 1)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         store = Store(settings.store, min_free=settings.store_min_free)
-        at_once = max((r.at_once for r in self.residents), default=1)
+        concurrent_batches = max((model.concurrent_batches for model in self.models), default=1)
         analyst = Analyst(
-            self.residents,
-            jail.decode,
-            Forward({r.name: r.network for r in self.residents}, urgent=URGENT, at_once=at_once),
+            self.models,
+            decoders.decode,
+            BatchQueue(
+                {model.name: model.network for model in self.models},
+                urgent=URGENT,
+                concurrent_batches=concurrent_batches,
+            ),
             store.path,
             threads,
             lambda: datetime.now(UTC),
@@ -138,13 +142,13 @@ class Triage:
         settler = Settler(
             _STAGE, read_ring(settings.keys), publisher.publish, lambda: datetime.now(UTC)
         )
-        return Flow(
+        return Intake(
             analyst,
             settler,
             publisher.publish,
             self._generation,
             settings.deadline_s,
-            decoding=settings.decoders + 1,
+            concurrent_decodes=settings.decoders + 1,
             read_ahead=settings.read_ahead,
         )
 
@@ -164,11 +168,11 @@ class Triage:
         return task
 
     @staticmethod
-    async def _tick(flow: Flow) -> None:
+    async def _tick(intake: Intake) -> None:
         """After a rebalance nothing may happen that would wake a reader that waits for room."""
         while True:
             await asyncio.sleep(1)
-            await flow.wake_readers()
+            await intake.wake_readers()
 
     async def _serve(self, stack: AsyncExitStack, app: faust.App, publisher: Publisher) -> None:
         health = serve_health(
@@ -181,7 +185,7 @@ class Triage:
             app.consumer is not None and app.consumer.assignment()
         ):
             await asyncio.sleep(0.1)
-        packages = [resident.name for resident in self.residents]
+        packages = [model.name for model in self.models]
         log.info("ready", stage=_STAGE, packages=packages)
         if self.settings.ready_file is not None:
             address = f"http://{self.settings.bind}:{health.port}/metrics"
@@ -191,14 +195,19 @@ class Triage:
 
     def _models_pass(self) -> bool:
         """Whether each package that was loaded passed its last constancy check."""
-        return self.flow is not None and not self.flow.analyst.failed | self.flow.analyst.drifted
+        if self.intake is None:
+            return False
+        analyst = self.intake.analyst
+        return not analyst.failed | analyst.drifted
 
 
 async def run(
-    settings: TriageSettings, residents: Sequence[Resident], references: Sequence[Reference] = ()
+    settings: TriageSettings,
+    models: Sequence[LoadedModel],
+    references: Sequence[ReferenceSeries] = (),
 ) -> int:
     """Runs the process until SIGTERM or SIGINT; returns its exit code."""
-    triage = Triage(settings, residents, references)
+    triage = Triage(settings, models, references)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, triage.stopping.set)

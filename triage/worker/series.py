@@ -1,6 +1,4 @@
-"""One series through the packages that are meant for it: pixels, batches, judgement, findings; or
-the reason why not.
-"""
+"""One series through the packages that are meant for it: findings, or the reason why not."""
 
 from __future__ import annotations
 
@@ -13,22 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, SupportsInt
+from typing import SupportsInt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import Reason
-from streams.events import Finding, FindingsMade, SeriesReceived, Version
+from streams.events import FindingsMade, SeriesReceived, Version
 from streams.studykey import digest
 from triage import metrics
-from triage.decoding.child import Decoder, Request
-from triage.decoding.frames import Frame
+from triage.decoding.protocol import Decoder, Request
 from triage.errors import NotAnalysed
-from triage.inference.queue import Forward
+from triage.inference.queue import BatchQueue
+from triage.worker.loaded_model import LoadedModel, Verdict
 
-Outcome = Literal["flagged", "not_flagged", "not_analysed"]
-_NICE = 10
+_NICENESS = 10
 # Of several packages that did not want a series, the reason that came nearest is told.
 _NEAREST = (
     Reason.OUTSIDE_VIEW,
@@ -38,43 +35,8 @@ _NEAREST = (
 )
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a package says of one series. `reason` only with `not_analysed`; `findings`: all that
-    were looked for.
-    """
-
-    outcome: Outcome
-    reason: Reason | None = None
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True)
-class Resident:
-    """One package, loaded: what the agent needs of it, and nothing more.
-
-    Attributes:
-        eligible: None when the package is meant for such a series, else the reason.
-        most: frames that it reads of one series, at most.
-        axial: whether it reads axial slices only.
-        prepare: frames to float32 [n, c, h, w]. Raises `NotAnalysed`. It runs in a thread.
-        network: float32 [n, c, h, w] to raw scores [n]; it runs in a forward thread.
-        judge: finite raw scores [n] of one series, and its prepared images [n, c, h, w], to the
-            verdict.
-        side: pixels that the short side of a larger frame keeps on its way out of the jail; 0: all.
-        at_once: batches that `network` takes at the same time.
-    """
-
-    name: str
-    version: str
-    eligible: Callable[[SeriesReceived], Reason | None]
-    most: int
-    axial: bool
-    prepare: Callable[[Sequence[Frame]], NDArray[np.float32]]
-    network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    judge: Callable[[NDArray[np.float32], NDArray[np.float32]], Verdict]
-    side: int = 0
-    at_once: int = 1
+def _nothing() -> None:
+    """For those who do not ask when decoding is over."""
 
 
 @dataclass
@@ -82,27 +44,28 @@ class Analyst:
     """All that turns a series into findings.
 
     Attributes:
+        path: where an instance lies, by the series' reference and the instance's name.
         failed: packages that gave no score in their last constancy run; they screen nothing.
         drifted: packages that gave other scores than expected; theirs are published as such, and
             the list does not count them.
     """
 
-    residents: Sequence[Resident]
+    models: Sequence[LoadedModel]
     decode: Decoder
-    forward: Forward
+    queue: BatchQueue
     path: Callable[[str, str], Path]
     threads: ThreadPoolExecutor
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
 
-    def meant_for(self, series: SeriesReceived) -> tuple[list[Resident], Reason]:
+    def meant_for(self, series: SeriesReceived) -> tuple[list[LoadedModel], Reason]:
         """The packages that are meant for `series`, and the reason to tell where there is none."""
         fit, reasons = [], []
-        for resident in self.residents:
-            reason = resident.eligible(series)
+        for model in self.models:
+            reason = model.why_ineligible(series)
             if reason is None:
-                fit.append(resident)
+                fit.append(model)
             else:
                 reasons.append(reason)
         return fit, next(
@@ -115,103 +78,98 @@ class Analyst:
         series: SeriesReceived,
         urgency: SupportsInt,
         left_s: float,
-        decoded: Callable[[], None] = lambda: None,
+        decoded: Callable[[], None] = _nothing,
     ) -> list[FindingsMade]:
-        """One event for each package that is meant for `series`; one without a package where there
-        is none.
+        """One event for each package that is meant for `series`; one without a package if none is.
 
         Args:
             urgency: smaller is sooner in a batch; it may change as long as the images wait.
             left_s: seconds until the series is late; not positive: it is.
-            decoded: called once the pixels are out of the jail, for the next series may enter.
+            decoded: called once no more pixels are to be decoded, for the next series may go in.
         """
         fit, why_not = self.meant_for(series)
         if not fit:
             return [self._event(series, None, Verdict("not_analysed", why_not), constancy=True)]
         made = []
-        for resident in fit:
-            before = resident.name not in self.drifted
+        for number, model in enumerate(fit, 1):
+            trusted = model.name not in self.drifted
+            last = number == len(fit)
             verdict = await self._verdict(
-                resident, series, urgency, left_s, decoded if resident is fit[-1] else _nothing
+                model, series, urgency, left_s, decoded if last else _nothing
             )
-            made.append(
-                self._event(
-                    series,
-                    resident,
-                    verdict,
-                    constancy=before and resident.name not in self.drifted,
-                )
-            )
+            # It counts only if the package passed its check before and after.
+            trusted = trusted and model.name not in self.drifted
+            made.append(self._event(series, model, verdict, constancy=trusted))
         return made
 
     async def _verdict(
         self,
-        resident: Resident,
+        model: LoadedModel,
         series: SeriesReceived,
         urgency: SupportsInt,
         left_s: float,
         decoded: Callable[[], None],
     ) -> Verdict:
         try:
-            if resident.name in self.failed:
+            if model.name in self.failed:
                 raise NotAnalysed(Reason.MODEL_FAILED)
             if left_s <= 0:
                 raise NotAnalysed(Reason.LATE)
             async with asyncio.timeout(left_s):
-                return await self.screen(
-                    resident, self._request(resident, series), urgency, decoded
-                )
+                request = self._request(model, series)
+                return await self.screen(model, request, urgency, decoded)
         except NotAnalysed as error:
             return Verdict("not_analysed", error.reason)
         except TimeoutError:
             return Verdict("not_analysed", Reason.LATE)
 
-    def _request(self, resident: Resident, series: SeriesReceived) -> Request:
+    def _request(self, model: LoadedModel, series: SeriesReceived) -> Request:
         paths = tuple(str(self.path(series.reference, name)) for name in series.instances)
-        return Request(paths, resident.most, resident.axial, resident.side)
+        return Request(paths, model.max_frames, model.axial, model.min_side_px)
 
     async def screen(
         self,
-        resident: Resident,
+        model: LoadedModel,
         request: Request,
         urgency: SupportsInt,
-        decoded: Callable[[], None] = lambda: None,
+        decoded: Callable[[], None] = _nothing,
     ) -> Verdict:
-        """Decode, prepare, forward, judge. Raises `NotAnalysed`."""
+        """Decode, prepare, score, judge. Raises `NotAnalysed`."""
         loop = asyncio.get_running_loop()
-        images = await loop.run_in_executor(self.threads, self._images, resident, request)
+        images = await loop.run_in_executor(self.threads, self._images, model, request)
         decoded()
-        return await self.judged(resident, images, urgency)
+        return await self.judged(model, images, urgency)
 
-    def _images(self, resident: Resident, request: Request) -> NDArray[np.float32]:
-        return resident.prepare(self.decode(request))
+    def _images(self, model: LoadedModel, request: Request) -> NDArray[np.float32]:
+        return model.prepare(self.decode(request))
 
     async def judged(
-        self, resident: Resident, images: NDArray[np.float32], urgency: SupportsInt
+        self, model: LoadedModel, images: NDArray[np.float32], urgency: SupportsInt
     ) -> Verdict:
-        """Prepared images through the shared batches to a verdict. Raises `NotAnalysed`
-        (`model_failed`).
+        """Prepared images through the shared batches to a verdict.
+
+        Raises `NotAnalysed` (`model_failed`).
         """
-        scores = await self.forward.scores(resident.name, images, urgency)
+        scores = await self.queue.scores(model.name, images, urgency)
         if not np.isfinite(scores).all():
             raise NotAnalysed(Reason.MODEL_FAILED)
-        return resident.judge(scores, images)
+        return model.judge(scores, images)
 
     def _event(
         self,
         series: SeriesReceived,
-        resident: Resident | None,
+        model: LoadedModel | None,
         verdict: Verdict,
         *,
         constancy: bool,
     ) -> FindingsMade:
-        name, version = (resident.name, resident.version) if resident else ("", "")
+        name, version = (model.name, model.version) if model else ("", "")
         seen = digest(
             *(part.encode() for part in (name, version, series.reference, *series.instances))
         )
         reason = verdict.reason.value if verdict.reason else ""
-        # The same input through the same package gives the same id again; a late answer, a doubted
-        # and a real one differ.
+        # The same input through the same package gives the same id; a late answer, a doubted one
+        # and a real one have ids of their own.
         told = (verdict.outcome, reason, *(() if constancy else ("doubted",)))
         event_id = digest(*(part.encode() for part in ("finding", series.series_uid, seen, *told)))
         metrics.findings.labels(name or "none", verdict.outcome).inc()
@@ -221,8 +179,7 @@ class Analyst:
             event_id=event_id,
             sender="triage",
             received_at=series.received_at,
-            # The series' own time and number: findings of a later set of images win over those of
-            # an earlier one.
+            # The series' own time and number: findings of a later set of images win.
             version=Version(
                 time=series.version.time, sequence=series.version.sequence, digest=event_id
             ),
@@ -245,16 +202,13 @@ class Analyst:
 
 def make_threads(count: int) -> ThreadPoolExecutor:
     """Threads that decode and prepare."""
-    return ThreadPoolExecutor(count, thread_name_prefix="decode", initializer=_give_way)
+    return ThreadPoolExecutor(count, thread_name_prefix="decode", initializer=_lower_priority)
 
 
-def _give_way() -> None:
-    """To the forward thread: everything waits for it. With two of ours on two processors it got 0.6
-    of one (0.97 this way).
+def _lower_priority() -> None:
+    """Below that of the batch thread: everything waits for it.
+
+    With two decoding threads on two processors it got 0.6 of one, and 0.97 this way.
     """
     if sys.platform == "linux":  # elsewhere a priority is of the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-def _nothing() -> None:
-    """For all packages of a series but the last."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

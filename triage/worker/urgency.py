@@ -1,6 +1,4 @@
-"""How urgent a study is, as far as its orders were seen: a hint that orders work here, and never
-what the list shows.
-"""
+"""How urgent a study is, as far as its orders were seen. It orders work here, never the list."""
 
 from __future__ import annotations
 
@@ -8,8 +6,7 @@ from collections import OrderedDict
 
 from streams.events import OrderChanged, SeriesReceived
 
-#: Smaller is sooner. Codes that are not here count as unknown: before routine, behind all that was
-#: said to be urgent.
+#: Smaller is sooner. Codes that are not here count as unknown: before routine, behind urgent.
 _CLASSES = {
     "emergent": 0,
     "stat": 0,
@@ -26,9 +23,10 @@ UNKNOWN = 2
 URGENT = 1  # at most this does not wait for a batch
 
 
-def of_order(order: OrderChanged) -> int:
-    """0 (emergent) to 3 (routine); a patient in the emergency room or in intensive care is urgent
-    at least.
+def urgency_of(order: OrderChanged) -> int:
+    """0 (emergent) to 3 (routine).
+
+    A patient in the emergency room or in intensive care is urgent at least.
     """
     return min(
         _CLASSES.get(order.priority.lower(), UNKNOWN),
@@ -36,23 +34,23 @@ def of_order(order: OrderChanged) -> int:
     )
 
 
-class Hints:
-    """The urgency of the studies whose orders were seen last, at most `most` keys."""
+class UrgencyHints:
+    """The urgency of the studies whose orders were seen last, at most `max_keys` keys."""
 
-    def __init__(self, most: int = 200_000) -> None:
-        self._most = most
+    def __init__(self, max_keys: int = 200_000) -> None:
+        self._max_keys = max_keys
         self._by_key: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def learn(self, order: OrderChanged) -> int:
+    def remember(self, order: OrderChanged) -> int:
         """Remembers `order` under each accession number and study UID; returns its urgency."""
-        urgency = of_order(order)
+        urgency = urgency_of(order)
         for key in (*order.accessions, *order.study_uids):
             self._by_key[key] = urgency
             self._by_key.move_to_end(key)
-        while len(self._by_key) > self._most:
+        while len(self._by_key) > self._max_keys:
             self._by_key.popitem(last=False)
         return urgency
 

@@ -1,4 +1,4 @@
-"""The policy: versioned data that says what is read sooner. Never evaluated, only looked up."""
+"""The policy: which studies may wait how long, as versioned data. It is looked up, never run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Term(_Data):
-    """What one class, place or finding asks for, in minutes from the start of the clock."""
+class Allowance(_Data):
+    """How long a study of one class, place or finding may wait; minutes since its clock began."""
 
     target: float = Field(
-        gt=0, le=_LONGEST, description="turnaround that the reader sees counting down"
+        gt=0, le=_LONGEST, description="the turnaround that the reader sees counting down"
     )
-    horizon: float = Field(gt=0, le=_LONGEST, description="what ranks")
+    horizon: float = Field(gt=0, le=_LONGEST, description="the wait that decides the order")
 
     @property
     def target_s(self) -> int:
@@ -39,13 +39,13 @@ class Term(_Data):
 
 
 class Emergent(_Data):
-    """Which order classes go to lane 1."""
+    """Which order classes go to lane 1, before the list."""
 
     classes: tuple[str, ...] = ("stat",)
 
 
 class Policy(_Data):
-    """One version of the site's rules."""
+    """One version of the site's rules, as `policy.toml` holds them. Sound by construction."""
 
     name: str = Field(min_length=1, max_length=64)
     mode: Literal["vigie", "fifo", "strict_classes"] = "vigie"
@@ -56,10 +56,10 @@ class Policy(_Data):
         (), description="packages whose flags rank; every other one is in shadow"
     )
     emergent: Emergent = Emergent()
-    classes: dict[str, Term]
-    locations: dict[str, Term] = {}
-    findings: dict[str, Term] = {}
-    abstention: Term | None = None
+    classes: dict[str, Allowance]
+    locations: dict[str, Allowance] = {}
+    findings: dict[str, Allowance] = {}
+    abstention: Allowance | None = None
 
     @model_validator(mode="after")
     def _sound(self) -> Policy:
@@ -69,11 +69,13 @@ class Policy(_Data):
             )
         backlog = self.oldest_backlog_days * 24 * 60
         unflagged = {
-            f"classes.{k}": v for k, v in self.classes.items() if k not in self.emergent.classes
+            f"classes.{name}": allowance
+            for name, allowance in self.classes.items()
+            if name not in self.emergent.classes
         }
-        unflagged |= {f"locations.{k}": v for k, v in self.locations.items()}
-        for where, term in unflagged.items():
-            if term.horizon < backlog:
+        unflagged |= {f"locations.{name}": given for name, given in self.locations.items()}
+        for where, allowance in unflagged.items():
+            if allowance.horizon < backlog:
                 raise ValueError(
                     f"{where}.horizon is shorter than the oldest backlog ({backlog:.0f} minutes)"
                 )
@@ -84,9 +86,8 @@ class Policy(_Data):
 
     @property
     def version(self) -> str:
-        """Digest of the whole policy: the same rules have the same version."""
-        # Sorted: a policy that comes back from the database has its keys in another order and is
-        # the same policy.
+        """Digest of the whole policy, 16 hex digits: the same rules have the same version."""
+        # Sorted: the database gives the keys back in another order, and the policy is the same.
         body = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 

@@ -1,9 +1,9 @@
-"""The rank: one pure function that SQL sorts by, the page explains, the simulator simulates and the
-audit replays.
+"""The rank: the one pure function that orders the list.
 
-Its key is a virtual deadline, so it does not change as time passes (promise 6): waiting costs no
-re-sorting. Earliest due date with constant allowances is Jackson's dynamic-priority discipline
-(Goldberg 1977, doi 10.1287/moor.2.2.145).
+SQL sorts by it, the page explains it, the simulator simulates it and the audit replays it. Its key
+is a virtual deadline, which does not change as time passes (promise 6), so that nothing is sorted
+again while studies wait. Earliest due date with constant allowances is Jackson's dynamic-priority
+discipline (Goldberg 1977, doi 10.1287/moor.2.2.145).
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from worklist.order.policy import Policy
-from worklist.order.policy import Term as Allowance
+from worklist.order.policy import Allowance, Policy
 
+#: The lanes: pinned by a person, emergent by order, all else that can be read, nothing to read yet.
 PINNED, EMERGENT, READABLE, UNREADABLE = 0, 1, 2, 3
 
-#: What FIFO gives everyone, so that its deadlines are the arrivals, shifted.
+#: First in, first out gives everyone the same wait: its deadlines are the arrivals, shifted.
 _FIFO = timedelta(days=1)
 
 
 class Term(NamedTuple):
-    """One reason for a study's place: what applied, its target in seconds, and where it came from."""
+    """One reason for a study's place: what applied (``class:stat``, ``flag:RID4700``), its target
+    in seconds, and who said so (``order``, ``visit``, a package, ``person``, ``state``).
+    """
 
     term: str
     target_s: int
@@ -31,7 +33,7 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """All that the rank may depend on. `study` is a natural key that breaks ties alike everywhere."""
+    """All that the rank may depend on. `study` breaks ties, alike everywhere."""
 
     study: str
     received_at: datetime
@@ -46,8 +48,8 @@ class StudyFacts:
 
 
 class Rank(NamedTuple):
-    """The place (the first four, compared as a tuple; smaller is read sooner), the target and the
-    reasons.
+    """A study's place, its target and the reasons. The first four fields are compared as a tuple;
+    smaller is read sooner.
     """
 
     lane: int
@@ -64,10 +66,10 @@ class Rank(NamedTuple):
 
 
 def rank(study: StudyFacts, policy: Policy) -> Rank:
-    """Where `study` stands under `policy`. Total: it never raises."""
-    terms = list(_terms(study, policy))
-    target = study.clock + timedelta(seconds=min(t.target_s for t, _ in terms))
-    why = tuple(t for t, _ in terms)
+    """Where `study` stands under `policy`. Defined for every study: it never raises."""
+    terms = _terms(study, policy)
+    why = tuple(term for term, _ in terms)
+    target = study.clock + timedelta(seconds=min(term.target_s for term in why))
     if not study.readable:
         due = study.scheduled_at or study.clock
         return Rank(
@@ -78,33 +80,36 @@ def rank(study: StudyFacts, policy: Policy) -> Rank:
             target,
             (Term("not_readable_yet", why[0].target_s, "state"), *why),
         )
-    due = study.clock + min(a.wait for _, a in terms)
-    lane = _lane(study, policy)
-    if policy.mode == "fifo":
-        due = study.clock + _FIFO
-    elif policy.mode == "strict_classes":
-        due = study.clock + policy.classes[policy.order_class(study.order_class)].wait
     if study.pinned:
         why = (Term("pinned", why[0].target_s, "person"), *why)
-    return Rank(lane, due, study.received_at, study.study, target, why)
+    match policy.mode:
+        case "fifo":
+            wait = _FIFO
+        case "strict_classes":
+            wait = policy.classes[policy.order_class(study.order_class)].wait
+        case "vigie":
+            wait = min(allowance.wait for _, allowance in terms)
+    lane = _lane(study, policy)
+    return Rank(lane, study.clock + wait, study.received_at, study.study, target, why)
 
 
-def overtaken_until(place: Rank, policy: Policy) -> datetime:
-    """The bound of promise 4: whatever starts its clock later than this is read after `place`,
-    flagged or not.
+def overtaken_until(due_at: datetime, policy: Policy) -> datetime:
+    """The bound of promise 4, for a study that can be read and that `policy` gave `due_at`.
 
-    Within a lane; a late raise only ever uses a clock that has been running, so it cannot pass the
-    bound either.
+    Whatever starts its clock later than this stands behind it in their lane, flagged or not. A late
+    raise cannot pass the bound either: it counts from a clock that was running already.
     """
-    if policy.mode == "fifo":
-        return place.due_at - _FIFO
-    terms = [*policy.classes.values()]
-    if policy.mode == "vigie":
-        terms += policy.locations.values()
-        if policy.ai:
-            terms += policy.findings.values()
-            terms += [policy.abstention] if policy.abstention is not None else []
-    return place.due_at - min(t.wait for t in terms)
+    match policy.mode:
+        case "fifo":
+            return due_at - _FIFO
+        case "strict_classes":
+            allowances = list(policy.classes.values())
+        case "vigie":
+            allowances = [*policy.classes.values(), *policy.locations.values()]
+            if policy.ai:
+                allowances += policy.findings.values()
+                allowances += [policy.abstention] if policy.abstention is not None else []
+    return due_at - min(allowance.wait for allowance in allowances)
 
 
 def _lane(study: StudyFacts, policy: Policy) -> int:
@@ -122,10 +127,10 @@ def _terms(study: StudyFacts, policy: Policy) -> list[tuple[Term, Allowance]]:
         found.append((f"location:{study.location}", "visit", policy.locations[study.location]))
     if policy.ai:
         for package, code in sorted(set(study.flags)):
-            # A code that the policy does not know still raises: it counts as the most urgent
-            # finding it does know.
+            # A code that the policy does not know raises all the same: as the most urgent finding
+            # that it does know.
             allowance = policy.findings.get(code) or min(
-                policy.findings.values(), key=lambda a: a.horizon, default=None
+                policy.findings.values(), key=lambda known: known.horizon, default=None
             )
             if allowance is not None:
                 found.append((f"flag:{code}", package, allowance))

@@ -30,7 +30,7 @@ _EXAM_STATUS = {"in_progress": 0, "available": 1, "discontinued": 2, "completed"
 
 
 def terminality(event: Event) -> int:
-    """At equal times the more terminal state wins (DESIGN §2)."""
+    """At equal times the more terminal state wins: the greater number."""
     match event:
         case OrderChanged():
             return _ORDER_STATUS[event.status]
@@ -53,7 +53,7 @@ def version_key(event: Event) -> tuple[datetime, int, int, str]:
 
 
 def fact_key(event: Event) -> str:
-    """What `event` is a version of. Series fragments and findings are kept each, as their union
+    """What `event` is a version of. Fragments of a series and findings are kept each: their union
     counts.
 
     A finding's key names what it flagged: screened again with less, it stands beside the flag and
@@ -61,7 +61,8 @@ def fact_key(event: Event) -> str:
     """
     match event:
         case OrderChanged():
-            return f"order:{event.sender}:{event.order or '/'.join(event.accessions) or '/'.join(event.study_uids)}"
+            number = event.order or "/".join(event.accessions) or "/".join(event.study_uids)
+            return f"order:{event.sender}:{number}"
         case PatientChanged():
             return f"patient:{event.patient}:{event.sender}"
         case PatientMerged():
@@ -75,7 +76,8 @@ def fact_key(event: Event) -> str:
         case FindingsMade():
             flagged = "/".join(sorted(f.code for f in event.findings if f.flagged))
             doubted = "" if event.constancy else ":doubted"
-            return f"finding:{event.series_uid}:{event.package}:{event.package_version}:{event.input_digest}:{flagged}{doubted}"
+            screened = f"{event.package}:{event.package_version}:{event.input_digest}"
+            return f"finding:{event.series_uid}:{screened}:{flagged}{doubted}"
 
 
 def nodes(event: Event) -> list[str]:

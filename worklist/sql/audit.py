@@ -18,11 +18,10 @@ from sqlalchemy import Connection, text
 
 _LOCK = 7_310_002
 _GENESIS = "0" * 64
-_APPEND = text(
-    "INSERT INTO audit (act, study, actor, reason, detail) VALUES (:act, :study, :actor, :reason, CAST(:detail AS jsonb))"
-)
-_ROWS = """SELECT id, xid, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at, act, study, actor, reason,
-           detail::text AS detail, place, seal FROM audit"""
+_APPEND = text("""INSERT INTO audit (act, study, actor, reason, detail)
+                  VALUES (:act, :study, :actor, :reason, CAST(:detail AS jsonb))""")
+_ROWS = """SELECT id, xid, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at,
+           act, study, actor, reason, detail::text AS detail, place, seal FROM audit"""
 
 
 def append(
@@ -57,7 +56,8 @@ def seal(connection: Connection, limit: int = 5000) -> int:
     place, link = (last.place, last.seal) if last else (0, _GENESIS)
     settled = text(
         _ROWS
-        + " WHERE place IS NULL AND xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint ORDER BY xid, id LIMIT :n"
+        + """ WHERE place IS NULL AND xid < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+              ORDER BY xid, id LIMIT :n"""
     )
     chained = []
     for row in connection.execute(settled, {"n": limit}).all():
@@ -122,11 +122,14 @@ class Placed:
 
 
 _AT = """
-    SELECT study, detail->>'item' AS item, (detail->>'lane')::int AS lane, (detail->>'due_at')::timestamptz AS due_at,
-           (detail->>'received_at')::timestamptz AS received_at, detail->>'state' AS state, detail->>'ai' AS ai,
-           detail->>'policy' AS policy, detail->'why' AS why
+    SELECT study, detail->>'item' AS item, (detail->>'lane')::int AS lane,
+           (detail->>'due_at')::timestamptz AS due_at,
+           (detail->>'received_at')::timestamptz AS received_at,
+           detail->>'state' AS state, detail->>'ai' AS ai, detail->>'policy' AS policy,
+           detail->'why' AS why
     FROM (SELECT DISTINCT ON (study) study, act, detail FROM audit
-          WHERE act IN ('rank', 'merge_rows', 'finish') AND at <= :moment ORDER BY study, act = 'finish' DESC, id DESC) last
+          WHERE act IN ('rank', 'merge_rows', 'finish') AND at <= :moment
+          ORDER BY study, act = 'finish' DESC, id DESC) last
     WHERE act = 'rank' AND detail->>'state' IN ('expected', 'arriving', 'readable', 'preliminary')
     ORDER BY 3, 4, 5, (detail->>'item') COLLATE "C" """
 

@@ -1,4 +1,4 @@
-"""The database: one engine, one migration head, errors turned into the fates that `settle` knows."""
+"""The database: its engine, its migrations, and its errors as those that `settle` knows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import orjson
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from streams.errors import Reason, Retry, Unavailable
@@ -23,8 +22,8 @@ _NOT_MIGRATED = {"42P01", "42703"}
 
 
 def make_engine(url: str, *, pool: int = 8) -> Engine:
-    """An engine on PostgreSQL by psycopg 3; sessions that die idle in a transaction hold no
-    snapshot for long.
+    """An engine on the PostgreSQL at `url`, by psycopg 3. Sessions that die idle in a transaction
+    hold no snapshot for long.
     """
     return create_engine(
         _with_driver(url),
@@ -34,7 +33,8 @@ def make_engine(url: str, *, pool: int = 8) -> Engine:
         pool_timeout=5,
         connect_args={
             "connect_timeout": 3,
-            "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s -c lock_timeout=10s",
+            "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s"
+            " -c lock_timeout=10s",
         },
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
@@ -55,24 +55,20 @@ def _alembic(url: str) -> Config:
 
 
 def migrate(url: str) -> None:
-    """Brings the database at `url` to the head. Idempotent; one migrator at a time (advisory lock)."""
+    """Brings the database at `url` to this release's schema. Idempotent; one at a time (advisory
+    lock).
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
     with translated():
         command.upgrade(_alembic(url), "head")
 
 
-def at_head(engine: Engine) -> bool:
-    """Whether the database has the schema of this release."""
-    head = ScriptDirectory(str(Path(__file__).parents[1] / "migrations")).get_current_head()
-    with engine.connect() as connection:
-        if not connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
-            return False
-        return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == head)
-
-
 @contextmanager
 def translated() -> Iterator[None]:
-    """Database errors as the street's: connection trouble waits, conflicts retry; others pass as
-    they are.
+    """Database errors as `settle` knows them: trouble with the connection is Unavailable, a
+    conflict is Retry; any other error passes as it is.
     """
     try:
         yield

@@ -1,6 +1,4 @@
-"""Two rows that turn out to be one reading item: one of them stays, and the earlier claim stands
-(DESIGN §5).
-"""
+"""Two rows that turn out to be one reading item: one row stays, and the earlier claim stands."""
 
 from __future__ import annotations
 
@@ -8,17 +6,22 @@ from sqlalchemy import Connection, text
 
 from worklist.sql import audit
 
-#: A live claim moves when the row that stays has none, or a later one: the audit knows which came
-#: first.
-_EARLIER = """SELECT (SELECT max(id) FROM audit WHERE study = o.study AND act IN ('next', 'claim')) AS theirs,
-                     (SELECT max(id) FROM audit WHERE study = s.study AND act IN ('next', 'claim')) AS ours,
-                     s.claimed_by IS NOT NULL AND s.lease_expires_at > clock_timestamp() AS taken, s.claimed_by AS reader
+#: The claim of the row that goes, and whether the row that stays is claimed too. The audit knows
+#: which claim came first: the later one gives way.
+_EARLIER = """SELECT (SELECT max(id) FROM audit
+                      WHERE study = o.study AND act IN ('next', 'claim')) AS theirs,
+                     (SELECT max(id) FROM audit
+                      WHERE study = s.study AND act IN ('next', 'claim')) AS ours,
+                     s.claimed_by IS NOT NULL AND s.lease_expires_at > clock_timestamp() AS taken,
+                     s.claimed_by AS reader
               FROM study s, study o WHERE s.study = :into AND o.study = :study
               AND o.claimed_by IS NOT NULL AND o.lease_expires_at > clock_timestamp()"""
-_MOVE = """UPDATE study SET claimed_by = o.claimed_by, lease_token = o.lease_token, lease_expires_at = o.lease_expires_at,
-                  opened_by = o.claimed_by FROM study o WHERE study.study = :into AND o.study = :study"""
-_CLOSE = """UPDATE study SET merged_into = :into, claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL,
-                   changed = txid_current(), changed_at = clock_timestamp() WHERE study = :study"""
+_MOVE = """UPDATE study SET claimed_by = o.claimed_by, lease_token = o.lease_token,
+               lease_expires_at = o.lease_expires_at, opened_by = o.claimed_by
+           FROM study o WHERE study.study = :into AND o.study = :study"""
+_CLOSE = """UPDATE study SET merged_into = :into, claimed_by = NULL, lease_token = NULL,
+                lease_expires_at = NULL, changed = txid_current(), changed_at = clock_timestamp()
+            WHERE study = :study"""
 
 
 def merge_rows(connection: Connection, study: str, into: str) -> None:

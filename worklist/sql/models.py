@@ -1,5 +1,5 @@
-"""The tables. A fact is what a sender said; a row is a reading item; an act is what a person did.
-CHECKs defend them.
+"""The tables: what senders said (fact), reading items (study), decisions and acts (audit), what has
+to be sent out (outbox), the policies. CHECKs defend them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 #: What the default list shows; the queue's partial indexes have the same predicate.
-OPEN = "state IN ('expected','arriving','readable','preliminary') AND merged_into IS NULL AND finished_at IS NULL"
+OPEN = (
+    "state IN ('expected','arriving','readable','preliminary')"
+    " AND merged_into IS NULL AND finished_at IS NULL"
+)
 
 
 def _time(nullable: bool = True, **more: Any) -> Any:
@@ -117,7 +120,8 @@ class Study(SQLModel, table=True):
     changed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     __table_args__ = (
         CheckConstraint(
-            "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')",
+            "state IN ('expected','arriving','readable','preliminary','final','cancelled',"
+            "'historic')",
             "study_state",
         ),
         CheckConstraint("ai IN ('flagged','not_flagged','not_analysed','pending')", "study_ai"),

@@ -1,5 +1,5 @@
-"""Which policy ranks now: kept in the database, so that every process ranks alike; a change
-re-ranks in chunks.
+"""Which policy ranks now: kept in the database, so that every process ranks alike. A change ranks
+all rows anew, in chunks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from worklist.sql.project import Identities, project
 def active(connection: Connection) -> Policy:
     """The policy activated last.
 
-    Raises LookupError before the first activation, or where an earlier release's policy is stored,
-    which this one cannot
-    read: `vigie migrate` activates the site's.
+    Raises:
+        LookupError: none was activated yet, or an earlier release kept it in a form that this one
+            cannot read: `vigie migrate` activates the site's.
     """
     body = connection.scalar(
         text("SELECT body FROM policy_version ORDER BY activated_at DESC, version LIMIT 1")
@@ -34,6 +34,19 @@ def active(connection: Connection) -> Policy:
         ) from None
 
 
+def stored(connection: Connection, version: str) -> Policy | None:
+    """The policy of that version, active or not; None where it is not kept, or where an earlier
+    release kept it in a form that this one cannot read.
+    """
+    body = connection.scalar(
+        text("SELECT body FROM policy_version WHERE version = :v"), {"v": version}
+    )
+    try:
+        return Policy.model_validate(body) if body is not None else None
+    except ValidationError:
+        return None
+
+
 def activate(connection: Connection, policy: Policy, *, actor: str, now: datetime) -> bool:
     """Makes `policy` the one that ranks; False when it already is. `rerank` follows."""
     held = connection.scalar(
@@ -42,8 +55,10 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
     if held == policy.version:
         return False
     connection.execute(
-        text("""INSERT INTO policy_version (version, body, activated_at, actor) VALUES (:v, CAST(:b AS jsonb), :t, :a)
-                ON CONFLICT (version) DO UPDATE SET activated_at = excluded.activated_at, actor = excluded.actor"""),
+        text("""INSERT INTO policy_version (version, body, activated_at, actor)
+                VALUES (:v, CAST(:b AS jsonb), :t, :a)
+                ON CONFLICT (version) DO UPDATE
+                SET activated_at = excluded.activated_at, actor = excluded.actor"""),
         {"v": policy.version, "b": policy.model_dump_json(), "t": now, "a": actor},
     )
     audit.append(
@@ -57,15 +72,16 @@ def activate(connection: Connection, policy: Policy, *, actor: str, now: datetim
 
 
 def rerank(engine: Engine, identities: Identities, *, chunk: int = 100) -> int:
-    """Ranks anew, in chunks, every row that another version ranked; returns how many. Rows show
-    their version meanwhile.
+    """Ranks anew, in chunks, every row that another version ranked; returns how many. Meanwhile
+    each row says which version ranked it.
     """
     done, last = 0, ""
     while True:
         with engine.begin() as connection:
             policy = active(connection)
             rows = connection.execute(
-                text("""SELECT study, nodes FROM study WHERE policy_version <> :v AND merged_into IS NULL AND study > :last
+                text("""SELECT study, nodes FROM study
+                        WHERE policy_version <> :v AND merged_into IS NULL AND study > :last
                         ORDER BY study LIMIT :n"""),
                 {"v": policy.version, "n": chunk, "last": last},
             ).all()

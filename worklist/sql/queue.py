@@ -1,12 +1,12 @@
-"""All other SQL: the list in reading order, claims as leases, and what persons do to a row. One
-act, one audit row.
+"""The list read (in reading order, one row, what changed), and what persons do to a row's place.
+
+One act, one audit row. Claims are in `worklist.sql.leases`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,17 +15,18 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy import Row as SqlRow
 
-from streams.errors import Reason, Retry
 from worklist.order.rank import UNREADABLE
 from worklist.sql import audit
 from worklist.sql.models import OPEN
 
 _STATES = ("expected", "arriving", "readable", "preliminary", "final", "cancelled", "historic")
 _LIVE = "(claimed_by IS NOT NULL AND lease_expires_at > clock_timestamp())"
-_FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient_name, birth_date, sex, modality, body_part, description,
-    subspecialty, site, location, order_class, state, marks, ai, ai_reason, flags, looked_for, cleared, lane, due_at, target_at,
-    received_at, clock, scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by, opened_by, changed,
-    CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by, CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
+_FIELDS = f"""study, item, accession, accessions, study_uid, patient_id, patient_name, birth_date,
+    sex, modality, body_part, description, subspecialty, site, location, order_class, state, marks,
+    ai, ai_reason, flags, looked_for, cleared, lane, due_at, target_at, received_at, clock,
+    scheduled_at, last_image_at, report_at, why, policy_version, pinned, finished_at, finished_by,
+    opened_by, changed, CASE WHEN {_LIVE} THEN claimed_by END AS claimed_by,
+    CASE WHEN {_LIVE} THEN lease_expires_at END AS lease_expires_at"""
 
 #: A row is found under every name it ever had: a reader's lease may be on a row that was merged
 #: since.
@@ -33,9 +34,8 @@ _WAY = """WITH RECURSIVE way AS (SELECT study, merged_into FROM study WHERE stud
           UNION SELECT n.study, n.merged_into FROM study n JOIN way ON n.study = way.merged_into)"""
 _HERE = "(SELECT way.study FROM way WHERE way.merged_into IS NULL)"
 
-#: The other rows of a row's accessions; the nodes are there for their index.
-_SAME_ACCESSION = "nodes && CAST(:n AS text[]) AND accessions && CAST(:a AS text[]) AND study <> :s"
-_LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (SELECT 1 FROM study o WHERE o.nodes && s.nodes AND o.accessions && s.accessions
+_LINKED = """(cardinality(s.accessions) > 0 AND EXISTS (
+              SELECT 1 FROM study o WHERE o.nodes && s.nodes AND o.accessions && s.accessions
               AND o.study <> s.study AND o.merged_into IS NULL AND o.finished_at IS NULL))"""
 
 
@@ -58,18 +58,6 @@ class Listing:
     as_of: datetime
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A lease on one study: only its token finishes or releases it. `opened_by` names an earlier
-    reader who had it open.
-    """
-
-    study: str
-    token: str
-    expires_at: datetime
-    opened_by: str | None
-
-
 def listing(
     connection: Connection,
     *,
@@ -85,19 +73,20 @@ def listing(
     Raises:
         QueueError: `bad_cursor`, or `bad_state`.
     """
-    where, values = [_state_filter(state, bool(accession or study_uid))], {"n": limit + 1}
+    where = [_state_filter(state)]
+    values: dict[str, Any] = {"n": limit + 1}
     if accession:
         where.append("nodes @> ARRAY[:accession]")
-        values["accession"] = f"a:{accession}"  # type: ignore[assignment]
+        values["accession"] = f"a:{accession}"
     if study_uid:
         where.append("study_uid = :uid")
-        values["uid"] = study_uid  # type: ignore[assignment]
+        values["uid"] = study_uid
     if cursor:
-        where.append(
-            '(lane, due_at, received_at, item) > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")'
-        )
+        where.append("""(lane, due_at, received_at, item)
+                        > (:c_lane, :c_due, :c_received, :c_item COLLATE "C")""")
         values |= _read_cursor(cursor)
-    sql = f"SELECT {_FIELDS} FROM study WHERE {' AND '.join(where)} ORDER BY lane, due_at, received_at, item LIMIT :n"
+    sql = f"""SELECT {_FIELDS} FROM study WHERE {" AND ".join(where)}
+              ORDER BY lane, due_at, received_at, item LIMIT :n"""
     rows = connection.execute(text(sql), values).all()
     more = len(rows) > limit
     return Listing(
@@ -107,7 +96,7 @@ def listing(
     )
 
 
-def _state_filter(state: str | None, looked_up: bool) -> str:
+def _state_filter(state: str | None) -> str:
     if state is None:
         return OPEN
     if state == "all":
@@ -170,75 +159,14 @@ def ahead(connection: Connection, study: str) -> int:
     """How many open rows are read before this one."""
     return int(
         connection.scalar(
-            text(f"""SELECT count(*) FROM study s, study me WHERE me.study = :s AND s.{OPEN.replace(" AND ", " AND s.")}
-                     AND (s.lane, s.due_at, s.received_at, s.item) < (me.lane, me.due_at, me.received_at, me.item)"""),
+            text(f"""SELECT count(*) FROM study s, study me
+                     WHERE me.study = :s AND s.{OPEN.replace(" AND ", " AND s.")}
+                     AND (s.lane, s.due_at, s.received_at, s.item)
+                         < (me.lane, me.due_at, me.received_at, me.item)"""),
             {"s": study},
         )
         or 0
     )
-
-
-def next_study(
-    connection: Connection, reader: str, lease_s: float, skip: tuple[str, ...] = ()
-) -> Claim | None:
-    """Claims the first study that can be read and nobody has; None when there is none. Two readers
-    never get the same one.
-
-    Raises:
-        Retry: somebody is claiming a study of the same accession right now.
-    """
-    passed = list(skip)
-    while True:
-        found = connection.execute(
-            text(f"""SELECT study, accessions, {_LINKED} AS linked FROM study s WHERE {OPEN} AND state = 'readable'
-                     AND lane < {UNREADABLE} AND NOT {_LIVE} AND NOT (study = ANY(CAST(:skip AS text[])))
-                     ORDER BY lane, due_at, received_at, item LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""),
-            {"skip": passed},
-        ).first()
-        if found is None:
-            return None
-        if not found.linked or not _elsewhere(connection, found, reader):
-            return _lease(connection, found, reader, lease_s, "next")
-        passed.append(found.study)
-
-
-def claim(connection: Connection, study: str, reader: str, lease_s: float) -> Claim:
-    """Claims one study. Raises QueueError `not_found`, `not_readable` (lane 3), `claimed` or
-    `finished`.
-    """
-    row = _locked(connection, study)
-    if row.finished_at is not None:
-        raise QueueError("finished")
-    if row.lane == UNREADABLE or row.state not in ("readable", "preliminary"):
-        raise QueueError("not_readable")
-    if row.live and row.claimed_by != reader:
-        raise QueueError("claimed")
-    if row.linked and _elsewhere(connection, row, reader):
-        raise QueueError("claimed")
-    return _lease(connection, row, reader, lease_s, "claim")
-
-
-def _elsewhere(connection: Connection, row: SqlRow[Any], reader: str) -> bool:
-    """Whether another reader has a study of the same accession (PET and CT are read together).
-    Nobody can claim one meanwhile.
-    """
-    for accession in sorted(row.accessions):
-        if not connection.scalar(
-            text("SELECT pg_try_advisory_xact_lock(hashtextextended(:a, 7))"), {"a": accession}
-        ):
-            raise Retry(Reason.OVERLOADED, "claim")
-    return bool(
-        connection.scalar(
-            text(
-                f"SELECT EXISTS (SELECT 1 FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND {_LIVE} AND claimed_by <> :r)"
-            ),
-            _accession(row) | {"r": reader},
-        )
-    )
-
-
-def _accession(row: SqlRow[Any]) -> dict[str, Any]:
-    return {"s": row.study, "a": row.accessions, "n": [f"a:{a}" for a in row.accessions]}
 
 
 def names(connection: Connection, study: str) -> list[str]:
@@ -253,88 +181,13 @@ def names(connection: Connection, study: str) -> list[str]:
 
 def _locked(connection: Connection, study: str) -> SqlRow[Any]:
     row = connection.execute(
-        text(
-            f"{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked FROM study s WHERE study = {_HERE} FOR UPDATE OF s"
-        ),
+        text(f"""{_WAY} SELECT *, {_LIVE} AS live, {_LINKED} AS linked
+                 FROM study s WHERE study = {_HERE} FOR UPDATE OF s"""),
         {"s": study},
     ).first()
     if row is None:
         raise QueueError("not_found")
     return row
-
-
-def _lease(
-    connection: Connection, row: SqlRow[Any], reader: str, lease_s: float, act: str
-) -> Claim:
-    """Leases a locked row, and with it the other studies of its accessions."""
-    token = secrets.token_urlsafe(18)
-    leased = connection.execute(
-        text("""UPDATE study s SET claimed_by = :r, lease_token = :t, lease_expires_at = clock_timestamp() + make_interval(secs => :l),
-                    opened_by = :r, changed = txid_current(), changed_at = clock_timestamp()
-                FROM (SELECT study, opened_by FROM study WHERE study = :s) old
-                WHERE s.study = old.study RETURNING s.lease_expires_at, old.opened_by"""),
-        {"r": reader, "t": token, "l": lease_s, "s": row.study},
-    ).one()
-    if row.linked:
-        connection.execute(
-            text(f"""UPDATE study SET claimed_by = :r, lease_token = :t, lease_expires_at = :e, opened_by = :r, changed = txid_current()
-                     WHERE study IN (SELECT study FROM study WHERE {_SAME_ACCESSION} AND {OPEN} AND state = 'readable'
-                     ORDER BY study FOR UPDATE)"""),
-            _accession(row) | {"r": reader, "t": token, "e": leased.lease_expires_at},
-        )
-    audit.append(connection, act, row.study, actor=reader)
-    return Claim(
-        row.study,
-        token,
-        leased.lease_expires_at,
-        leased.opened_by if leased.opened_by != reader else None,
-    )
-
-
-def _holder(connection: Connection, study: str, token: str) -> SqlRow[Any]:
-    row = _locked(connection, study)
-    if row.finished_at is not None:
-        raise QueueError("finished")
-    if not row.lease_token or not secrets.compare_digest(row.lease_token, token):
-        raise QueueError("wrong_token")
-    return row
-
-
-def renew(connection: Connection, study: str, token: str, lease_s: float) -> datetime:
-    """Prolongs a lease; returns its new end. Raises QueueError as `finish`."""
-    _holder(connection, study, token)
-    end = connection.scalar(
-        text("""UPDATE study SET lease_expires_at = clock_timestamp() + make_interval(secs => :l), changed = txid_current()
-                WHERE lease_token = :t RETURNING lease_expires_at"""),
-        {"l": lease_s, "t": token},
-    )
-    assert isinstance(end, datetime)
-    return end
-
-
-def release(connection: Connection, study: str, token: str, actor: str) -> None:
-    """Gives the study back unread. Raises QueueError `not_found`, `wrong_token` or `finished`."""
-    _holder(connection, study, token)
-    connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, opened_by = NULL, changed = txid_current(),
-                    changed_at = clock_timestamp() WHERE lease_token = :t"""),
-        {"t": token},
-    )
-    audit.append(connection, "release", study, actor=actor)
-
-
-def finish(connection: Connection, study: str, token: str, actor: str) -> None:
-    """The study was read: it leaves the list. A lease that ran out finishes too, until it was given
-    back or claimed.
-    """
-    _holder(connection, study, token)
-    done = connection.execute(
-        text("""UPDATE study SET claimed_by = NULL, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),
-                    finished_by = :a, changed = txid_current(), changed_at = clock_timestamp() WHERE lease_token = :t RETURNING study"""),
-        {"t": token, "a": actor},
-    ).all()
-    for row in done:
-        audit.append(connection, "finish", row.study, actor=actor)
 
 
 def skip(connection: Connection, study: str, actor: str, reason: str) -> None:
@@ -386,7 +239,8 @@ def changes_since(
     """
     rows = connection.execute(
         text(f"""SELECT {_FIELDS}, ({OPEN}) AS open FROM study WHERE changed > :q
-                 AND changed < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint ORDER BY changed LIMIT :n"""),
+                 AND changed < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint
+                 ORDER BY changed LIMIT :n"""),
         {"q": seq, "n": limit},
     ).all()
     shown = [as_dict(r) for r in rows if r.open]
@@ -408,7 +262,9 @@ def depths(connection: Connection) -> list[SqlRow[Any]]:
     return list(
         connection.execute(
             text(f"""SELECT state, lane, count(*) AS rows, count(*) FILTER (WHERE {OPEN}) AS unread,
-                     COALESCE(EXTRACT(epoch FROM max(now() - clock) FILTER (WHERE {OPEN})), 0)::float AS oldest_s,
-                     count(*) FILTER (WHERE {OPEN} AND target_at < now()) AS overdue FROM study WHERE merged_into IS NULL GROUP BY 1, 2""")
+                     COALESCE(EXTRACT(epoch FROM max(now() - clock) FILTER (WHERE {OPEN})), 0)
+                         ::float AS oldest_s,
+                     count(*) FILTER (WHERE {OPEN} AND target_at < now()) AS overdue
+                     FROM study WHERE merged_into IS NULL GROUP BY 1, 2""")
         ).all()
     )

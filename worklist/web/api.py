@@ -1,4 +1,4 @@
-"""The API that others script against (DESIGN §8): the list, claims, what a lead may do, the live
+"""The API that other programs are written against: the list, claims, what a lead may do, the live
 feed.
 """
 
@@ -11,9 +11,9 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from worklist.web.desk import Desk
+from worklist.web.access import access_of, caller_of
+from worklist.web.desk import desk_of
 from worklist.web.feed import Feed
-from worklist.web.gate import caller_of
 from worklist.web.problems import Problem
 from worklist.web.schema import Claimed, LeaseOut, Listing, Row
 
@@ -38,23 +38,19 @@ class _In(BaseModel):
 
 
 class Token(_In):
-    """The lease that `next` or `claim` gave. A reader's own browser session may leave it out."""
+    """The lease's token, as `next` or `claim` gave it. A browser's session may leave it out."""
 
     token: str | None = Field(default=None, max_length=128)
 
 
-class Because(_In):
+class WithReason(_In):
     """Why a person sets the list's order or an AI flag aside."""
 
     reason: str = Field(min_length=1, max_length=200, pattern=r"\S")
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
-
-
-def _lease(request: Request, body: Token | None) -> str | None:
+def _lease_token(request: Request, body: Token | None) -> str | None:
+    """The token that was sent; None only from a browser session, which says who asks."""
     token = body.token if body else None
     if token is None and caller_of(request).session is None:
         raise Problem("bad_request")
@@ -77,7 +73,7 @@ def worklist(
     """The list in reading order; what is open by default, lane 3 included."""
     who = caller_of(request).person
     return _json(
-        _desk(request).listing(
+        desk_of(request).listing(
             who, limit=limit, cursor=cursor, state=state, accession=accession, study_uid=study_uid
         )
     )
@@ -86,13 +82,13 @@ def worklist(
 @router.get("/studies/{study}", name="api_study", response_model=Row)
 def one(request: Request, study: str) -> Response:
     """One study, whatever its state."""
-    return _json(_desk(request).study(caller_of(request).person, study))
+    return _json(desk_of(request).study(caller_of(request).person, study))
 
 
 @router.post("/next", name="api_next", response_model=Claimed)
 def next_study(request: Request) -> Response:
     """Claims the first study that is free and can be read; 404 when there is none."""
-    claimed = _desk(request).next(caller_of(request).person)
+    claimed = desk_of(request).next(caller_of(request).person)
     if claimed is None:
         raise Problem("nothing_to_read")
     return _json(claimed)
@@ -101,47 +97,49 @@ def next_study(request: Request) -> Response:
 @router.post("/studies/{study}/claim", name="api_claim", response_model=Claimed)
 def claim(request: Request, study: str) -> Response:
     """Claims this study; 409 when another reader has it or nothing of it can be read yet."""
-    return _json(_desk(request).claim(caller_of(request).person, study))
+    return _json(desk_of(request).claim(caller_of(request).person, study))
 
 
 @router.post("/studies/{study}/renew", name="api_renew", response_model=LeaseOut)
 def renew(request: Request, study: str, body: Token | None = None) -> Response:
     """Keeps a claim alive."""
-    return _json(_desk(request).renew(caller_of(request).person, study, _lease(request, body)))
+    return _json(
+        desk_of(request).renew(caller_of(request).person, study, _lease_token(request, body))
+    )
 
 
 @router.post("/studies/{study}/release", name="api_release", status_code=204)
 def release(request: Request, study: str, body: Token | None = None) -> Response:
     """Gives the study back, unread."""
-    _desk(request).release(caller_of(request).person, study, _lease(request, body))
+    desk_of(request).release(caller_of(request).person, study, _lease_token(request, body))
     return Response(status_code=204)
 
 
 @router.post("/studies/{study}/finish", name="api_finish", status_code=204)
 def finish(request: Request, study: str, body: Token | None = None) -> Response:
     """The reader has read it: it leaves the list."""
-    _desk(request).finish(caller_of(request).person, study, _lease(request, body))
+    desk_of(request).finish(caller_of(request).person, study, _lease_token(request, body))
     return Response(status_code=204)
 
 
 @router.post("/studies/{study}/skip", name="api_skip", status_code=204)
 def skip(request: Request, study: str) -> Response:
     """`next` passes this study by for this reader, for a while; its place on the list stays."""
-    _desk(request).skip(caller_of(request).person, study)
+    desk_of(request).skip(caller_of(request).person, study)
     return Response(status_code=204)
 
 
 @router.post("/studies/{study}/pin", name="api_pin", status_code=204)
-def pin(request: Request, study: str, body: Because) -> Response:
+def pin(request: Request, study: str, body: WithReason) -> Response:
     """A lead puts the study first, with a reason."""
-    _desk(request).act_on_rank(caller_of(request).person, study, "pin", body.reason)
+    desk_of(request).act_on_rank(caller_of(request).person, study, "pin", body.reason)
     return Response(status_code=204)
 
 
 @router.post("/studies/{study}/clear-flag", name="api_clear_flag", status_code=204)
-def clear_flag(request: Request, study: str, body: Because) -> Response:
+def clear_flag(request: Request, study: str, body: WithReason) -> Response:
     """A lead withdraws an AI flag, with a reason; nothing else ever does."""
-    _desk(request).act_on_rank(caller_of(request).person, study, "clear_flag", body.reason)
+    desk_of(request).act_on_rank(caller_of(request).person, study, "clear_flag", body.reason)
     return Response(status_code=204)
 
 
@@ -154,7 +152,7 @@ async def events(
     """
     feed: Feed = request.app.state.feed
     session = caller_of(request).session
-    sessions = request.app.state.door.sessions
+    sessions = access_of(request).sessions
 
     def ended() -> bool:
         return session is not None and sessions.ended(session)

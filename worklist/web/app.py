@@ -1,5 +1,5 @@
-"""The web process put together: routes, the gate before them, one table of errors, security
-headers, the feed and the chores.
+"""The web application put together: routes behind the access control, one table of errors, security
+headers on every answer, and beside them the live feed and the list's chores.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -31,20 +31,21 @@ from worklist.sql.database import make_engine
 from worklist.sql.project import Identities
 from worklist.sql.queue import QueueError
 from worklist.web import api, page_routes
-from worklist.web.auth import Person, Readers, Role, Sessions, read_readers
+from worklist.web.access import AccessControl, LoginNeeded, authorise, is_api
+from worklist.web.auth import Person, Role, Sessions, read_readers
 from worklist.web.desk import Desk
 from worklist.web.feed import Feed
-from worklist.web.gate import Door, LoginNeeded, gate, is_api
-from worklist.web.i18n import catalogue, speaker
+from worklist.web.i18n import catalogue, translator
 from worklist.web.problems import STATUS, Problem, problem
 
 log = structlog.get_logger()
-MAX_BODY = 64 * 1024
+MAX_BODY = 64 * 1024  # bytes of one request
 _CSP = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
-HEADERS = {
+SECURITY_HEADERS = {
     "content-security-policy": _CSP,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -56,9 +57,9 @@ HEADERS = {
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-class Guard:
-    """Around everything: security headers on each answer, the session's cookie, and a limit on what
-    is sent here.
+class Edge:
+    """The outermost layer: a limit on what a request may send; on each answer the security headers,
+    and the session's cookie where one is to be set.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -71,7 +72,8 @@ class Guard:
         scope.setdefault("state", {})
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > MAX_BODY:
-            await problem(413, "too_large", speaker("en")("error_too_large"))(scope, receive, send)
+            answer = problem(413, "too_large", translator("en")("error_too_large"))
+            await answer(scope, receive, send)
             return
         size = 0
 
@@ -83,84 +85,72 @@ class Guard:
                 raise Problem("too_large")
             return message
 
-        async def headed(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                extra = (
-                    HEADERS
-                    if scope["path"].startswith("/static/")
-                    else HEADERS | {"cache-control": "no-store"}
-                )
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (k.encode(), v.encode())
-                        for k, v in extra.items()
-                        if k.encode() not in given
-                    ),
-                ]
-                if cookie := scope["state"].get("set_cookie"):
-                    message["headers"].append((b"set-cookie", cookie.encode()))
+                message["headers"] = [*message["headers"], *_added(scope, message["headers"])]
             await send(message)
 
-        await self._app(scope, limited, headed)
+        await self._app(scope, limited, with_headers)
 
 
-def _say(request: Request, status: int, code: str) -> Response:
-    """The error `code`, for a program or for a person."""
+def _added(scope: Scope, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers that an answer gets beside those it was `given`, which stay as they are."""
+    names = {name.lower() for name, _ in given}
+    headers = dict(SECURITY_HEADERS)
+    if not scope["path"].startswith("/static/"):
+        headers["cache-control"] = "no-store"
+    added = [
+        (name.encode(), value.encode())
+        for name, value in headers.items()
+        if name.encode() not in names
+    ]
+    if cookie := scope["state"].get("set_cookie"):
+        added.append((b"set-cookie", cookie.encode()))
+    return added
+
+
+def _error_answer(request: Request, status: int, code: str) -> Response:
+    """The answer that says the error `code`: problem+json to a program, a page to a person."""
     lang = page_routes.language(request)
     key = f"error_{code}"
-    t = speaker(lang)
-    detail = t(key) if key in catalogue(lang) else t("error_other", code=code)
+    translate = translator(lang)
+    known = key in catalogue(lang)
+    detail = translate(key) if known else translate("error_other", code=code)
     if is_api(request) or request.url.path == "/list":
         return problem(status, code, detail)
     return page_routes.render(request, "error.html", status, message=detail, refresh=None)
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    code = error.code if isinstance(error, Problem | QueueError) else "bad_request"
-    return _say(request, STATUS.get(code, 409), code)
+async def _on_error(request: Request, error: Exception) -> Response:
+    match error:
+        case LoginNeeded():
+            return RedirectResponse("/login", 303)
+        case Problem() | QueueError():
+            return _error_answer(request, STATUS.get(error.code, 409), error.code)
+        case HTTPException():
+            code = _HTTP_CODES.get(error.status_code, "bad_request")
+            return _error_answer(request, error.status_code, code)
+        case RequestValidationError():
+            # Without what the validation error says: it quotes the input.
+            return _error_answer(request, 422, "bad_request")
+        case Unavailable():
+            return _error_answer(request, 503, error.reason.value)
+    raise error
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 400
-    return _say(request, status, _HTTP_CODES.get(status, "bad_request"))
+#: What `_on_error` answers; any other error is a fault of ours.
+ERRORS = (LoginNeeded, Problem, QueueError, HTTPException, RequestValidationError, Unavailable)
 
 
-async def _invalid(request: Request, _error: Exception) -> Response:
-    return _say(request, 422, "bad_request")  # the validation error itself quotes its input
-
-
-async def _unavailable(request: Request, error: Exception) -> Response:
-    code = error.reason.value if isinstance(error, Unavailable) else "database_down"
-    return _say(request, 503, code)
-
-
-async def _login(_request: Request, _error: Exception) -> Response:
-    return RedirectResponse("/login", 303)
-
-
-ERRORS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    Problem: _problem,
-    QueueError: _problem,
-    HTTPException: _http,
-    RequestValidationError: _invalid,
-    Unavailable: _unavailable,
-    LoginNeeded: _login,
-}
-
-
-def _door(settings: WorklistSettings, ring: KeyRing) -> Door:
-    readers: Readers = read_readers(
-        settings.site / "readers.toml", settings.tokens.get_secret_value()
-    )
+def _access_control(settings: WorklistSettings, ring: KeyRing) -> AccessControl:
+    readers = read_readers(settings.site / "readers.toml", settings.tokens.get_secret_value())
     demo = Person("demo", Role.LEAD, "open-demo") if settings.open_demo else None
     if demo:
         readers.add(demo)
-    # Sessions are signed under a key of the ring: several web processes agree, and a restart logs
-    # nobody out.
+    # Signed under a key of the ring: several web processes know each other's sessions, and a
+    # restart logs nobody out.
     secret = hmac.digest(ring.pseudonym, b"vigie browser sessions", "sha256")
-    return Door(
+    return AccessControl(
         readers,
         Sessions(secret),
         lambda: datetime.now(UTC),
@@ -169,9 +159,9 @@ def _door(settings: WorklistSettings, ring: KeyRing) -> Door:
     )
 
 
-def _ended(task: asyncio.Task[None]) -> None:
-    """A part that must run for ever has ended: end the process, and let the supervisor start it
-    anew.
+def _end_process(task: asyncio.Task[None]) -> None:
+    """Called when a part ended that must run for ever: ends the process, so that its supervisor
+    starts it anew.
     """
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("web_part_failed", part=task.get_name(), error=type(error).__name__)
@@ -188,14 +178,14 @@ def _lifespan(
             asyncio.create_task(chores.run(engine, identities), name="chores"),
         ]
         for part in parts:
-            part.add_done_callback(_ended)
+            part.add_done_callback(_end_process)
         yield
         app.state.feed.close()
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
-        # A cancelled part may have left its thread in mid-query: its connection must come home
-        # before the pool closes.
+        # A cancelled part may have left a thread in the middle of a query: it ends, and gives its
+        # connection back, before the pool closes.
         await asyncio.get_running_loop().shutdown_default_executor()
         engine.dispose()
 
@@ -203,7 +193,11 @@ def _lifespan(
 
 
 def create_app(settings: WorklistSettings) -> FastAPI:
-    """The application. Starts without the database, and recovers when it comes."""
+    """The application. It starts without the database too, and recovers when that comes.
+
+    Raises:
+        ValueError: the site's readers or VIGIE_TOKENS are not well formed.
+    """
     ring = read_ring(settings.keys)
     identities = Identities(ring)
     engine = make_engine(settings.database.get_secret_value())
@@ -212,16 +206,16 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
-        dependencies=[Depends(gate)],
+        dependencies=[Depends(authorise)],
         lifespan=_lifespan(engine, identities),
     )
     app.state.desk = Desk(engine, identities, settings.lease_s)
     app.state.feed = Feed(app.state.desk.changes)
-    app.state.door = _door(settings, ring)
-    app.state.memory = page_routes.Memory()
-    app.add_middleware(Guard)
-    for kind, handler in ERRORS.items():
-        app.add_exception_handler(kind, handler)
+    app.state.access = _access_control(settings, ring)
+    app.state.last_list = page_routes.LastList()
+    app.add_middleware(Edge)
+    for kind in ERRORS:
+        app.add_exception_handler(kind, _on_error)
     app.include_router(api.router)
     app.include_router(page_routes.router)
     app.mount("/static", StaticFiles(directory=str(files("worklist") / "static")), name="static")

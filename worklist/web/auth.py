@@ -1,5 +1,5 @@
-"""Who may do what: bearer tokens, browser sessions, roles on every route; what is not allowed here
-is refused.
+"""Who there is and who may do what: tokens, browser sessions, and the roles that each route is for.
+`access` applies them to requests.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _LEAD = frozenset({Role.LEAD})
 _SEE = frozenset({Role.READER, Role.LEAD, Role.SERVICE})
 _ALL = frozenset(Role)
 
-#: Route name → who may call it. `None`: anybody, without a name. A route that is not here is
-#: refused to all.
+#: Route name → who may call it; None is anybody, known or not. A route that is not here is refused
+#: to all.
 ACCESS: dict[str, frozenset[Role] | None] = {
     "livez": None,
     "readyz": None,
@@ -130,8 +130,8 @@ class Readers:
 
 
 def read_readers(file: Path, tokens: str) -> Readers:
-    """The readers of the site's file and of ``name:role:token`` entries (comma or white space
-    between them) in `tokens`.
+    """The readers of the site's `file`, if it is there, and of `tokens`: entries
+    ``name:role:token`` with commas or white space between them.
 
     Raises:
         ValueError: the file or `tokens` is not well formed. The message holds no token.
@@ -158,7 +158,9 @@ def read_readers(file: Path, tokens: str) -> Readers:
 
 @dataclass(frozen=True)
 class Session:
-    """A browser that entered a token once. Lives in a signed cookie; holds no token and no role."""
+    """A browser in which a token was entered once. It lives in a signed cookie, and holds neither
+    the token nor a role. Times are seconds since 1970.
+    """
 
     id: str
     key: str
@@ -252,7 +254,7 @@ def same_origin(headers: dict[str, str], scheme: str) -> bool:
     return origin is not None and origin != "null"
 
 
-def is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
     """Whether `host` (an address or ``localhost``, a port allowed) is this machine."""
     name = host.removeprefix("[").partition("]")[0] if host.startswith("[") else host
     if name.count(":") == 1:

@@ -1,6 +1,4 @@
-"""The reader's desk: each thing that a person does or sees is one transaction, audited, with the
-street's errors.
-"""
+"""The reader's desk: what a person sees or does, each in one transaction, with its audit row."""
 
 from __future__ import annotations
 
@@ -13,28 +11,33 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.requests import Request
 
 from streams.errors import Reason, Retry, Unavailable
 from worklist import metrics
-from worklist.sql import audit, policy_store, queue
+from worklist.order.policy import Policy
+from worklist.order.rank import overtaken_until
+from worklist.sql import audit, leases, policy_store, queue
 from worklist.sql.database import translated
 from worklist.sql.models import OPEN
 from worklist.sql.project import Identities, hold, project
 from worklist.web.auth import Person
-from worklist.web.schema import Changes, Claimed, Flag, LeaseOut, Listing, Row, Why
+from worklist.web.schema import Changes, Claimed, LeaseOut, Listing, Row
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 _TRIES = 5
 _SKIP_S = 1800.0  # `next` passes a skipped study by for so long
 _READ_S = 60.0  # a page that follows the list is audited as read at most so often
-_CHANGES = 1000
-_OWN = f"SELECT lease_token FROM study WHERE study = :s AND claimed_by = :me AND {OPEN}"  # noqa: S608 (a constant)
-_FLAGGED = f"SELECT count(*) FROM study WHERE {OPEN} AND lane < 3 AND ai = 'flagged'"  # noqa: S608 (a constant)
+_CHANGES = 1000  # rows in one step of the feed at most; more is a gap
+_FLAGGED = f"""SELECT count(*) FROM study
+               WHERE {OPEN} AND lane < 3 AND ai = 'flagged'"""  # noqa: S608 (a constant)
+_MODELS = """SELECT DISTINCT body->>'package' AS package, body->>'package_version' AS version
+             FROM fact WHERE type = 'FindingsMade' AND body->>'package' <> '' ORDER BY 1, 2"""
 
 
 @dataclass(frozen=True)
 class Depth:
-    """One lane: how many wait, how long the oldest has."""
+    """One lane: unread rows, how long the oldest has waited (seconds), rows past their target."""
 
     lane: int
     unread: int
@@ -56,53 +59,29 @@ class Overview:
         return sum(depth.unread for depth in self.depths if depth.lane < 3)
 
 
-def to_row(item: dict[str, Any]) -> Row:
-    """A row of the queue as everybody outside sees it."""
-    flags = tuple(Flag(**flag) for flag in item["flags"])
-    same = (
-        "study",
-        "accession",
-        "accessions",
-        "study_uid",
-        "patient_id",
-        "patient_name",
-        "birth_date",
-        "sex",
-        "modality",
-        "body_part",
-        "description",
-        "location",
-        "site",
-        "subspecialty",
-        "state",
-        "ai",
-        "looked_for",
-        "lane",
-        "due_at",
-        "target_at",
-        "received_at",
-        "scheduled_at",
-        "last_image_at",
-        "report_at",
-        "marks",
-        "claimed_by",
-        "opened_by",
-        "finished_at",
-    )
-    return Row(
-        **{name: item[name] for name in same},
-        ai_reason=item["ai_reason"] or None,
-        priority=item["order_class"],
-        clock_at=item["clock"],
-        policy=item["policy_version"],
-        flags=flags,
-        why=tuple(Why(**term) for term in item["why"]),
-        claimed_until=item["lease_expires_at"],
-    )
+def to_row(item: dict[str, Any], policy: Policy | None) -> Row:
+    """A row of the queue as everybody outside sees it. `policy` is the one that ranked it; None
+    where this release cannot read that one.
+    """
+    waits = item["state"] in ("readable", "preliminary") and item["finished_at"] is None
+    bound = overtaken_until(item["due_at"], policy) if waits and policy else None
+    named = {
+        "ai_reason": item["ai_reason"] or None,
+        "priority": item["order_class"],
+        "clock_at": item["clock"],
+        "policy": item["policy_version"],
+        "claimed_until": item["lease_expires_at"],
+        "overtaken_until": bound,
+    }
+    return Row(**(item | named))
 
 
 class Desk:
-    """What page and API ask of the list."""
+    """What page and API ask of the list, on behalf of a person. Safe to share between threads.
+
+    Every act raises Unavailable when the database is away or too busy, and QueueError where the
+    list refuses it.
+    """
 
     def __init__(
         self,
@@ -117,6 +96,7 @@ class Desk:
         self._clock = clock
         self._skipped: dict[str, dict[str, float]] = {}
         self._read_at: dict[str, float] = {}
+        self._policies: dict[str, Policy | None] = {}
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -126,7 +106,7 @@ class Desk:
         except PoolTimeout:
             raise Unavailable(Reason.DATABASE_DOWN) from None
 
-    def _do(self, act: Callable[[Connection], T]) -> T:
+    def _run(self, act: Callable[[Connection], Result]) -> Result:
         """One act in one transaction; a deadlock or serialisation failure is tried again."""
         for attempt in range(_TRIES):
             try:
@@ -137,6 +117,11 @@ class Desk:
             except Retry:
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
         raise Unavailable(Reason.OVERLOADED)
+
+    def _rows(self, connection: Connection, items: list[dict[str, Any]]) -> tuple[Row, ...]:
+        for version in {item["policy_version"] for item in items} - self._policies.keys():
+            self._policies[version] = policy_store.stored(connection, version)
+        return tuple(to_row(item, self._policies[item["policy_version"]]) for item in items)
 
     def listing(
         self,
@@ -160,11 +145,10 @@ class Desk:
                 study_uid=study_uid,
             )
             self._audit_reading(connection, who, len(found.items), state)
-            return Listing(
-                items=tuple(map(to_row, found.items)), next=found.next, as_of=found.as_of
-            )
+            items = self._rows(connection, found.items)
+            return Listing(items=items, next=found.next, as_of=found.as_of)
 
-        return self._do(act)
+        return self._run(act)
 
     def _audit_reading(self, connection: Connection, who: Person, items: int, state: str) -> None:
         now = self._clock()
@@ -182,17 +166,17 @@ class Desk:
         """One study, opened: always audited."""
 
         def act(connection: Connection) -> Row:
-            row = to_row(queue.detail(connection, study))
+            (row,) = self._rows(connection, [queue.detail(connection, study)])
             audit.append(
                 connection, "open", row.study, actor=who.name, detail={"role": who.role.value}
             )
             return row
 
-        return self._do(act)
+        return self._run(act)
 
     def ahead(self, study: str) -> int:
         """How many are read before this one."""
-        return self._do(lambda connection: queue.ahead(connection, study))
+        return self._run(lambda connection: queue.ahead(connection, study))
 
     def next(self, who: Person) -> Claimed | None:
         """Claims what is to be read first; what this reader skipped lately comes after everything
@@ -201,12 +185,12 @@ class Desk:
         skipped = self._skipped_by(who)
 
         def act(connection: Connection) -> Claimed | None:
-            claim = queue.next_study(connection, who.name, self._lease_s, skipped)
+            claim = leases.next_study(connection, who.name, self._lease_s, skipped)
             if claim is None and skipped:
-                claim = queue.next_study(connection, who.name, self._lease_s)
+                claim = leases.next_study(connection, who.name, self._lease_s)
             return self._claimed(connection, claim) if claim else None
 
-        claimed = self._do(act)
+        claimed = self._run(act)
         if claimed:
             metrics.acts.labels("next").inc()
         return claimed
@@ -219,17 +203,16 @@ class Desk:
         self._skipped[who.name] = kept
         return tuple(kept)
 
-    @staticmethod
-    def _claimed(connection: Connection, claim: queue.Claim) -> Claimed:
-        row = to_row(queue.detail(connection, claim.study))
+    def _claimed(self, connection: Connection, claim: leases.Claim) -> Claimed:
+        (row,) = self._rows(connection, [queue.detail(connection, claim.study)])
         lease = LeaseOut(token=claim.token, expires_at=claim.expires_at)
         return Claimed(study=claim.study, lease=lease, row=row, opened_before=claim.opened_by)
 
     def claim(self, who: Person, study: str) -> Claimed:
         """Claims this study."""
-        done = self._do(
+        done = self._run(
             lambda connection: self._claimed(
-                connection, queue.claim(connection, study, who.name, self._lease_s)
+                connection, leases.claim(connection, study, who.name, self._lease_s)
             )
         )
         metrics.acts.labels("claim").inc()
@@ -237,13 +220,11 @@ class Desk:
 
     @staticmethod
     def _token(connection: Connection, who: Person, study: str, token: str | None) -> str:
-        """The lease's token: as shown, or (a browser's session has shown who it is) the reader's
-        own.
-        """
-        found = token or connection.scalar(text(_OWN), {"s": study, "me": who.name})
+        """The lease's token: the one that was sent; without one, that of the reader's own claim."""
+        found = token or leases.own_token(connection, study, who.name)
         if found is None:
             raise queue.QueueError("wrong_token")
-        return str(found)
+        return found
 
     def renew(self, who: Person, study: str, token: str | None) -> LeaseOut:
         """Keeps a claim alive."""
@@ -251,15 +232,15 @@ class Desk:
         def act(connection: Connection) -> LeaseOut:
             held = self._token(connection, who, study, token)
             return LeaseOut(
-                token=held, expires_at=queue.renew(connection, study, held, self._lease_s)
+                token=held, expires_at=leases.renew(connection, study, held, self._lease_s)
             )
 
-        return self._do(act)
+        return self._run(act)
 
     def release(self, who: Person, study: str, token: str | None) -> None:
         """Gives a study back, unread."""
-        self._do(
-            lambda connection: queue.release(
+        self._run(
+            lambda connection: leases.release(
                 connection, study, self._token(connection, who, study, token), who.name
             )
         )
@@ -267,8 +248,8 @@ class Desk:
 
     def finish(self, who: Person, study: str, token: str | None) -> None:
         """The reader has read it."""
-        self._do(
-            lambda connection: queue.finish(
+        self._run(
+            lambda connection: leases.finish(
                 connection, study, self._token(connection, who, study, token), who.name
             )
         )
@@ -276,22 +257,21 @@ class Desk:
 
     def skip(self, who: Person, study: str) -> None:
         """Passes a study by for this reader, for a while; its rank stays."""
-        self._do(lambda connection: queue.skip(connection, study, who.name, "skipped"))
+        self._run(lambda connection: queue.skip(connection, study, who.name, "skipped"))
         self._skipped.setdefault(who.name, {})[study] = self._clock() + _SKIP_S
         metrics.acts.labels("skip").inc()
 
     def act_on_rank(self, who: Person, study: str, act: str, reason: str) -> None:
-        """`pin`, `unpin` or `clear_flag`, with a reason; the row is ranked anew in the same
-        transaction.
-        """
+        """`pin` or `clear_flag`, with a reason; the row is ranked anew in the same transaction."""
 
         def work(connection: Connection) -> None:
             policy = policy_store.active(connection)
-            hold(connection, queue.names(connection, study))  # facts before rows, as every writer
+            # Facts are locked before rows, by every writer in this order.
+            hold(connection, queue.names(connection, study))
             nodes = queue.act_on_rank(connection, study, act, who.name, reason)
             project(connection, nodes, policy=policy, identities=self._identities)
 
-        self._do(work)
+        self._run(work)
         metrics.acts.labels(act).inc()
 
     def changes(self, cursor: str | None) -> Changes:
@@ -305,11 +285,10 @@ class Desk:
             items, gone, seq = queue.changes_since(connection, int(cursor), _CHANGES)
             if len(items) + len(gone) >= _CHANGES:
                 return Changes(cursor=str(head), gap=True, as_of=now)
-            return Changes(
-                cursor=str(seq), items=tuple(map(to_row, items)), gone=tuple(gone), as_of=now
-            )
+            rows = self._rows(connection, items)
+            return Changes(cursor=str(seq), items=rows, gone=tuple(gone), as_of=now)
 
-        return self._do(act)
+        return self._run(act)
 
     def overview(self) -> Overview:
         """The list in numbers."""
@@ -323,14 +302,17 @@ class Desk:
                     row.lane, old.unread + row.unread, oldest, old.overdue + row.overdue
                 )
             flagged = connection.scalar(text(_FLAGGED))
-            models = connection.execute(
-                text("""SELECT DISTINCT body->>'package' AS package, body->>'package_version' AS version FROM fact
-                        WHERE type = 'FindingsMade' AND body->>'package' <> '' ORDER BY 1, 2""")
-            ).all()
+            models = connection.execute(text(_MODELS)).all()
             return Overview(
                 tuple(lanes.values()),
                 int(flagged or 0),
                 tuple(f"{row.package} {row.version}" for row in models),
             )
 
-        return self._do(act)
+        return self._run(act)
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk of the application that serves `request`."""
+    desk: Desk = request.app.state.desk
+    return desk

@@ -1,42 +1,29 @@
-"""The live feed: one poll of the database, one serialisation, every browser; slow ones are told to
-reload.
+"""The live feed: the database is polled once and each change is serialised once, for all browsers.
+A browser that is too slow is told to reload the list.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from fastapi.sse import format_sse_event
-from prometheus_client import Counter, Gauge
 
 from streams.errors import Unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worklist.web.schema import Changes
+from worklist import metrics
+from worklist.web.schema import Changes
 
 POLL_S = 1.0
 BEAT_S = 5.0
-HISTORY = 256  # frames kept for Last-Event-ID
-QUEUE = 32  # frames that wait for one slow client
-
-clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
-coalesced = Counter(
-    "vigie_feed_coalesced_total", "Times that a slow client's waiting frames became one reload"
-)
-frames_sent = Counter(
-    "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
-)
+KEPT_FRAMES = 256  # for followers that come back with a Last-Event-ID
+WAITING_FRAMES = 32  # for one slow follower
 
 
-class Client:
-    """One follower's bounded queue."""
+class Follower:
+    """The frames that wait for one browser or program; bounded."""
 
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()
@@ -45,9 +32,9 @@ class Client:
 
     def put(self, frame: bytes, reload: bytes) -> None:
         """Adds `frame`; when too many wait they all become one `reload`."""
-        if len(self._frames) >= QUEUE:
+        if len(self._frames) >= WAITING_FRAMES:
             self._frames.clear()
-            coalesced.inc()
+            metrics.feed_coalesced.inc()
             frame = reload
         self._frames.append(frame)
         self._ready.set()
@@ -67,27 +54,30 @@ class Client:
 
 
 class Feed:
-    """Follows `read(cursor)` and tells every client."""
+    """Polls `read(cursor)` and tells every follower what changed.
+
+    `up` says whether the database answered last, `changed_at` when a row last changed.
+    """
 
     def __init__(self, read: Callable[[str | None], Changes]) -> None:
         self._read = read
         self._cursor: str | None = None
-        self._history: deque[tuple[str, bytes]] = deque(maxlen=HISTORY)
-        self._clients: set[Client] = set()
-        self._begun: str | None = None
+        self._history: deque[tuple[str, bytes]] = deque(maxlen=KEPT_FRAMES)
+        self._followers: set[Follower] = set()
+        self._first_cursor: str | None = None
         self.up = False
         self.changed_at: datetime | None = None
 
     @property
     def followers(self) -> int:
-        """How many clients follow."""
-        return len(self._clients)
+        """How many follow."""
+        return len(self._followers)
 
     async def run(self) -> None:
         """Polls until cancelled."""
         beat_at = 0.0
         while True:
-            self._settle_poll(await self._poll())
+            self._tell_changes(await self._poll())
             now = asyncio.get_running_loop().time()
             if self.up and now >= beat_at:
                 beat_at = now + BEAT_S
@@ -101,21 +91,22 @@ class Feed:
         except Unavailable:
             return None
 
-    def _settle_poll(self, changes: Changes | None) -> None:
+    def _tell_changes(self, changes: Changes | None) -> None:
         if changes is None:
             if self.up:
                 self._tell(format_sse_event(event="stale", data_str="{}"))
             self.up = False
             return
-        back, self.up = not self.up and self._begun is not None, True
-        if self._begun is None:
-            self._begun = changes.cursor
-        first, self._cursor = self._cursor is None, changes.cursor
-        if back or (changes.gap and not first):
+        first = self._cursor is None
+        recovered = not self.up and not first
+        self.up, self._cursor = True, changes.cursor
+        if first:
+            self._first_cursor = changes.cursor
+        elif recovered or changes.gap:
             self._history.clear()
-            self._begun = changes.cursor
+            self._first_cursor = changes.cursor
             self._tell(self._reload())
-        elif (changes.items or changes.gone) and not first:
+        elif changes.items or changes.gone:
             self.changed_at = changes.as_of
             body = changes.model_dump_json(include={"items", "gone", "as_of"})
             frame = format_sse_event(event="rows", data_str=body, id=changes.cursor)
@@ -126,54 +117,56 @@ class Feed:
         return format_sse_event(event="reload", data_str="{}", id=self._cursor)
 
     def _tell(self, frame: bytes) -> None:
-        frames_sent.inc()
+        metrics.feed_frames.inc()
         reload = self._reload()
-        for client in self._clients:
-            client.put(frame, reload)
+        for follower in self._followers:
+            follower.put(frame, reload)
 
-    def _begin(self, client: Client, last: str | None) -> None:
-        """What a client gets first: nothing missed, the frames it missed, or the advice to reload."""
+    def _greet(self, follower: Follower, last: str | None) -> None:
+        """Puts what a follower gets first: a greeting, or the frames that it missed since `last`,
+        or, when those are not kept any more, the advice to reload.
+        """
         reload = self._reload()
         if not self.up:
-            client.put(format_sse_event(event="stale", data_str="{}"), reload)
+            follower.put(format_sse_event(event="stale", data_str="{}"), reload)
         if last is None:
-            client.put(format_sse_event(event="hello", data_str="{}", id=self._cursor), reload)
+            follower.put(format_sse_event(event="hello", data_str="{}", id=self._cursor), reload)
             return
         ids = [cursor for cursor, _ in self._history]
         if last in ids:
             missed = [frame for _, frame in list(self._history)[ids.index(last) + 1 :]]
-        elif last == self._begun and len(ids) < HISTORY:
+        elif last == self._first_cursor and len(ids) < KEPT_FRAMES:
             missed = [frame for _, frame in self._history]
         elif last == self._cursor:
             missed = []
         else:
             missed = [reload]
-        for frame in missed if len(missed) < QUEUE else [reload]:
-            client.put(frame, reload)
+        for frame in missed if len(missed) < WAITING_FRAMES else [reload]:
+            follower.put(frame, reload)
 
     @contextmanager
-    def _joined(self, last: str | None) -> Iterator[Client]:
-        client = Client()
-        self._begin(client, last)
-        self._clients.add(client)
-        clients.inc()
+    def _joined(self, last: str | None) -> Iterator[Follower]:
+        follower = Follower()
+        self._greet(follower, last)
+        self._followers.add(follower)
+        metrics.feed_clients.inc()
         try:
-            yield client
+            yield follower
         finally:
-            self._clients.discard(client)
-            clients.dec()
+            self._followers.discard(follower)
+            metrics.feed_clients.dec()
 
     async def follow(self, last: str | None, ended: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """The byte stream of one client, from after `last`; stops when `ended()` (the session was
-        logged out).
+        """The byte stream of one follower, from after the event `last`; stops when `ended()` says
+        so (the session was logged out).
         """
-        with self._joined(last) as client:
+        with self._joined(last) as follower:
             yield b"retry: 1000\n\n"
-            while (piece := await client.take()) is not None and not ended():
+            while (piece := await follower.take()) is not None and not ended():
                 if piece:
                     yield piece
 
     def close(self) -> None:
         """Ends every stream, so that the server can stop."""
-        for client in self._clients:
-            client.close()
+        for follower in self._followers:
+            follower.close()

@@ -1,4 +1,4 @@
-"""The page's words: two catalogues, the locale's dates, and names made safe to show."""
+"""The page's words: the two languages, their dates and durations, and names made fit to show."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from importlib.resources import files
 from typing import Any
 
 LANGUAGES = ("en", "fr")
-_LONGEST = 120
-#: What the browser's modules say themselves.
+Translate = Callable[..., str]
+_LONGEST = 120  # characters that a row has room for
+#: The sentences that the page's scripts need.
 FOR_SCRIPTS = (
     "left",
     "over",
     "days",
     "hours",
-    "minutes",
     "live",
     "connecting",
     "reconnecting",
@@ -42,14 +42,14 @@ def catalogue(lang: str) -> dict[str, str]:
     return words
 
 
-def speaker(lang: str) -> Callable[..., str]:
-    """`t(key, **values)` of one language."""
+def translator(lang: str) -> Translate:
+    """`translate(key, **values)` of one language: the sentence, its gaps filled."""
     words = catalogue(lang)
 
-    def t(key: str, **values: Any) -> str:
+    def translate(key: str, **values: Any) -> str:
         return words[key].format(**values)
 
-    return t
+    return translate
 
 
 def choose(cookie: str | None, accept: str) -> str:
@@ -61,14 +61,15 @@ def choose(cookie: str | None, accept: str) -> str:
 
 
 def clean(text: str | None) -> str:
-    """`text` without control and direction-override characters, cut to what a row can hold."""
-    kept = "".join(c for c in (text or "") if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    """`text` without control and direction-override characters, cut to what a row has room for."""
+    hidden = ("Cc", "Cf", "Cs")  # Unicode categories: control, format, surrogate
+    kept = "".join(c for c in (text or "") if unicodedata.category(c) not in hidden)
     return kept if len(kept) <= _LONGEST else kept[: _LONGEST - 1] + "…"
 
 
 def person_name(raw: str | None) -> str:
-    """``MARTIN^Anne^B`` as ``MARTIN, Anne B``; other writings of the name (``=``) follow as they
-    came.
+    """``MARTIN^Anne^B`` as ``MARTIN, Anne B``. The name in other scripts (after ``=``) follows as
+    it came.
     """
     family, _, given = (raw or "").partition("^")
     rest = " ".join(part for part in given.split("^") if part)
@@ -76,7 +77,7 @@ def person_name(raw: str | None) -> str:
 
 
 def birth_date(raw: str | None, lang: str) -> str:
-    """``19610412`` (or ISO) in the locale's way; anything else as it came."""
+    """``19610412`` (or ISO) as the language writes dates; anything else as it came."""
     digits = (raw or "").replace("-", "")
     if len(digits) != 8 or not digits.isdigit():
         return clean(raw)
@@ -85,24 +86,23 @@ def birth_date(raw: str | None, lang: str) -> str:
 
 
 def moment(time: datetime | None, lang: str) -> str:
-    """A time in the site's zone, 24 hours."""
-    return (
-        ""
-        if time is None
-        else time.astimezone().strftime("%d/%m/%Y %H:%M" if lang == "fr" else "%Y-%m-%d %H:%M")
-    )
+    """A time in the server's zone, to the minute that has begun; empty for None."""
+    if time is None:
+        return ""
+    return time.astimezone().strftime("%d/%m/%Y %H:%M" if lang == "fr" else "%Y-%m-%d %H:%M")
 
 
-def span(seconds: float, t: Callable[..., str]) -> str:
-    """``01:05``, or ``2 d 03 h`` from a day on; the sign is the caller's."""
+def span(seconds: float, translate: Translate) -> str:
+    """A duration, ``01:05`` (hours and minutes), or ``2 d 03 h`` from a day on; without sign."""
     minutes = int(abs(seconds) // 60)
     days, hours = divmod(minutes // 60, 24)
-    return (
-        f"{days} {t('days')} {hours:02} {t('hours')}" if days else f"{hours:02}:{minutes % 60:02}"
-    )
+    if not days:
+        return f"{hours:02}:{minutes % 60:02}"
+    return f"{days} {translate('days')} {hours:02} {translate('hours')}"
 
 
-def countdown(target: datetime, now: datetime, t: Callable[..., str]) -> str:
+def countdown(target: datetime, now: datetime, translate: Translate) -> str:
     """``−00:12 left``, ``+00:03 over``."""
     left = (target - now).total_seconds()
-    return f"−{span(left, t)} {t('left')}" if left >= 0 else f"+{span(left, t)} {t('over')}"
+    sign, word = ("−", "left") if left >= 0 else ("+", "over")
+    return f"{sign}{span(left, translate)} {translate(word)}"

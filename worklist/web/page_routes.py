@@ -1,6 +1,4 @@
-"""The routes of the page: plain HTML and forms first, so that it works without scripts; words when
-something fails.
-"""
+"""The routes of the page: HTML and forms that work without scripts, which only make them live."""
 
 from __future__ import annotations
 
@@ -18,25 +16,36 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from streams.errors import Unavailable
-from worklist.web.auth import Role, Session, allowed, same_origin
-from worklist.web.desk import Desk, Overview
-from worklist.web.gate import Caller, caller_of, form_of, remember
-from worklist.web.i18n import FOR_SCRIPTS, catalogue, choose, clean, moment, span, speaker
+from worklist.web.access import Caller, access_of, caller_of, form_of, keep_session
+from worklist.web.auth import SESSION_COOKIE, Role, Session, allowed, same_origin
+from worklist.web.desk import Overview, desk_of
+from worklist.web.feed import Feed
+from worklist.web.i18n import (
+    FOR_SCRIPTS,
+    LANGUAGES,
+    catalogue,
+    choose,
+    clean,
+    moment,
+    span,
+    translator,
+)
 from worklist.web.problems import Problem
 from worklist.web.row_view import groups, view
-from worklist.web.schema import Listing, Row
+from worklist.web.schema import Claimed, Listing, Row
 
 router = APIRouter(include_in_schema=False)
 PAGE_ROWS = 300
 THEMES = ("dark", "light")
+_YEAR_S = 365 * 24 * 3600
 Cursor = Annotated[str | None, Query(max_length=512)]
-#: Sentences that a redirect may ask for; nothing else from a URL is ever shown.
+#: Sentences that a redirect may ask for; no other word of a URL is ever shown.
 NOTES = frozenset({"nothing_next"})
 
 
 @lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Templates; everything is escaped."""
+def templates() -> Environment:
+    """The page's templates; all that they show is escaped."""
     return Environment(
         loader=PackageLoader("worklist"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -46,8 +55,8 @@ def environment() -> Environment:
 
 
 @dataclass
-class Memory:
-    """The last list that could be read: what the page shows, greyed, while the database is away."""
+class LastList:
+    """The list as it could be read last: the page shows it, greyed, while the database is away."""
 
     listing: Listing | None = None
     overview: Overview = field(default_factory=lambda: Overview((), 0, ()))
@@ -68,60 +77,55 @@ def _theme(request: Request) -> str:
 
 def _csrf(request: Request, caller: Caller | None) -> str:
     session: Session | None = caller.session if caller else None
-    token: str = request.app.state.door.sessions.csrf(session) if session else ""
+    token: str = access_of(request).sessions.csrf(session) if session else ""
     return token
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """A whole page, or a part of one."""
+    """A whole page, or a part of one. Templates call the translator `t`."""
     lang, theme = language(request), _theme(request)
-    t, caller = speaker(lang), getattr(request.state, "caller", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
     words = catalogue(lang)
-    memory: Memory = request.app.state.memory
+    last: LastList = request.app.state.last_list
     html = (
-        environment()
+        templates()
         .get_template(template)
         .render(
-            t=t,
+            t=translator(lang),
             lang=lang,
             other_lang="fr" if lang == "en" else "en",
             theme=theme,
             other_theme="light" if theme == "dark" else "dark",
             csrf=_csrf(request, caller),
             person=caller.person if caller else None,
-            demo=request.app.state.door.open_demo is not None,
+            demo=access_of(request).open_demo is not None,
             may_ops=allowed("ops_page", caller.person if caller else None),
             now=datetime.now(UTC).isoformat(),
             texts=orjson.dumps({key: words[key] for key in FOR_SCRIPTS}).decode(),
-            models=memory.overview.models,
+            models=last.overview.models,
             **values,
         )
     )
     response = HTMLResponse(html, status)
-    for name, allowed_values in (("lang", ("en", "fr")), ("theme", THEMES)):
-        if (value := request.query_params.get(name)) in allowed_values:
+    for name, choices in (("lang", LANGUAGES), ("theme", THEMES)):
+        if (chosen := request.query_params.get(name)) in choices:
             response.set_cookie(
-                f"vigie_{name}", str(value), max_age=31_536_000, samesite="lax", httponly=True
+                f"vigie_{name}", str(chosen), max_age=_YEAR_S, samesite="lax", httponly=True
             )
     return response
 
 
 def _viewer(request: Request, me: str) -> Callable[[Row], dict[str, Any]]:
     lang, now = language(request), datetime.now(UTC)
-    t = speaker(lang)
-    return lambda row: view(row, now, lang, t, me)
-
-
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+    translate = translator(lang)
+    return lambda row: view(row, now, lang, translate, me)
 
 
 def _table(request: Request, cursor: str | None) -> tuple[int, dict[str, Any]]:
-    """Status and values of the list, current or (the database is away) the last that was seen."""
-    memory: Memory = request.app.state.memory
-    caller, desk, status, stale, first = caller_of(request), _desk(request), 200, "", 0
-    t = speaker(language(request))
+    """Status and values of the list: as it is; with 503, as the database gave it last."""
+    last: LastList = request.app.state.last_list
+    caller, desk, lang = caller_of(request), desk_of(request), language(request)
+    status, stale, first = 200, "", 0
     try:
         listing = desk.listing(
             caller.person,
@@ -131,26 +135,27 @@ def _table(request: Request, cursor: str | None) -> tuple[int, dict[str, Any]]:
             accession=None,
             study_uid=None,
         )
-        memory.overview = desk.overview()
+        last.overview = desk.overview()
         if cursor and listing.items:
             first = desk.ahead(listing.items[0].study)
         else:
-            memory.listing = listing
+            last.listing = listing
     except Unavailable:
         status = 503
-        listing = memory.listing or Listing(items=(), next=None, as_of=datetime.now(UTC))
+        listing = last.listing or Listing(items=(), next=None, as_of=datetime.now(UTC))
+        translate = translator(lang)
         stale = (
-            t("stale_db", time=moment(listing.as_of, language(request)))
-            if memory.listing
-            else t("stale_empty")
+            translate("stale_db", time=moment(listing.as_of, lang))
+            if last.listing
+            else translate("stale_empty")
         )
-    totals = {str(depth.lane): depth.unread for depth in memory.overview.depths}
+    totals = {str(depth.lane): depth.unread for depth in last.overview.depths}
     return status, {
         "groups": groups(listing.items, totals, first, _viewer(request, caller.person.name)),
         "stale": stale,
         "more": listing.next,
         "first": first,
-        "counts": {"unread": memory.overview.unread, "flagged": memory.overview.flagged},
+        "counts": {"unread": last.overview.unread, "flagged": last.overview.flagged},
     }
 
 
@@ -159,7 +164,7 @@ def list_page(request: Request, cursor: Cursor = None) -> Response:
     """The reading list."""
     status, values = _table(request, cursor)
     note = request.query_params.get("note")
-    message = speaker(language(request))(note) if note in NOTES else ""
+    message = translator(language(request))(note) if note in NOTES else ""
     return render(
         request, "list.html", status, message=message, refresh=30 if status == 200 else 5, **values
     )
@@ -182,86 +187,81 @@ def list_fragment(request: Request, cursor: Cursor = None) -> Response:
 def study_page(request: Request, study: str) -> Response:
     """One study, opened."""
     caller = caller_of(request)
-    row = _desk(request).study(caller.person, study)
+    row = desk_of(request).study(caller.person, study)
     shown = _viewer(request, caller.person.name)(row)
-    other = (
-        clean(row.opened_by)
-        if row.opened_by not in (None, caller.person.name) and not row.claimed_by
-        else ""
-    )
-    message = (
-        speaker(language(request))("opened_before_note")
-        if request.query_params.get("before") == "1"
-        else ""
-    )
+    another = row.opened_by not in (None, caller.person.name) and not row.claimed_by
+    note = "opened_before_note" if request.query_params.get("before") == "1" else ""
     return render(
         request,
         "study.html",
-        r=shown,
+        row=shown,
         lead=caller.person.role is Role.LEAD,
-        opened_by=other,
-        message=message,
+        opened_by=clean(row.opened_by) if another else "",
+        message=translator(language(request))(note) if note else "",
         refresh=None,
         lease_until=shown["lease_until"],
     )
 
 
-def _back(request: Request, where: str) -> Response:
+def _after_act(request: Request, where: str) -> Response:
     """After an act: a program gets 204, a browser the page that shows the result."""
     if "application/json" in request.headers.get("accept", ""):
         return Response(status_code=204)
     return RedirectResponse(where, 303)
 
 
-def _here(study: str) -> str:
+def _study_path(study: str) -> str:
     return f"/studies/{quote(study, safe='')}"
+
+
+def _opened_path(claimed: Claimed) -> str:
+    """The study's page, which says so if another reader had it open before."""
+    return _study_path(claimed.study) + ("?before=1" if claimed.opened_before else "")
 
 
 @router.post("/next", name="page_next")
 def page_next(request: Request) -> Response:
     """Claims what is to be read first, and opens it."""
-    claimed = _desk(request).next(caller_of(request).person)
+    claimed = desk_of(request).next(caller_of(request).person)
     if claimed is None:
         return RedirectResponse("/?note=nothing_next", 303)
-    return RedirectResponse(
-        _here(claimed.study) + ("?before=1" if claimed.opened_before else ""), 303
-    )
+    return RedirectResponse(_opened_path(claimed), 303)
 
 
 @router.post("/studies/{study}/claim", name="page_claim")
 def page_claim(request: Request, study: str) -> Response:
     """Claims one study."""
-    claimed = _desk(request).claim(caller_of(request).person, study)
-    return _back(request, _here(claimed.study) + ("?before=1" if claimed.opened_before else ""))
+    claimed = desk_of(request).claim(caller_of(request).person, study)
+    return _after_act(request, _opened_path(claimed))
 
 
 @router.post("/studies/{study}/release", name="page_release")
 def page_release(request: Request, study: str) -> Response:
     """Gives it back."""
-    _desk(request).release(caller_of(request).person, study, None)
-    return _back(request, "/")
+    desk_of(request).release(caller_of(request).person, study, None)
+    return _after_act(request, "/")
 
 
 @router.post("/studies/{study}/finish", name="page_finish")
 def page_finish(request: Request, study: str) -> Response:
     """It was read."""
-    _desk(request).finish(caller_of(request).person, study, None)
-    return _back(request, "/")
+    desk_of(request).finish(caller_of(request).person, study, None)
+    return _after_act(request, "/")
 
 
 @router.post("/studies/{study}/skip", name="page_skip")
 def page_skip(request: Request, study: str) -> Response:
     """Passes it by for now."""
-    _desk(request).skip(caller_of(request).person, study)
-    return _back(request, "/")
+    desk_of(request).skip(caller_of(request).person, study)
+    return _after_act(request, "/")
 
 
 async def _act_on_rank(request: Request, study: str, act: str) -> Response:
     reason = (await form_of(request)).get("reason", "")[:200]
     await run_in_threadpool(
-        _desk(request).act_on_rank, caller_of(request).person, study, act, reason
+        desk_of(request).act_on_rank, caller_of(request).person, study, act, reason
     )
-    return _back(request, _here(study))
+    return _after_act(request, _study_path(study))
 
 
 @router.post("/studies/{study}/pin", name="page_pin")
@@ -285,45 +285,46 @@ def login_form(request: Request) -> Response:
 @router.post("/login", name="login")
 async def login(request: Request) -> Response:
     """Token in, session cookie out."""
-    door = request.app.state.door
+    access = access_of(request)
     if not same_origin(dict(request.headers), request.url.scheme):
         raise Problem("bad_origin")
-    person = door.readers.by_token((await form_of(request)).get("token", "").strip())
+    person = access.readers.by_token((await form_of(request)).get("token", "").strip())
     if person is None:
         return render(
             request,
             "login.html",
             401,
-            message=speaker(language(request))("login_failed"),
+            message=translator(language(request))("login_failed"),
             refresh=None,
         )
-    remember(request, door, Session.start(person, door.now()))
+    keep_session(request, access, Session.start(person, access.now()))
     return RedirectResponse("/", 303)
 
 
 @router.post("/logout", name="logout")
 def logout(request: Request) -> Response:
     """Ends the session; its event stream ends with it."""
-    door, caller = request.app.state.door, caller_of(request)
+    caller = caller_of(request)
     if caller.session:
-        door.sessions.end(caller.session)
+        access_of(request).sessions.end(caller.session)
     response = RedirectResponse("/login", 303)
-    response.delete_cookie("vigie_session")
+    response.delete_cookie(SESSION_COOKIE)
     return response
 
 
 @router.get("/ops", name="ops_page")
 def ops_page(request: Request) -> Response:
     """What runs and how deep the list is."""
-    memory: Memory = request.app.state.memory
-    feed, t = request.app.state.feed, speaker(language(request))
+    last: LastList = request.app.state.last_list
+    feed: Feed = request.app.state.feed
+    translate = translator(language(request))
     try:
-        memory.overview, up = _desk(request).overview(), True
+        last.overview, up = desk_of(request).overview(), True
     except Unavailable:
         up = False
     depths = [
-        {"lane": str(d.lane), "count": d.unread, "oldest": span(d.oldest_s, t)}
-        for d in memory.overview.depths
+        {"lane": str(depth.lane), "count": depth.unread, "oldest": span(depth.oldest_s, translate)}
+        for depth in last.overview.depths
     ]
     age = (
         None

@@ -1,4 +1,4 @@
-"""What goes wrong at the edge, as problem+json: one table from codes to HTTP statuses."""
+"""Refusals over HTTP: one table from codes to statuses, and their form for programs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ STATUS = {
 }
 
 
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "2"}}
+
+
 class Problem(Exception):
-    """Refused, with a code of the table."""
+    """Refused, with a code of `STATUS`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -38,7 +41,7 @@ class Problem(Exception):
 
 
 def problem(status: int, code: str, detail: str) -> Response:
-    """RFC 9457. `detail` is one of our own sentences, never input."""
+    """An answer as RFC 9457 has it. `detail` is one of our own sentences, never input."""
     body = orjson.dumps(
         {
             "type": f"urn:vigie:problem:{code}",
@@ -48,11 +51,5 @@ def problem(status: int, code: str, detail: str) -> Response:
             "detail": detail,
         }
     )
-    headers = (
-        {"www-authenticate": "Bearer"}
-        if status == 401
-        else {"retry-after": "2"}
-        if status == 503
-        else {}
-    )
+    headers = _HEADERS.get(status, {})
     return Response(body, status, headers, media_type="application/problem+json")

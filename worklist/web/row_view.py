@@ -1,13 +1,22 @@
-"""What the page shows of a row, in words: nothing here decides order, it only says it."""
+"""What the page shows of a row, in words. Nothing here decides the order; it only says it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from worklist.web.i18n import birth_date, catalogue, clean, countdown, moment, person_name, span
+from worklist.web.i18n import (
+    Translate,
+    birth_date,
+    catalogue,
+    clean,
+    countdown,
+    moment,
+    person_name,
+    span,
+)
 from worklist.web.schema import Row
 
 SHAPES = {
@@ -48,37 +57,37 @@ def urgency(row: Row) -> str:
     return row.priority if row.priority in ("urgent", "routine", "unknown") else "other"
 
 
-def ai_detail(row: Row, t: Callable[..., str], words: dict[str, str]) -> str:
+def ai_detail(row: Row, translate: Translate, words: dict[str, str]) -> str:
     """What was flagged, what was looked for, or why nothing was."""
     if row.ai == "flagged":
         return clean(", ".join(sorted({flag.name for flag in row.flags})))
     if row.ai == "not_flagged" and row.looked_for:
-        return t("ai_not_flagged_for", what=clean(", ".join(row.looked_for)))
+        return translate("ai_not_flagged_for", what=clean(", ".join(row.looked_for)))
     if row.ai == "not_analysed" and row.ai_reason:
         return (
-            t(f"reason_{row.ai_reason}")
+            translate(f"reason_{row.ai_reason}")
             if f"reason_{row.ai_reason}" in words
-            else t("reason_other", code=clean(row.ai_reason))
+            else translate("reason_other", code=clean(row.ai_reason))
         )
     return ""
 
 
-def _why(row: Row, t: Callable[..., str], words: dict[str, str]) -> list[dict[str, str]]:
+def _why(row: Row, translate: Translate, words: dict[str, str]) -> list[dict[str, str]]:
     names = {flag.code: flag.name for flag in row.flags}
     shown = []
     for term in row.why:
         kind, _, what = term.term.partition(":")
         what = names.get(what, words.get(f"{kind}_{what}", what))
         label = (
-            t(f"term_{kind}", what=clean(what))
+            translate(f"term_{kind}", what=clean(what))
             if f"term_{kind}" in words
-            else t("term_other", what=clean(term.term))
+            else translate("term_other", what=clean(term.term))
         )
         source = words.get(f"source_{term.source}", clean(term.source))
         shown.append(
             {
                 "term": label,
-                "target": span(term.target_s, t) if term.target_s is not None else "",
+                "target": span(term.target_s, translate) if term.target_s is not None else "",
                 "source": source,
             }
         )
@@ -94,7 +103,7 @@ def _order_class(row: Row, kind: str, words: dict[str, str]) -> str:
     )
 
 
-def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> dict[str, Any]:
+def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> dict[str, Any]:
     """One row as the templates draw it."""
     kind = urgency(row)
     since = row.clock_at
@@ -105,11 +114,11 @@ def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> 
         "lane": "closed" if closed else str(row.lane),
         "state": row.state,
         "urgency": kind,
-        "word": t(f"urgency_{kind}", what=clean(row.priority)),
+        "word": translate(f"urgency_{kind}", what=clean(row.priority)),
         "shape": SHAPES[kind],
         "order_class": _order_class(row, kind, catalogue(lang)),
         "target_iso": target.isoformat() if target else "",
-        "target_text": countdown(target, now, t) if target else "",
+        "target_text": countdown(target, now, translate) if target else "",
         "over": target is not None and target < now,
         "name": person_name(row.patient_name),
         "birth": birth_date(row.birth_date, lang),
@@ -121,19 +130,25 @@ def view(row: Row, now: datetime, lang: str, t: Callable[..., str], me: str) -> 
         "marks": [mark for mark in row.marks if f"mark_{mark}" in catalogue(lang)],
         "ai": row.ai,
         "ai_shape": AI_SHAPES[row.ai],
-        "ai_detail": ai_detail(row, t, catalogue(lang)),
+        "ai_detail": ai_detail(row, translate, catalogue(lang)),
         "since_iso": since.isoformat(),
-        "wait_text": span((now - since).total_seconds(), t),
+        "wait_text": span((now - since).total_seconds(), translate),
         "reader": clean(row.claimed_by),
         "mine": row.claimed_by == me,
         "claimable": row.lane != 3 and row.state not in _NO_CLAIM,
-        "why": _why(row, t, catalogue(lang)),
+        "why": _why(row, translate, catalogue(lang)),
         "due_text": moment(row.due_at, lang) if row.lane != 3 else "",
+        "bound_text": moment(_minute_after(row.overtaken_until), lang),
         "policy": clean(row.policy),
         "scheduled": moment(row.scheduled_at, lang) if row.lane == 3 else "",
         "received_text": moment(row.received_at, lang),
         "lease_until": moment(row.claimed_until, lang),
     }
+
+
+def _minute_after(time: datetime | None) -> datetime | None:
+    """`time`, up to the next full minute: a bound that is shown must not be earlier than it is."""
+    return time and time + timedelta(seconds=59, microseconds=999_999)
 
 
 def groups(

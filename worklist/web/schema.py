@@ -1,4 +1,4 @@
-"""A row as everybody outside sees it: the API's JSON, the feed's payload, what the page draws."""
+"""What leaves the web process: a row as API, live feed and page show it, lists, claims, changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ class Flag(_Out):
 
 
 class Row(_Out):
-    """One reading item."""
+    """One reading item.
+
+    `overtaken_until` (promise 4): a study whose clock starts later than this is read after this one
+    in its lane, flagged or not. None while there is nothing to read, and once it is read.
+    """
 
     study: str
     accession: str
@@ -62,6 +66,7 @@ class Row(_Out):
     lane: int
     due_at: Time
     target_at: Time
+    overtaken_until: Time | None
     received_at: Time
     clock_at: Time
     scheduled_at: Time | None

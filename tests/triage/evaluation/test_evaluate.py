@@ -1,28 +1,25 @@
-"""`vigie evaluate` takes whatever it is given, says what was outside the intended use, and names
-what it cannot read.
-"""
+"""`vigie evaluate` takes whatever it is given, and says what was outside the intended use."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from pydicom.dataset import FileDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation
-from typer.testing import CliRunner
 
-from triage.decoding.headers import Limits, read_header
+from tests.triage.evaluation.pictures import labelled, pictures
+from triage.decoding.image_header import read_header
+from triage.decoding.limits import Limits
 from triage.evaluation.cases import series_facts
-from triage.evaluation.evaluate import EvaluateError, Evaluation, Labelled, evaluate, read_labels
-from triage.model_commands import app
+from triage.evaluation.evaluate import Evaluation, evaluate
+from triage.evaluation.labels import EvaluateError, Labelled, read_labels
 from triage.packages.load import Package, load_package
+from triage.phantoms.series import phantom_series
 from triage.settings import shipped_models
-from triage.worker.constancy import reference_series
 
 MakeCt = Callable[..., FileDataset]
 HEAD, CHEST = (load_package(shipped_models() / name) for name in ("head-ct-ich", "chest-opacity"))
@@ -36,7 +33,7 @@ def save(dataset: FileDataset, file: Path) -> Path:
 def head_slices(make_ct: MakeCt, seed: int = 12) -> list[FileDataset]:
     """The slices of one phantom, in HU."""
     made = []
-    for number, frame in enumerate(reference_series(np.random.default_rng(seed), "head_ct")[0], 1):
+    for number, frame in enumerate(phantom_series(np.random.default_rng(seed), "head_ct")[0], 1):
         rows, columns = frame.pixels.shape
         dataset = make_ct(rows, columns, z=5.0 * number, number=number)
         dataset.PixelData = (frame.pixels + 1024).astype(np.int16).tobytes()
@@ -54,7 +51,7 @@ def film(
     view: str = "PA",
 ) -> FileDataset:
     """A chest phantom as DX, 12 bits."""
-    (frame,) = reference_series(np.random.default_rng(seed), "chest_film")[0]
+    (frame,) = phantom_series(np.random.default_rng(seed), "chest_film")[0]
     stored = np.round(frame.pixels * 4095).astype(np.uint16)
     dataset = make_ct(*stored.shape)
     for name in (
@@ -159,24 +156,6 @@ def test_the_age_is_the_stated_one_else_that_of_the_dates(make_ct: MakeCt, tmp_p
         assert found == (None if years is None else pytest.approx(years, abs=0.01))
 
 
-def pictures(folder: Path, count: int) -> list[Labelled]:
-    """Small pictures of every mode, shape and depth."""
-    cases = []
-    for number in range(count):
-        rng = np.random.default_rng(number)
-        shape = [(96, 128), (1, 1), (3, 400), (200, 20)][number % 4]
-        noise = Image.fromarray(
-            rng.integers(0, 255, (*shape, 4), np.uint8), "RGBA" if number % 3 else None
-        )
-        mode = ("RGBA", "LA", "L", "RGB", "P", "1")[number % 6]
-        picture = noise.convert("RGB").convert("P") if mode == "P" else noise.convert(mode)
-        if number % 7 == 0:
-            picture = Image.fromarray(rng.integers(0, 4095, shape, np.uint16))
-        picture.save(folder / f"{number}.png")
-        cases.append(Labelled(folder / f"{number}.png", number % 2, f"p{number}"))
-    return cases
-
-
 def test_cases_keep_their_order_through_batches_and_none_is_refused(tmp_path: Path) -> None:
     cases = pictures(tmp_path, 70)
     whole = evaluate(HEAD, cases)
@@ -197,85 +176,8 @@ def test_abstained_cases_are_counted_and_scored(tmp_path: Path) -> None:
     assert none.figures == some.figures
 
 
-def labelled(folder: Path) -> list[str]:
-    """The arguments that evaluate six films of noise."""
-    lines = [
-        "file,truth,patient_id",
-        *(f"{case.file.name},{case.truth},{case.patient}" for case in pictures(folder, 6)),
-    ]
-    (folder / "labels.csv").write_text("\n".join(lines))
-    return [
-        "evaluate",
-        "head-ct-ich",
-        "--labels",
-        str(folder / "labels.csv"),
-        "--images",
-        str(folder),
-    ]
-
-
-def test_a_threshold_is_measured_before_it_is_set(tmp_path: Path) -> None:
-    words = labelled(tmp_path)
-    found = [
-        json.loads(CliRunner().invoke(app, [*words, "--json", "--threshold", t]).stdout)
-        for t in ("0.000001", "0.999999")
-    ]
-    assert [(one["sensitivity"], one["specificity"]) for one in found] == [(1, 0), (0, 1)]
-    assert [one["threshold"] for one in found] == [0.000001, 0.999999]
-    assert found[0]["auroc"] == found[1]["auroc"]
-    assert found[0]["sensitivity_ci95"] == [1, 1]
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\x89PNG\r\n\x1a\n cut", b"\0" * 128 + b"DICM" + b"no dicom", b"GIF89a"]
-)
-def test_a_damaged_file_ends_it_with_one_line_that_names_file_and_line(
-    content: bytes, tmp_path: Path
-) -> None:
-    words = labelled(tmp_path)
-    (tmp_path / "3.png").write_bytes(content)
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1
-    assert done.stderr.startswith("line 5: 3.png: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-
-
-def test_a_plot_that_cannot_be_drawn_is_refused_before_the_work(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, [*labelled(tmp_path), "--plot", str(tmp_path / "plot.bmp")])
-    assert done.exit_code == 2
-    assert "plot.bmp" in done.stderr
-
-
-def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    pictures(tmp_path, 2)
-    (tmp_path / "link.png").symlink_to(tmp_path.parent / tmp_path.name / "0.png")
-    text = '\ufeff File ,Truth, patient_id ,note\r\n"0.png", 1 ,a,"two\r\nlines"\r\n\r\nlink.png,0,,\r\n1.png,2,b,\r\n'
-    (tmp_path / "labels.csv").write_bytes(text.encode())
-    with pytest.raises(EvaluateError, match="line 6"):
-        read_labels(tmp_path / "labels.csv", tmp_path)
-    (tmp_path / "labels.csv").write_bytes(text.replace(",2,", ",1,").encode())
-    cases = read_labels(tmp_path / "labels.csv", tmp_path)
-    assert [(case.file.name, case.truth, case.line) for case in cases] == [
-        ("0.png", 1, 3),
-        ("link.png", 0, 5),
-        ("1.png", 1, 6),
-    ]
-    assert len({case.patient for case in cases}) == 3
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"file,truth\n",
-        b"file;truth\n0.png;1\n",
-        b"\xff\xfe",
-        b"file,truth\n.,1\n",
-        b"file,truth\n0\0.png,1\n",
-    ],
-)
-def test_labels_that_are_none_are_told(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_bytes(content)
-    with pytest.raises(EvaluateError, match=r"labels\.csv"):
-        read_labels(tmp_path / "labels.csv", tmp_path)
+def test_a_file_that_is_no_image_is_told_by_name(tmp_path: Path) -> None:
+    labels = labelled(tmp_path)
+    (tmp_path / "0.png").write_bytes(b"no image")
+    with pytest.raises(EvaluateError, match=r"0\.png"):
+        evaluate(CHEST, read_labels(labels, tmp_path))

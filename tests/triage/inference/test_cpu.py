@@ -1,5 +1,6 @@
-"""Compiled networks: the same logits, only from a folder that is ours and as it was made, and
-nothing is compiled while serving.
+"""Compiled networks: the same logits, only from a folder that is ours and as it was made.
+
+Nothing is compiled while serving.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from triage.packages.load import find_packages, load_package
 
 from triage.inference.compile import MAX_DRIFT, compile_network, compile_packages, phantom_images
-from triage.inference.cpu import INDEX, NotCompiled, folder_of, key, load
-from triage.inference.devices import Eager, has_bf16
+from triage.inference.cpu import INDEX, NotCompiled, folder_of, key, load_compiled
+from triage.inference.devices import EagerNetwork, has_bf16
 from triage.inference.network import Screener
-from triage.packages.load import find_packages, load_package
 from triage.settings import TriageSettings
 
 SHAPE = (2, 32, 32)
@@ -73,8 +74,8 @@ def artefact(cache: Path, tmp_path: Path) -> Path:
 @pytest.mark.needs("g++")
 def test_every_batch_size_gives_the_logits_of_the_network(cache: Path) -> None:
     compiled, exact = (
-        load(cache, "p", make_network(), SHAPE),
-        Eager(make_network(), CPU, bf16=False),
+        load_compiled(cache, "p", make_network(), SHAPE),
+        EagerNetwork(make_network(), CPU, bf16=False),
     )
     expected = exact(images(70))
     for count in (1, 2, 5, 6, 7, 8, 9, 14, 64, 70):
@@ -91,7 +92,7 @@ def test_what_is_not_a_number_stays_one_and_harms_no_other(cache: Path) -> None:
 
 @pytest.mark.needs("g++")
 def test_it_takes_as_many_threads_as_were_set_in_whichever_thread_it_runs(cache: Path) -> None:
-    compiled, before = load(cache, "p", make_network(), SHAPE), torch.get_num_threads()
+    compiled, before = load_compiled(cache, "p", make_network(), SHAPE), torch.get_num_threads()
 
     def more() -> int:
         there = len(os.listdir("/proc/self/task"))
@@ -136,20 +137,20 @@ def test_code_that_changed_or_that_others_may_change_is_not_loaded(artefact: Pat
     library = artefact / "8.so"
     library.chmod(0o666)
     with pytest.raises(NotCompiled, match="others may write"):
-        load(artefact.parent, "p", make_network(), SHAPE)
+        load_compiled(artefact.parent, "p", make_network(), SHAPE)
     content = bytearray(library.read_bytes())
     content[len(content) // 2] ^= 1
     library.write_bytes(content)
     library.chmod(0o644)
     with pytest.raises(NotCompiled, match="not the one that was made"):
-        load(artefact.parent, "p", make_network(), SHAPE)
+        load_compiled(artefact.parent, "p", make_network(), SHAPE)
     library.rename(artefact / "elsewhere")
     library.symlink_to(artefact / "elsewhere")
     with pytest.raises(NotCompiled, match="others may write"):
-        load(artefact.parent, "p", make_network(), SHAPE)
+        load_compiled(artefact.parent, "p", make_network(), SHAPE)
     (artefact / INDEX).unlink()
     with pytest.raises(NotCompiled, match="cannot be loaded"):
-        load(artefact.parent, "p", make_network(), SHAPE)
+        load_compiled(artefact.parent, "p", make_network(), SHAPE)
 
 
 @pytest.mark.needs("g++")
@@ -157,7 +158,7 @@ def test_one_network_is_not_taken_for_another(artefact: Path) -> None:
     other = folder_of(artefact.parent, "p", make_network(1), SHAPE)
     artefact.rename(other)
     with pytest.raises(NotCompiled, match="not the one that was made"):
-        load(artefact.parent, "p", make_network(1), SHAPE)
+        load_compiled(artefact.parent, "p", make_network(1), SHAPE)
 
 
 def test_the_key_is_of_every_bit_of_the_weights_and_of_the_shape() -> None:
@@ -187,13 +188,16 @@ def test_serving_starts_no_compiler_and_loads_none(cache: Path) -> None:
                 ).eval()
 
         screener = Screener(Package(), (2, 32, 32), device="cpu", compiled=Path(sys.argv[1]))
+        starts = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "os.system"}
         def refuse(event, arguments):
-            assert event not in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "os.system", "import"), (event, arguments[0])
-        sys.addaudithook(refuse)  # ready: from here on no process is started and no module is loaded
+            assert event not in {*starts, "import"}, (event, arguments[0])
+        sys.addaudithook(refuse)  # ready: from here on no process starts and no module is loaded
         for count in (*range(1, 20), 64, 70):
-            assert np.isfinite(screener.scores(np.ones((count, 2, 32, 32), dtype=np.float32))).all()
+            images = np.ones((count, 2, 32, 32), dtype=np.float32)
+            assert np.isfinite(screener.scores(images)).all()
         assert "compiled" in screener.mode and "eager" not in screener.mode, screener.mode
-        assert not {"torch._dynamo", "torch._inductor", "triage.inference.compile"} & sys.modules.keys()
+        compilers = {"torch._dynamo", "torch._inductor", "triage.inference.compile"}
+        assert not compilers & sys.modules.keys()
     """
     quiet = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
@@ -214,7 +218,7 @@ def test_shipped_packages_are_served_within_the_stated_drift(folder: Path) -> No
     package, settings = load_package(folder), TriageSettings()
     served = Screener(package, package.input.shape, device="cpu", compiled=settings.compiled)
     seen = phantom_images(package)
-    expected = Eager(package.load_network(), CPU, bf16=False)(seen)
+    expected = EagerNetwork(package.load_network(), CPU, bf16=False)(seen)
     assert (np.abs(served.scores(seen) - expected) <= MAX_DRIFT * (1 + np.abs(expected))).all()
     if not served.mode.endswith("compiled"):
         (pytest.fail if os.environ.get("VIGIE_REQUIRE") == "all" else pytest.skip)(

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from triage.inference.batch import BUCKETS
-from triage.inference.cuda import Graphed
-from triage.inference.devices import Eager, has_bf16
+from triage.inference.cuda import GraphedNetwork
+from triage.inference.devices import EagerNetwork, has_bf16
 
 SHAPE = (2, 64, 64)
 
@@ -30,9 +30,9 @@ def make_network() -> torch.nn.Module:
 @pytest.mark.needs("cuda")
 def test_graphs_give_the_logits_of_the_network() -> None:
     cuda = torch.device("cuda")
-    graphed = Graphed(make_network(), SHAPE, cuda, BUCKETS, bf16=has_bf16(cuda))
+    graphed = GraphedNetwork(make_network(), SHAPE, cuda, BUCKETS, bf16=has_bf16(cuda))
     images = np.random.default_rng(0).standard_normal((200, *SHAPE), dtype=np.float32)
-    expected = Eager(make_network(), torch.device("cpu"), bf16=False)(images)
+    expected = EagerNetwork(make_network(), torch.device("cpu"), bf16=False)(images)
     for count in (1, 2, 3, 8, 63, 64, 65, 200):
         assert np.abs(graphed(images[:count]) - expected[:count]).max() <= 0.02
     with ThreadPoolExecutor(4) as threads:

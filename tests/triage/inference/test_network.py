@@ -1,6 +1,4 @@
-"""The resident network: same scores alone and in a batch, close to float32, and it says how it
-runs.
-"""
+"""A loaded network: the same scores alone and in a batch, close to float32; it says how it runs."""
 
 from __future__ import annotations
 

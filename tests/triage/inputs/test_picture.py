@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from triage.inputs.common import LONGEST
 from triage.inputs.picture import read_picture
-from triage.inputs.prepare import LONGEST, SHORTEST, fit
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 Grey = NDArray[np.uint8]
@@ -114,24 +114,6 @@ def test_a_broken_exif_block_does_not_hide_the_picture(grey: Grey, tmp_path: Pat
     assert np.abs(read_picture(tmp_path / "a.jpg").pixels - grey / 255).mean() < 0.01
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 9000), columns=st.integers(1, 12))
-def test_any_shape_fits(rows: int, columns: int) -> None:
-    for image in (
-        np.full((rows, columns), 0.5, np.float32),
-        np.full((columns, rows), 0.5, np.float32),
-    ):
-        fitted = fit(image)
-        assert min(fitted.shape) >= SHORTEST
-        assert max(fitted.shape) <= LONGEST
-        assert np.allclose(fitted, 0.5)
-
-
-def test_a_picture_that_fits_is_left_alone(grey: Grey) -> None:
-    image = (grey / 255).astype(np.float32)
-    assert fit(image) is image
-
-
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_a_huge_picture_is_made_smaller(kind: str, tmp_path: Path) -> None:
     half = np.zeros((6000, 9000), np.uint8)
@@ -143,6 +125,7 @@ def test_a_huge_picture_is_made_smaller(kind: str, tmp_path: Path) -> None:
     assert (pixels[:, :5].max(), pixels[:, -5:].min()) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused(tmp_path: Path) -> None:
     Image.new("1", (20000, 20000)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="more pixels"):

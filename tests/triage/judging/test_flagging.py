@@ -1,6 +1,4 @@
-"""From logits to a probability and a flag: one image and a series each on a scale of their own,
-chosen on known cases.
-"""
+"""From logits to a probability and a flag: an image and a series each on a scale of their own."""
 
 from __future__ import annotations
 
@@ -13,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from triage.judging.flagging import highest, judge, probability
-from triage.packages.load import Package, Scale, find_packages, load_package
+from triage.packages.load import Package, find_packages, load_package
+from triage.packages.manifest import Scale
 from triage.settings import shipped_models
-from triage.train.package import SPECIFICITY, Group, calibrate
 
 logits = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=24).map(
     lambda some: np.array(some, np.float32)
@@ -48,27 +46,12 @@ def test_one_image_and_a_series_are_judged_on_their_own_scales(package: Package)
         package, manifest=package.manifest.model_copy(update={"image": one, "series": several})
     )
     shape = (package.input.channels, package.input.height, package.input.width)
-    images = np.broadcast_to(package.typical.mean.mean(), (2, *shape)).astype(np.float32)
-    near = replace(told, typical=replace(told.typical, scale=1e6))  # whatever they look like
+    images = np.broadcast_to(package.training_distribution.mean.mean(), (2, *shape)).astype(
+        np.float32
+    )
+    near = replace(
+        told, training_distribution=replace(told.training_distribution, scale=1e6)
+    )  # whatever they look like
     zero = np.zeros(2, np.float32)  # a probability of a half
     assert judge(near, zero[:1], images[:1]).outcome == "flagged"
     assert judge(near, zero, images).outcome == "not_flagged"
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), apart=st.floats(0, 4), size=st.integers(1, 6))
-def test_the_threshold_has_its_specificity_and_the_scale_rises(
-    seed: int, apart: float, size: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    truths = [0, 1] * 40
-    groups = [
-        Group(rng.normal(apart * truth, 1, size).astype(np.float32), truth, str(i))
-        for i, truth in enumerate(truths)
-    ]
-    scale = calibrate(groups, top_k=2)
-    told = np.array([probability(highest(group.logits, 2), scale) for group in groups])
-    assert scale.slope > 0
-    assert (
-        told[::2] < scale.threshold + 1e-4
-    ).mean() >= SPECIFICITY  # it is rounded to four digits

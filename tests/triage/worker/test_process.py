@@ -1,6 +1,4 @@
-"""The shell on the mock broker: a series event becomes a finding, a poison event is parked, and the
-next one goes on.
-"""
+"""The process on the mock broker: series become findings, a poison event is parked."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ from streams.seal import KeyRing, write_ring
 from streams.store import Store
 from triage.decoding.frames import Frame
 from triage.settings import TriageSettings
+from triage.worker.loaded_model import LoadedModel, Verdict
 from triage.worker.process import Triage
-from triage.worker.series import Resident, Verdict
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -56,7 +54,7 @@ def only_ct(series: SeriesReceived) -> Reason | None:
     return None if series.modality == "CT" else Reason.OUTSIDE_MODALITY
 
 
-RESIDENT = Resident("bright", "1", only_ct, 24, True, prepare, brightness, judge)
+MODEL = LoadedModel("bright", "1", only_ct, 24, True, prepare, brightness, judge)
 
 
 def series_event(
@@ -142,7 +140,7 @@ async def test_series_become_findings_and_poison_is_parked(
         client.produce("series", event, b"k", partition=0)
     client.flush(10)
 
-    triage = Triage(settings, [RESIDENT])
+    triage = Triage(settings, [MODEL])
     running = asyncio.create_task(triage.run())
     consumer = Consumer(
         {"bootstrap.servers": address, "group.id": "test", "auto.offset.reset": "earliest"}
@@ -150,13 +148,13 @@ async def test_series_become_findings_and_poison_is_parked(
     consumer.subscribe(["findings", "parked"])
     values = await asyncio.to_thread(read, consumer, 2 + 5)
     consumer.close()
-    flow = triage.flow
-    assert flow is not None
+    intake = triage.intake
+    assert intake is not None
     for _ in range(100):
-        if len(flow) == 0:
+        if len(intake) == 0:
             break
         await asyncio.sleep(0.05)
-    assert len(flow) == 0  # all acknowledged, the poison among them
+    assert len(intake) == 0  # all acknowledged, the poison among them
     triage.stopping.set()
     assert await running == 0
     assert (tmp_path / "ready").exists()

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
 
-from streams.seal import KeyRing
-from tests.worklist.conftest import ROOT, T0, Feed, Make
+from tests.worklist.conftest import ROOT
 from worklist.order.policy import Policy, load, parse
-from worklist.sql import policy_store, queue
-from worklist.sql.project import Identities
 
 GOOD = (ROOT / "infra" / "site" / "policy.toml").read_text()
 
@@ -59,45 +54,13 @@ def test_a_flagged_or_emergent_horizon_may_be_short() -> None:
     assert load(ROOT / "infra" / "site").findings["RID4700"].horizon == 15
 
 
-def test_the_same_rules_have_the_same_version_in_any_order_and_from_the_database(
-    engine: Engine, policy: Policy
-) -> None:
+def test_the_same_rules_have_the_same_version_in_any_order(policy: Policy) -> None:
     turned = json.loads(policy.model_dump_json())
     turned["locations"] = dict(reversed(turned["locations"].items()))
     assert Policy.model_validate(turned).version == policy.version
-    with engine.connect() as connection:
-        assert policy_store.active(connection).version == policy.version
     assert policy.model_copy(update={"ai": False}).version != policy.version
 
 
-def test_activating_the_same_policy_again_is_nothing_and_an_old_one_comes_back(
-    engine: Engine, policy: Policy
-) -> None:
-    other = policy.model_copy(update={"name": "other"})
-    with engine.begin() as connection:
-        assert not policy_store.activate(connection, policy, actor="lead", now=T0)
-        assert policy_store.activate(connection, other, actor="lead", now=T0 + timedelta(hours=1))
-        assert policy_store.active(connection) == other
-        assert policy_store.activate(connection, policy, actor="lead", now=T0 + timedelta(hours=2))
-        assert policy_store.active(connection) == policy
-
-
-def test_a_new_policy_ranks_every_row_anew_in_chunks_and_ends(
-    engine: Engine, make: Make, feed: Feed, policy: Policy, ring: KeyRing
-) -> None:
-    feed(
-        *(make.series(f"1.2.{n}", patient=f"P{n}") for n in range(7)),
-        make.finding("1.2.3"),
-        make.order("B", patient="PB"),
-    )
-    off = policy.without_ai()
-    with engine.begin() as connection:
-        policy_store.activate(connection, off, actor="lead", now=T0 + timedelta(hours=1))
-    assert policy_store.rerank(engine, Identities(ring), chunk=3) == 8
-    assert policy_store.rerank(engine, Identities(ring), chunk=3) == 0
-    with engine.connect() as connection:
-        items = queue.listing(connection).items
-    assert {i["policy_version"] for i in items} == {off.version}
-    flagged = next(i for i in items if i["study_uid"] == "1.2.3")
-    assert flagged["ai"] == "flagged"
-    assert not any(w["term"].startswith("flag") for w in flagged["why"])
+def test_the_deny_list_of_before_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="shadow"):
+        parse(changed("live = []", "shadow = []"))

@@ -1,19 +1,15 @@
-"""The rank: promises 3, 4 and 6, on the pure function and on what SQL sorts by."""
+"""The rank, the pure function: promises 3, 4 and 6. `sql/test_queue.py` tests what SQL sorts by."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
 
-from streams.events import Event
-from streams.seal import KeyRing
-from tests.worklist.conftest import ROOT, T0, Make
+from tests.worklist.conftest import ROOT, T0
 from worklist.order.policy import Policy, load
 from worklist.order.rank import (
     EMERGENT,
@@ -25,8 +21,6 @@ from worklist.order.rank import (
     rank,
     variants,
 )
-from worklist.sql import queue
-from worklist.sql.project import Identities, apply
 
 SITE = load(ROOT / "infra" / "site")
 POLICIES = [
@@ -106,7 +100,7 @@ def test_promise_4_nobody_who_starts_after_the_bound_goes_before(
     waiting: StudyFacts, newcomers: list[StudyFacts], policy: Policy
 ) -> None:
     place = rank(replace(waiting, readable=True), policy)
-    bound = overtaken_until(place, policy)
+    bound = overtaken_until(place.due_at, policy)
     for newcomer in newcomers:
         late = replace(
             newcomer, readable=True, clock=max(newcomer.clock, bound + timedelta(microseconds=1))
@@ -122,7 +116,7 @@ def test_promise_4_nobody_who_starts_after_the_bound_goes_before(
 @given(study=studies.map(lambda s: replace(s, readable=True)))
 def test_promise_4_the_bound_is_not_looser_than_it_must_be(study: StudyFacts) -> None:
     place = rank(study, SITE)
-    bound = overtaken_until(place, SITE)
+    bound = overtaken_until(place.due_at, SITE)
     last = replace(
         study,
         clock=bound - timedelta(seconds=1),
@@ -195,108 +189,3 @@ def test_among_equals_the_earlier_receipt_then_the_name_decide() -> None:
     a, b = StudyFacts("a", T0, T0, True), StudyFacts("b", T0, T0, True)
     assert rank(a, SITE).key < rank(b, SITE).key
     assert rank(replace(b, received_at=T0 - timedelta(seconds=1)), SITE).key < rank(a, SITE).key
-
-
-def write(
-    engine: Engine, policy: Policy, ring: KeyRing, events: list[Event], chunk: int = 200
-) -> None:
-    identities = Identities(ring)
-    for i in range(0, len(events), chunk):
-        with engine.begin() as connection:
-            apply(connection, events[i : i + chunk], policy=policy, identities=identities)
-
-
-def test_promise_6_what_sql_sorts_by_is_the_pure_function(
-    engine: Engine, make: Make, policy: Policy, ring: KeyRing
-) -> None:
-    rng = random.Random(5)
-    events: list[Event] = []
-    for n in range(60):
-        uid = f"1.{n}" if n % 2 else f"1.0{n}"  # names whose order differs between collations
-        at = rng.choice([10, 20, 30, 2000.0])
-        order = make.order(
-            f"A{n}",
-            at=at - 5,
-            patient=f"P{n}",
-            priority=rng.choice([*policy.classes, "?"]),
-            location=rng.choice(["", "icu"]),
-        )
-        events.append(order)
-        if n % 5:
-            events.append(make.series(uid, accessions=(f"A{n}",), patient=f"P{n}", at=at))
-            events.append(
-                make.finding(uid, flagged=rng.random() < 0.3, at=at + 1, code=rng.choice(CODES))
-            )
-    write(engine, policy, ring, events)
-    with engine.begin() as connection:
-        pinned = queue.listing(connection, limit=50, state="readable").items[-1]
-        nodes = queue.act_on_rank(connection, pinned["study"], "pin", "lead", "asked for")
-        from worklist.sql.project import project
-
-        project(connection, nodes, policy=policy, identities=Identities(ring))
-        items = queue.listing(connection, limit=1000).items
-        plan = "\n".join(
-            connection.scalars(
-                text(
-                    "EXPLAIN SELECT study FROM study WHERE state IN ('expected','arriving','readable','preliminary') AND merged_into IS NULL "
-                    "AND finished_at IS NULL ORDER BY lane, due_at, received_at, item LIMIT 1"
-                )
-            )
-        )
-    assert len(items) == 60
-    places = []
-    for item in items:
-        study = StudyFacts(
-            study=item["item"],
-            received_at=item["received_at"],
-            clock=item["clock"],
-            readable=item["state"] == "readable",
-            scheduled_at=item["scheduled_at"],
-            pinned=item["pinned"],
-            order_class=item["order_class"],
-            location=item["location"],
-            flags=tuple((f["package"], f["code"]) for f in item["flags"]),
-        )
-        place = rank(study, policy)
-        places.append(place.key)
-        assert (item["lane"], item["due_at"], item["target_at"]) == (
-            place.lane,
-            place.due_at,
-            place.target_at,
-        )
-        assert [(w["term"], w["target_s"], w["source"]) for w in item["why"]] == [
-            tuple(t) for t in place.why
-        ]
-        assert item["policy_version"] == policy.version
-    assert places == sorted(places)
-    assert items[0]["study"] == pinned["study"]
-    assert "study_queue" in plan, plan  # the index is the queue
-
-
-def test_a_fresh_flagged_bleed_goes_before_a_thousand_routine_studies_three_days_overdue(
-    engine: Engine, make: Make, policy: Policy, ring: KeyRing
-) -> None:
-    bleed = make.series("9.9", at=0, patient="PB"), make.finding("9.9", at=1)
-    overdue = -(3 + 1) * 24 * 60.0  # the target is a day
-    backlog: list[Event] = []
-    for n in range(1000):
-        backlog += [
-            make.order(f"R{n}", at=overdue - 9, patient=f"P{n}"),
-            make.series(f"1.7.{n}", at=overdue, patient=f"P{n}", accessions=(f"R{n}",)),
-        ]
-    write(engine, policy, ring, [*backlog, *bleed])
-    with engine.begin() as connection:
-        claim = queue.next_study(connection, "r", 60)
-        assert claim is not None
-        row = queue.detail(connection, claim.study)
-        second = queue.next_study(connection, "r2", 60)
-        assert second is not None
-        assert queue.detail(connection, second.study)["ai"] == "pending"
-        assert (
-            connection.scalar(
-                text("SELECT count(*) FROM study WHERE target_at < :t"),
-                {"t": T0 - timedelta(days=2.9)},
-            )
-            == 1000
-        )
-    assert (row["study_uid"], row["ai"], row["lane"]) == ("9.9", "flagged", READABLE)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make
 from worklist.order.policy import Policy
-from worklist.sql import audit, queue
+from worklist.sql import audit, leases, queue
 from worklist.sql.project import Identities, apply, project
 
 
@@ -82,7 +82,8 @@ def test_promise_9_a_changed_row_is_noticed(engine: Engine, change_to: str) -> N
     assert seal_all(engine).broken is None
     change(
         engine,
-        f"UPDATE audit SET {change_to} WHERE id = (SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)",
+        f"""UPDATE audit SET {change_to} WHERE id = (
+            SELECT id FROM audit WHERE act = 'note' ORDER BY place OFFSET 2 LIMIT 1)""",
     )
     with engine.connect() as connection:
         place = connection.scalar(text("SELECT min(place) FROM audit WHERE act = 'note'"))
@@ -156,7 +157,7 @@ def test_an_act_that_failed_leaves_no_row(engine: Engine, make: Make, feed: Feed
         before = connection.scalar(text("SELECT count(*) FROM audit"))
         (row,) = queue.listing(connection).items
     with engine.connect() as connection:
-        queue.claim(connection, row["study"], "ann", 60)
+        leases.claim(connection, row["study"], "ann", 60)
         connection.rollback()
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM audit")) == before
@@ -174,7 +175,7 @@ def test_promise_8_no_name_is_in_the_audit_or_in_what_goes_out(
         make.patient("P1"),
     )
     with engine.begin() as connection:
-        queue.next_study(connection, "ann", 60)
+        leases.next_study(connection, "ann", 60)
         kept = connection.scalars(
             text("SELECT audit::text FROM audit UNION ALL SELECT outbox::text FROM outbox")
         ).all()
@@ -223,8 +224,8 @@ def test_promise_9_the_list_of_any_past_moment_is_rebuilt_from_the_audit(
     for step, event in enumerate(events):
         with engine.begin() as connection:
             apply(connection, [event], policy=policy, identities=identities)
-            if step % 6 == 5 and (claim := queue.next_study(connection, "ann", 60)):
-                queue.finish(connection, claim.study, claim.token, "ann")
+            if step % 6 == 5 and (claim := leases.next_study(connection, "ann", 60)):
+                leases.finish(connection, claim.study, claim.token, "ann")
             if step % 7 == 6:
                 readable = queue.listing(connection, state="readable").items
                 if readable:

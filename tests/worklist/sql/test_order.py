@@ -21,7 +21,7 @@ from streams.seal import KeyRing
 from streams.studykey import digest
 from tests.worklist.conftest import Feed, Make, empty
 from worklist.order.policy import Policy
-from worklist.sql import policy_store, queue
+from worklist.sql import leases, policy_store, queue
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
 from worklist.sql.project import Identities, apply
@@ -287,15 +287,15 @@ def test_a_pin_and_a_claim_survive_a_merge_of_rows(
             i["study"] for i in queue.listing(connection).items if i["accession"] == "A1"
         )
         nodes = queue.act_on_rank(connection, by_order, "pin", "lead", "asked for")
-        claim = queue.claim(connection, by_order, "early", 60)
+        claim = leases.claim(connection, by_order, "early", 60)
         other = next(i["study"] for i in queue.listing(connection).items if i["study_uid"])
-        queue.claim(connection, other, "late", 60)
+        leases.claim(connection, other, "late", 60)
     assert nodes
     feed(make.series(n=2, at=14, accessions=("A1",)))
     (row,) = [i for i in rows(engine) if i["state"] == "readable"]
     assert (row["lane"], row["claimed_by"]) == (0, "early")
     with engine.begin() as connection:
-        queue.finish(connection, by_order, claim.token, "early")
+        leases.finish(connection, by_order, claim.token, "early")
     assert rows(engine)[0]["finished"]
 
 
@@ -345,9 +345,9 @@ def test_promise_5_four_writers_beside_readers_and_a_new_policy_no_deadlock_and_
     def read() -> None:
         for n in range(40):
             with engine.begin() as connection:
-                claim = queue.next_study(connection, f"r{n}", 60)
+                claim = leases.next_study(connection, f"r{n}", 60)
                 if claim and n % 2:
-                    queue.release(connection, claim.study, claim.token, f"r{n}")
+                    leases.release(connection, claim.study, claim.token, f"r{n}")
 
     def change() -> None:
         with engine.begin() as connection:

@@ -14,7 +14,8 @@ from streams.events import Event
 from streams.seal import KeyRing
 from tests.worklist.conftest import Feed, Make, empty
 from worklist.order.policy import Policy
-from worklist.sql import queue
+from worklist.sql import leases, queue
+from worklist.sql.invariants import violations
 from worklist.sql.project import Identities, apply
 
 
@@ -34,7 +35,7 @@ def test_promise_2_an_order_alone_is_on_the_list_and_cannot_be_read(
     (row,) = rows(engine)
     assert (row["state"], row["lane"], row["ai"]) == ("expected", 3, "pending")
     with engine.begin() as connection:
-        assert queue.next_study(connection, "r", 60) is None
+        assert leases.next_study(connection, "r", 60) is None
 
 
 def test_promise_2_an_image_alone_is_on_the_list_before_any_ai(
@@ -111,8 +112,8 @@ def test_one_accession_with_two_studies_is_two_rows_claimed_together(
     )
     assert len(rows(engine)) == 2
     with engine.begin() as connection:
-        assert queue.next_study(connection, "r", 60) is not None
-        assert queue.next_study(connection, "other", 60) is None
+        assert leases.next_study(connection, "r", 60) is not None
+        assert leases.next_study(connection, "other", 60) is None
 
 
 def test_another_patient_under_the_same_accession_is_never_linked(
@@ -225,3 +226,18 @@ def test_a_seal_that_does_not_open_is_parked(
     assert error.value.reason is Reason.BAD_SEAL
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM fact")) == 0
+
+
+def test_promise_3_what_was_scored_in_shadow_is_recorded(
+    engine: Engine, make: Make, feed: Feed
+) -> None:
+    feed(make.series(patient=None), make.finding(constancy=False))
+    with engine.connect() as connection:
+        kept = connection.scalar(text("SELECT body FROM fact WHERE type = 'FindingsMade'"))
+        assert violations(connection) == {}
+        assert queue.listing(connection).items[0]["ai"] == "not_analysed"
+    assert (kept["outcome"], kept["constancy"], kept["findings"][0]["probability"]) == (
+        "flagged",
+        False,
+        0.9,
+    )

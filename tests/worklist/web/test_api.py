@@ -1,16 +1,17 @@
-"""The edges of DESIGN §8, on a real server and a real PostgreSQL."""
+"""The API that other programs are written against, on a real server and a real PostgreSQL."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.worklist.conftest import Feed, Make
+from tests.worklist.conftest import T0, Feed, Make
 from tests.worklist.web_client import TOKENS, as_role, bearer, wait_for
 
 ROW = {
@@ -203,6 +204,20 @@ def test_a_lead_pins_and_clears_a_flag_with_a_reason(
     assert client.get(f"/api/v1/studies/{flagged['study']}", headers=READER).json()["flags"] == []
 
 
+def test_promise_4_a_row_says_until_when_it_can_be_overtaken_and_so_it_is(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
+    feed(make.series("1.1", at=0), make.order("B", patient="PB"))
+    waiting, expected = listed(client)
+    bound = datetime.fromisoformat(waiting["overtaken_until"])
+    assert expected["overtaken_until"] is None
+    for uid, later in (("1.2", -1), ("1.3", 1)):
+        begins = (bound - T0).total_seconds() / 60 + later
+        # The factory's series is acquired, and its clock starts, five minutes before it comes.
+        feed(make.series(uid, at=begins + 5, patient=f"P{uid}"), make.finding(uid, at=begins + 6))
+    assert [row["study_uid"] for row in listed(client)] == ["1.2", "1.1", "1.3", ""]
+
+
 def test_a_skipped_study_comes_last_to_its_reader_and_keeps_its_place(
     client: httpx.Client, make: Make, feed: Feed
 ) -> None:
@@ -221,7 +236,7 @@ def test_what_is_not_there_is_not_found(client: httpx.Client) -> None:
     assert code(client.put("/api/v1/next", headers=READER)) == (405, "method_not_allowed")
 
 
-def test_a_body_that_is_too_large_is_refused(client: httpx.Client, make: Make, feed: Feed) -> None:
+def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
     answer = client.post("/api/v1/studies/x/pin", headers=LEAD, json={"reason": "x" * 100_000})
     assert code(answer) == (413, "too_large")
 
@@ -234,9 +249,8 @@ def test_reading_and_opening_are_audited_without_a_name(
     client.get(f"/api/v1/studies/{study}", headers=READER)
     with engine.connect() as connection:
         acts = connection.execute(
-            text(
-                "SELECT act, study, actor, detail::text AS detail FROM audit WHERE actor = 'reader1'"
-            )
+            text("""SELECT act, study, actor, detail::text AS detail
+                    FROM audit WHERE actor = 'reader1'""")
         ).all()
     assert [(row.act, row.study) for row in acts] == [("list", ""), ("open", study)]
     assert all("NAME" not in row.detail for row in acts)

@@ -1,0 +1,151 @@
+"""The references of settings and metrics, as code: ``python -m infra.docs.build`` writes both pages
+from what the packages declare; a test finds a page that is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from streams.settings import StreamsSettings
+from triage.settings import TriageSettings
+from worklist.settings import WorklistSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS, METRICS = ROOT / "infra" / "docs" / "settings.md", ROOT / "infra" / "docs" / "metrics.md"
+PACKAGES = ("streams", "triage", "worklist", "infra")
+#: Whose settings: the class, the heading, and where it is declared.
+_HOUSES: tuple[tuple[type[BaseSettings], str, str], ...] = (
+    (StreamsSettings, "Every process", "streams/settings.py"),
+    (TriageSettings, "`vigie triage` alone", "triage/settings.py"),
+    (WorklistSettings, "`vigie worklist` and `vigie web`", "worklist/settings.py"),
+)
+#: What each kind of metric adds to its name when a process shows it.
+SUFFIXES = {"Counter": ("",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
+_WRITTEN = "Written by `python -m infra.docs.build` from the code; changes by hand are lost."
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric as the code declares it; `place` is the module, from the repository's root."""
+
+    name: str
+    kind: str
+    says: str
+    labels: tuple[str, ...]
+    place: str
+
+
+def metrics() -> Iterator[Metric]:
+    """Every metric that the four packages declare, read from the source: a process may lack a
+    package, the page lacks none.
+    """
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            place = path.relative_to(ROOT).as_posix()
+            for call in ast.walk(ast.parse(path.read_text())):
+                if isinstance(call, ast.Call) and (metric := _metric(call, place)):
+                    yield metric
+
+
+def _metric(call: ast.Call, place: str) -> Metric | None:
+    if not (isinstance(call.func, ast.Name) and call.func.id in SUFFIXES and len(call.args) > 1):
+        return None
+    name, says, *labels = call.args
+    if not (isinstance(name, ast.Constant) and isinstance(says, ast.Constant)):
+        return None
+    named = tuple(ast.literal_eval(labels[0])) if labels else ()
+    return Metric(str(name.value), call.func.id.lower(), str(says.value), named, place)
+
+
+def metrics_page() -> str:
+    """The text of `METRICS`."""
+    lines = [
+        "# Metrics",
+        "",
+        _WRITTEN,
+        "Each process shows its own at `/metrics`. A label's values come from closed lists, and",
+        "none holds an identity. A histogram shows `_bucket`, `_sum` and `_count`.",
+        "What wakes somebody: [runbooks](../runbooks/README.md).",
+    ]
+    by_place: dict[str, list[Metric]] = {}
+    for metric in metrics():
+        by_place.setdefault(metric.place, []).append(metric)
+    for place, found in by_place.items():
+        lines += ["", f"## [{place}](../../{place})", ""]
+        lines += ["| metric | kind | labels | what it says |", "|---|---|---|---|"]
+        for one in sorted(found, key=lambda one: one.name):
+            labels = ", ".join(f"`{label}`" for label in one.labels)
+            lines.append(f"| `{one.name}` | {one.kind} | {labels} | {_cell(one.says)} |")
+    return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """The text of `SETTINGS`."""
+    lines = [
+        "# Settings",
+        "",
+        _WRITTEN,
+        "Settings are environment variables. Each process prints its own at start, secrets",
+        "starred; `vigie check` names one that does not exist. Senders, codes, the policy,",
+        "thresholds and readers are no settings: they stand in the site's folder, `VIGIE_SITE`",
+        "([the example](../site/)).",
+    ]
+    inherited: set[str] = set()
+    for house, heading, place in _HOUSES:
+        lines += ["", f"## {heading}", "", f"Declared in [{place}](../../{place}).", ""]
+        lines += ["| setting | default | allowed | what it is |", "|---|---|---|---|"]
+        for name, field in house.model_fields.items():
+            if name not in inherited:
+                lines.append(_row(name, field))
+        inherited |= house.model_fields.keys()
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    return (
+        f"| `VIGIE_{name.upper()}` | {_default(field)} | {_allowed(field)} "
+        f"| {_cell(field.description or '')} |"
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    """The default as text that is the same on every machine."""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, Path) and value.is_absolute():
+        for top, word in ((Path(sys.prefix), "of the virtual environment"), (ROOT, "as installed")):
+            if value.is_relative_to(top):
+                return f"`{value.relative_to(top)}`, {word}"
+        raise ValueError(f"{field.description}: the default {value} is of this machine alone")
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return "none" if value in (None, "") else f"`{value}`"
+
+
+def _allowed(field: FieldInfo) -> str:
+    signs = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("max_length", "length ≤"))
+    found = [
+        f"{sign} {getattr(rule, bound)}"
+        for rule in field.metadata
+        for bound, sign in signs
+        if getattr(rule, bound, None) is not None
+    ]
+    return ", ".join(found)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    SETTINGS.write_text(settings_page())
+    METRICS.write_text(metrics_page())

@@ -1,0 +1,118 @@
+"""Shadow (promise 3): what a package says that is not live, or whose constancy check fails, is
+recorded and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.errors import Reason
+from streams.events import Event, FindingsMade
+from streams.seal import KeyRing
+from streams.studykey import digest
+from tests.worklist.conftest import ROOT, Make
+from worklist.order.policy import Policy, load
+from worklist.order.rank import rank
+from worklist.record.facts import Known, fact_key, newer, nodes
+from worklist.record.items import Item, derive
+
+SITE = load(ROOT / "infra" / "site")
+LIVE = SITE.model_copy(update={"live": ("head-ct-ich",)})
+#: (package, flagged, constancy, reason, set of images, release)
+SAYINGS = st.tuples(
+    st.sampled_from(["head-ct-ich", "never heard of"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, None, Reason.OUT_OF_DISTRIBUTION, Reason.LATE]),
+    st.integers(1, 2),
+    st.sampled_from(["1", "2"]),
+)
+Saying = tuple[str, bool, bool, Reason | None, int, str]
+MAKE = Make(KeyRing("k1", {"k1": bytes(32)}, bytes(32)))
+
+
+def say(saying: Saying) -> FindingsMade:
+    package, flagged, constancy, reason, images, release = saying
+    more = {} if reason is None else {"outcome": "not_analysed", "reason": reason}
+    made = MAKE.finding(
+        flagged=flagged and reason is None,
+        package=package,
+        constancy=constancy,
+        package_version=release,
+        input_digest=digest(bytes([images])),
+        **more,
+    )
+    name = digest(repr(saying).encode())
+    return made.model_copy(
+        update={"event_id": name, "version": made.version.model_copy(update={"digest": name})}
+    )
+
+
+def item(sayings: Iterable[Saying], policy: Policy) -> Item:
+    """The row that one series and `sayings`, in that order, give."""
+    facts: dict[str, Known] = {}
+    for event in [MAKE.series(), *map(say, sayings)]:
+        key, old = fact_key(event), facts.get(fact_key(event))
+        newest: Event = event if old is None or newer(event, old.event) else old.event
+        facts[key] = Known(newest, event.received_at, frozenset(nodes(newest)))
+    sealed = {known.event.identity for known in facts.values() if known.event.identity}
+    identities = {identity: MAKE.ring.open_identity(identity) for identity in sealed}
+    (only,) = derive(facts, identities, policy)
+    return only
+
+
+def counted(saying: Saying) -> bool:
+    return saying[0] == "head-ct-ich" and saying[2]
+
+
+@settings(max_examples=300)
+@given(sayings=st.lists(SAYINGS, max_size=6), data=st.data())
+def test_promise_3_what_does_not_count_changes_neither_place_nor_flags(
+    sayings: list[Saying], data: st.DataObject
+) -> None:
+    told = item(data.draw(st.permutations(sayings)), LIVE)
+    alone = item([saying for saying in sayings if counted(saying)], LIVE)
+    assert (told.flags, told.looked_for, told.abstained) == (
+        alone.flags,
+        alone.looked_for,
+        alone.abstained,
+    )
+    assert rank(told.rank_facts(pinned=False, promoted=False), LIVE) == rank(
+        alone.rank_facts(pinned=False, promoted=False), LIVE
+    )
+    assert (told.ai == "flagged") == any(counted(s) and s[1] and s[3] is None for s in sayings)
+    if told.ai != "not_analysed":
+        assert told.ai == alone.ai
+
+
+@given(before=st.lists(SAYINGS, max_size=4), after=st.lists(SAYINGS, max_size=4))
+def test_promise_3_a_flag_that_was_given_stays_whatever_the_package_says_while_its_check_fails(
+    before: list[Saying], after: list[Saying]
+) -> None:
+    first = item(before, LIVE)
+    then = item([*before, *((p, f, False, r, i, v) for p, f, _, r, i, v in after)], LIVE)
+    assert set(first.flags) == set(then.flags)
+    assert first.ai != "flagged" or then.ai == "flagged"
+
+
+@given(sayings=st.lists(SAYINGS, min_size=1, max_size=4))
+def test_a_site_that_names_no_package_has_all_in_shadow(sayings: list[Saying]) -> None:
+    assert SITE.live == ()
+    told, silent = item(sayings, SITE), item([], SITE)
+    assert (told.ai, told.ai_reason, told.flags, told.abstained) == (
+        "not_analysed",
+        "shadow",
+        (),
+        (),
+    )
+    assert rank(told.rank_facts(pinned=False, promoted=False), SITE) == rank(
+        silent.rank_facts(pinned=False, promoted=False), SITE
+    )
+
+
+def test_that_no_package_was_meant_for_a_series_is_said_all_the_same() -> None:
+    nobody = ("", False, True, Reason.NO_MODEL, 1, "")
+    assert item([nobody], SITE).ai_reason == "no_model"

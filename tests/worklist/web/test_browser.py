@@ -1,0 +1,177 @@
+"""The page in a real browser: it lives by itself, obeys the keys, and can be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from streams.events import Identity
+from streams.seal import KeyRing
+from tests.worklist.conftest import Feed, Make
+from tests.worklist.web_client import serving, wait_for, web_settings
+
+
+def hospital(make: Make, ring: KeyRing) -> list[Any]:
+    bad = ring.seal_identity(
+        Identity(
+            patient_id="P9",
+            issuer="H",
+            name="<img src=x onerror=alert(1)>^EVIL",
+            birth_date="19700101",
+        )
+    )
+    events: list[Any] = []
+    for i in range(4):
+        uid, accession, patient = f"1.2.{i + 1}", f"A{i}", f"P{i}"
+        events += [
+            make.order(accession, patient=patient, at=i),
+            make.series(uid, accessions=(accession,), patient=patient, at=10 + i),
+        ]
+        events.append(make.exam(uid, at=20 + i))
+    return [*events, make.order("B", patient="P9", identity=bad)]
+
+
+@pytest.fixture
+def browser_page(
+    database_url: str, ring: KeyRing, tmp_path: Path
+) -> Iterator[tuple[Any, list[str]]]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    complaints: list[str] = []
+    with (
+        serving(web_settings(database_url, tmp_path, ring, open_demo=True)) as (_, client),
+        sync_api.sync_playwright() as tool,
+    ):
+        chromium = tool.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1500, "height": 900}, reduced_motion="reduce")
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        page.goto(str(client.base_url))
+        page.wait_for_selector('#fresh[data-state="live"]')
+        yield page, complaints
+        chromium.close()
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator("tr.study .name").all_inner_texts()
+    return found
+
+
+@pytest.mark.needs("chromium")
+def test_the_list_lives_in_a_browser(
+    engine: Engine, make: Make, feed: Feed, ring: KeyRing, browser_page: tuple[Any, list[str]]
+) -> None:
+    page, complaints = browser_page
+    feed(*hospital(make, ring))
+    wait_for(lambda: len(names(page)) == 5)
+    assert names(page) == [
+        "NAME, P0",
+        "NAME, P1",
+        "NAME, P2",
+        "NAME, P3",
+        "<img src=x onerror=alert(1)>, EVIL",
+    ]
+    assert page.locator("#list img").count() == 0
+
+    # a flagged study rises by itself, and the strip and the title say so
+    feed(make.finding("1.2.4", at=40))
+    wait_for(lambda: names(page)[0] == "NAME, P3")
+    assert "AI flag" in page.locator("#strip").inner_text()
+    assert page.title().startswith("(4 · 1)")
+    assert (
+        page.locator('tr.study[data-flagged="1"] .ai')
+        .inner_text()
+        .split("\n")[0]
+        .endswith("flagged")
+    )
+
+    # while somebody is in the table, moves wait and say so; the focused row stays
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    focused = "document.activeElement.querySelector('.name').textContent"
+    assert page.evaluate(focused) == "NAME, P0"
+    page.keyboard.press("w")
+    assert page.locator("details.why[open]").inner_text().count("Order priority") == 1
+    feed(make.finding("1.2.3", at=41))
+    page.wait_for_selector("#pending:not([hidden])")
+    assert page.locator("#pending").inner_text() == "0 new, 1 moved: press . to apply"
+    assert names(page)[:2] == ["NAME, P3", "NAME, P0"]
+    page.keyboard.press(".")
+    assert names(page)[:3] == ["NAME, P2", "NAME, P3", "NAME, P0"]
+    assert page.evaluate(focused) == "NAME, P0"
+    assert page.locator("details.why[open]").count() == 1
+
+    # c and u claim and release the row; n claims and opens what is first
+    page.keyboard.press("c")
+    page.wait_for_selector('tr.study[data-mine="1"]')
+    page.keyboard.press("u")
+    page.wait_for_selector('tr.study[data-mine="0"] form[data-act="claim"] >> nth=3')
+    page.keyboard.press("n")
+    page.wait_for_url("**/studies/**")
+    assert page.locator("h1").inner_text() == "NAME, P2"
+    page.get_by_role("button", name="Finish reading").click()
+    page.wait_for_url(re.compile(r"/$"))
+    assert names(page)[0] == "NAME, P3"
+    assert complaints == []
+
+
+CONTRAST = """() => {
+  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+  const lum = ([r, g, b]) => [r, g, b]
+    .map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const back = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > .99) return c;
+    }
+    return [0, 0, 0]; };
+  const alpha = (e) => {
+    let a = 1;
+    for (; e; e = e.parentElement) a *= Number(getComputedStyle(e).opacity);
+    return a; };
+  const bad = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+    if (!e.getClientRects().length) continue;
+    const b = back(e), a = alpha(e);
+    const colour = parse(getComputedStyle(e).color).slice(0, 3);
+    const f = colour.map((v, i) => v * a + b[i] * (1 - a));
+    const [x, y] = [lum(f), lum(b)].sort((p, q) => q - p);
+    const ratio = (x + .05) / (y + .05);
+    if (ratio < 4.5)
+      bad.push(e.className + ':' + e.textContent.slice(0, 20) + ' ' + ratio.toFixed(2));
+  }
+  return bad; }"""
+
+
+@pytest.mark.needs("chromium")
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_all_text_has_a_contrast_of_at_least_4_5(
+    engine: Engine,
+    make: Make,
+    feed: Feed,
+    ring: KeyRing,
+    browser_page: tuple[Any, list[str]],
+    theme: str,
+) -> None:
+    page, _ = browser_page
+    feed(
+        *hospital(make, ring),
+        make.finding("1.2.4", at=40),
+        make.order("A2", patient="P2", at=50, priority="stat"),
+    )
+    page.goto(page.url + f"?theme={theme}")
+    page.wait_for_selector('#fresh[data-state="live"]')
+    assert page.evaluate(CONTRAST) == []

@@ -1,0 +1,112 @@
+"""A row in words: the four words of AI, the urgency that the rank gave, its clocks, its bound."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from worklist.web.i18n import catalogue, moment, translator
+from worklist.web.row_view import ai_detail, urgency, view
+from worklist.web.schema import Flag, Row, Why
+
+NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
+EN = translator("en")
+
+
+def row(**more: Any) -> Row:
+    fields: dict[str, Any] = {
+        "study": "s1",
+        "accession": "A1",
+        "accessions": ("A1",),
+        "study_uid": "1.2",
+        "patient_id": "P1",
+        "patient_name": "DOE^JANE",
+        "birth_date": "19600102",
+        "sex": "F",
+        "modality": "CT",
+        "body_part": "",
+        "description": "CT head",
+        "priority": "routine",
+        "location": "",
+        "site": "",
+        "subspecialty": "",
+        "state": "readable",
+        "ai": "pending",
+        "ai_reason": None,
+        "looked_for": (),
+        "flags": (),
+        "lane": 2,
+        "due_at": NOW,
+        "target_at": NOW + timedelta(minutes=12),
+        "received_at": NOW,
+        "clock_at": NOW,
+        "scheduled_at": None,
+        "last_image_at": None,
+        "report_at": None,
+        "why": (Why(term="class:routine", target_s=3600, source="order"),),
+        "policy": "p",
+        "overtaken_until": NOW + timedelta(days=30, seconds=1),
+        "marks": (),
+        "claimed_by": None,
+        "claimed_until": None,
+        "opened_by": None,
+        "finished_at": None,
+    }
+    return Row(**(fields | more))
+
+
+def test_ai_is_said_in_the_four_words() -> None:
+    words = catalogue("en")
+    assert [words[f"ai_{ai}"] for ai in ("flagged", "not_flagged", "not_analysed", "pending")] == [
+        "flagged",
+        "not flagged",
+        "not analysed",
+        "pending",
+    ]
+    assert (
+        ai_detail(row(ai="not_flagged", looked_for=("haemorrhage",)), EN, words)
+        == "for: haemorrhage"
+    )
+    assert (
+        ai_detail(row(ai="not_analysed", ai_reason="no_model"), EN, words)
+        == "no model for this study"
+    )
+    assert (
+        ai_detail(
+            row(ai="flagged", flags=(Flag(package="p", code="c", name="haemorrhage"),)), EN, words
+        )
+        == "haemorrhage"
+    )
+    assert ai_detail(row(), EN, words) == ""
+
+
+def test_urgency_agrees_with_the_rank_that_was_kept() -> None:
+    flag = (Why(term="flag:RID4700", target_s=900, source="p"),)
+    assert urgency(row(lane=3, why=flag)) == "expected"
+    assert urgency(row(lane=0)) == "pinned"
+    assert urgency(row(lane=1)) == "emergent"
+    assert urgency(row(why=flag)) == "flagged"
+    assert urgency(row(ai="flagged")) == "routine"  # a package in shadow changes nothing
+    assert urgency(row(priority="unknown")) == "unknown"
+    assert urgency(row(priority="timed")) == "other"
+
+
+def test_a_row_in_words() -> None:
+    shown = view(row(lane=1, priority="stat", claimed_by="anne"), NOW, "en", EN, "anne")
+    assert (shown["word"], shown["order_class"], shown["mine"], shown["target_text"]) == (
+        "Emergent",
+        "STAT",
+        True,
+        "−00:12 left",
+    )
+    assert shown["why"] == [
+        {"term": "Order priority: routine", "target": "01:00", "source": "from the order"}
+    ]
+
+
+def test_promise_4_the_bound_is_shown_to_the_minute_and_never_earlier_than_it_is() -> None:
+    shown = view(row(), NOW, "en", EN, "anne")
+    assert shown["bound_text"] == moment(NOW + timedelta(days=30, minutes=1), "en")
+    whole = view(row(overtaken_until=NOW), NOW, "en", EN, "anne")
+    assert whole["bound_text"] == moment(NOW, "en")
+    assert view(row(overtaken_until=None, lane=3), NOW, "en", EN, "anne")["bound_text"] == ""
