@@ -30,6 +30,7 @@ from infra.demo.report import (
     unsettled,
     waits,
 )
+from infra.demo.simulated import ACTS, Act, against_simulator
 from infra.demo.stage import Stage
 from infra.demo.street import AE_TITLE, Street
 from streams.health import write_whole
@@ -182,6 +183,14 @@ def _report(
             )
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
+        lines = connection.execute(
+            text(
+                "SELECT a.study, a.at, a.act, a.detail, s.clock FROM audit a "
+                "LEFT JOIN study s USING (study) WHERE a.act = ANY(:acts) ORDER BY a.id"
+            ),
+            {"acts": list(ACTS)},
+        )
+        simulated = against_simulator((Act(*line) for line in lines), policy, stage.speed)
     engine.dispose()
     to_list, to_rank = latencies(stage, rows, history)
     studies = count_studies(stage.day.cases, stage.seen, rows, _parked(street.kafka))
@@ -196,6 +205,7 @@ def _report(
         "mean_wait_s": waits(
             stage, readers.reads, rows, history, policy, time.time() - time.monotonic()
         ),
+        "readers_and_simulator": simulated,
         "reads": len(readers.reads),
         "restarts": street.supervisor.restarts,
     }
