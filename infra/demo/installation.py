@@ -1,6 +1,4 @@
-"""All of Vigie on one machine: Kafka and PostgreSQL, embedded or given, and the four processes
-under a supervisor.
-"""
+"""All of Vigie on one machine: Kafka, PostgreSQL and the four processes, started and stopped."""
 
 from __future__ import annotations
 
