@@ -200,15 +200,17 @@ def _report(
         policy = policy_store.active(connection)
         acts = connection.execute(
             text(
-                "SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit "
-                "WHERE act = 'rank' ORDER BY id"
+                "SELECT m.name, extract(epoch FROM a.at)::float8, a.detail->>'ai' FROM audit a "
+                "JOIN member m ON m.member = a.item WHERE a.act = 'rank' ORDER BY a.id"
             )
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
         lines = connection.execute(
             text(
-                "SELECT a.study, a.at, a.act, a.detail, s.clock FROM audit a "
-                "LEFT JOIN study s USING (study) WHERE a.act = ANY(:acts) ORDER BY a.id"
+                "SELECT m.name, a.at, a.act, a.detail, r.clock FROM audit a "
+                "JOIN member m ON m.member = a.item "
+                "LEFT JOIN (SELECT name, clock FROM item UNION ALL SELECT name, clock FROM closed) r "
+                "ON r.name = m.name WHERE a.act = ANY(:acts) ORDER BY a.id"
             ),
             {"acts": list(ACTS)},
         )

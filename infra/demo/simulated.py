@@ -81,7 +81,7 @@ def _read(acts: Iterable[Act]) -> dict[str, _Study]:
             study.taken = act.at
         elif act.detail["state"] == "readable" and act.clock is not None:
             study.ranks.append(act)
-            items[act.study] = f"{act.detail['received_at']} {act.detail['item']}"
+            items[act.study] = f"{act.detail['received_at']} {act.study}"
     return {items[name]: s for name, s in studies.items() if s.taken is not None and s.ranks}
 
 
@@ -103,7 +103,7 @@ def _facts(act: Act) -> StudyFacts:
     terms = [(term.partition(":"), source) for term, _, source in act.detail["why"]]
     named = {kind: name for (kind, _, name), _ in terms}
     return StudyFacts(
-        study=act.detail["item"],
+        study=act.study,
         received_at=datetime.fromisoformat(act.detail["received_at"]),
         clock=act.clock or act.at,
         readable=True,

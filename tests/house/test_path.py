@@ -27,6 +27,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from pynetdicom import AE
 from typer.testing import CliRunner
+from worklist.sql.project import Identities
 
 from infra.demo import dicom_files, hl7_messages
 from infra.demo.case import EXPLICIT, Case, Patient
@@ -47,7 +48,6 @@ from worklist.order.policy import load
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
 from worklist.sql.database import make_engine, migrate
-from worklist.sql.project import Identities
 from worklist.web.app import create_app
 
 ROOT = Path(__file__).parents[2]
