@@ -209,8 +209,9 @@ def _report(
             text(
                 "SELECT m.name, a.at, a.act, a.detail, r.clock FROM audit a "
                 "JOIN member m ON m.member = a.item "
-                "LEFT JOIN (SELECT name, clock FROM item UNION ALL SELECT name, clock FROM closed) r "
-                "ON r.name = m.name WHERE a.act = ANY(:acts) ORDER BY a.id"
+                "LEFT JOIN (SELECT name, clock FROM item UNION ALL "
+                "SELECT name, clock FROM closed) r ON r.name = m.name "
+                "WHERE a.act = ANY(:acts) ORDER BY a.id"
             ),
             {"acts": list(ACTS)},
         )
