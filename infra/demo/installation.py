@@ -152,6 +152,8 @@ class Installation:
             "store_min_free": 0.01,
             "insecure": 0,
         }
+        if role in ("worklist", "web"):
+            values["act_keys"] = self.folder / "act-keys.json"
         if role == "worklist":  # it seals the audit; nobody else can
             values |= {
                 "database_sealer": self._sealer,
