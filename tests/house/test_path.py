@@ -27,7 +27,6 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from pynetdicom import AE
 from typer.testing import CliRunner
-from worklist.sql.project import Identities
 
 from infra.demo import dicom_files, hl7_messages
 from infra.demo.case import EXPLICIT, Case, Patient
@@ -48,6 +47,7 @@ from worklist.order.policy import load
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
 from worklist.sql.database import make_engine, migrate
+from worklist.sql.opening import Opener
 from worklist.web.app import create_app
 
 ROOT = Path(__file__).parents[2]
@@ -263,7 +263,7 @@ async def _record(street: Street, database: str) -> None:
     publisher = Publisher(street.settings)
     engine = make_engine(database)
     settler = Settler("worklist", street.ring, publisher.publish, _clock)
-    stage = Stage(engine, settler, Identities(street.ring), _clock)
+    stage = Stage(engine, settler, Opener(street.ring, street.ring), _clock, _whole)
     batch = [*street.read("orders"), *street.read("series"), *street.read("findings")]
     assert await stage.settle(batch) is Fate.ACK
     publisher.close()
@@ -276,6 +276,11 @@ async def _page(watch: Watch, settings: WorklistSettings) -> str:
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         with watch.during("page"):
             return (await client.get("/", headers=as_role("reader"))).text
+
+
+def _whole(_place: object, offset: int) -> tuple[int, int]:
+    """The log has no gaps."""
+    return 0, offset
 
 
 def _clock() -> datetime:
