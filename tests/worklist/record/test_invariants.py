@@ -107,7 +107,7 @@ def rows_by_image(items: list[Item]) -> dict[str, Item]:
         fact.key: item
         for item in items
         for fact in item.facts
-        if isinstance(fact.event, SeriesReceived)
+        if isinstance(fact.event, SeriesReceived) and fact.event.readable
     }
 
 
