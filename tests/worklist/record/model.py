@@ -346,7 +346,7 @@ class Model:
             and id(order) not in row.said
             and not any(x.said.get(id(order)) == "link" for x in self.rows)
         )
-        if row.orders or steps or lent or self.done(row, "promote"):
+        if row.orders or steps or lent or row.person.alone or self.done(row, "promote"):
             return False
         events = [f.event for f in row.images if isinstance(f.event, SeriesReceived)]
         limit = timedelta(days=self.historic_days)
