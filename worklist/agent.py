@@ -156,7 +156,7 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     stage = Stage(
         engine,
         Settler(_STAGE, ring, publisher.publish, lambda: datetime.now(UTC)),
-        Opener(ring, read_ring(settings.act_keys)),
+        Opener(ring, read_ring(settings.act_keys, "VIGIE_ACT_KEYS")),
         lambda: datetime.now(UTC),
     )
     app = make_app("vigie-worklist", settings)
