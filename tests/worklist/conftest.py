@@ -315,6 +315,37 @@ def feed(engine: Engine, policy: Policy, opener: Opener) -> Feed:
 
 
 @pytest.fixture
+def act(engine: Engine, policy: Policy, opener: Opener) -> Callable[..., Any]:
+    """Does something to a row as a lead, with a reason, unless told otherwise."""
+    from worklist.sql.acts import Wish, do
+
+    def once(name: Any, study: str, **more: Any) -> Any:
+        said = {"actor": "anna", "role": "lead", "reason": "because"} | more
+        with engine.begin() as connection:
+            return do(connection, Wish(name, study, **said), policy=policy, opener=opener)
+
+    return once
+
+
+@pytest.fixture
+def rows(engine: Engine) -> Callable[..., dict[str, dict[str, Any]]]:
+    """All rows, open and closed, by study UID (an order without images by its accession)."""
+    from worklist.sql import queue
+    from worklist.sql.invariants import violations
+
+    def read(state: str = "all") -> dict[str, dict[str, Any]]:
+        with engine.begin() as connection:
+            assert violations(connection) == {}
+            found = queue.listing(connection, state=state, limit=1000).items
+            return {
+                row["study_uid"] or row["accession"]: queue.detail(connection, row["study"])
+                for row in found
+            }
+
+    return read
+
+
+@pytest.fixture
 def client(
     engine: Engine, database_url: str, ring: KeyRing, tmp_path: Path
 ) -> Iterator[httpx.Client]:
