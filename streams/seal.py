@@ -1,6 +1,4 @@
-"""Seals: patient identity travels encrypted and authenticated, under a ring of keys that rotate
-(promise 8).
-"""
+"""Seals: identity travels encrypted and authenticated, under keys that rotate (promise 8)."""
 
 from __future__ import annotations
 

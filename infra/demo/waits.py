@@ -1,6 +1,4 @@
-"""The mean wait that the same arrivals and the same reads would have had under our rank, with AI
-off, and under FIFO.
-"""
+"""Mean waits of the same arrivals and reads under our rank, with AI off, and under FIFO."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ def _place_orders(rows: list[Related], orders: Sequence[Order], acts: Acts, worl
             if row.person == order.person and names.meet(there):
                 row.orders.append(order)
     for act in acts.words():
-        _own(studies)
+        _own(studies, world)
         meant = [order for order in orders if act.order in order.members]
         for row in studies:
             if act.item in row.owned:

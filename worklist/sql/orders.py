@@ -41,7 +41,7 @@ def orders(connection: Connection, study: str, opener: Opener) -> list[OrderShow
     found = []
     for component in components(facts, world_of(connection, facts)):
         for order in (order for row in component.rows for order in row.orders):
-            members, state = order.members(), order.state
+            members, state = order.members, order.state
             member = min(members, key=lambda m: (members[m].received, m))
             kinds = ("accession", "placer", "filler")
             numbers = {n.value for f in order.facts for n in f.numbers if n.kind in kinds}

@@ -52,7 +52,10 @@ def readable(make: Make, n: int = 1, **more: Any) -> list[Any]:
     events: list[Any] = []
     for i in range(n):
         uid, accession, patient = f"1.2.{i + 1}", f"A{i}", f"P{i}"
-        events += [make.order(accession, patient=patient, **more), make.exam(uid, at=12 + i, patient=patient)]
+        events += [
+            make.order(accession, patient=patient, **more),
+            make.exam(uid, at=12 + i, patient=patient),
+        ]
         events.append(make.series(uid, accession=accession, patient=patient, at=10 + i))
     return events
 
