@@ -153,10 +153,10 @@ def verify(
     """Walk the chain of seals; exit 1 when a row was changed, taken away or slipped in."""
     settings = WorklistSettings()
     try:
-        key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
         anchors = [audit.Anchor.parse(said) for said in anchor or []]
-    except (OSError, ValueError) as error:
-        fail(f"VIGIE_AUDIT_KEYS: {error}")
+    except ValueError as error:
+        fail(str(error))
+    key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
     with _database(_sealer(settings)) as engine, engine.connect() as connection:
         verdict = audit.verify(connection, key, anchors)
     typer.echo(json.dumps(asdict(verdict)))

@@ -83,7 +83,7 @@ class Sealer:
 
 
 def open_sealer(settings: WorklistSettings) -> Sealer:
-    """The sealer of these settings. Raises ValueError or OSError without a key ring of its own."""
+    """The sealer of these settings. Raises Misconfigured without a key ring of its own."""
     if settings.audit_keys in (settings.keys, settings.act_keys):
         raise Misconfigured("VIGIE_AUDIT_KEYS: a file of its own, that vigie web cannot read")
     key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
