@@ -30,9 +30,9 @@ from infra.demo.report import (
     unsettled,
     waits,
 )
-from infra.demo.simulated import ACTS, Act, against_simulator
 from infra.demo.stage import Stage
 from infra.demo.street import AE_TITLE, Street
+from infra.demo.waits import ACTS, Act, against_simulator
 from streams.health import write_whole
 from streams.kafka.topics import PARKED
 

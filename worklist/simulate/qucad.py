@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from worklist.order.policy import Policy, Term
+from worklist.order.policy import Allowance, Policy
 from worklist.simulate.closed_forms import NoSteadyState, Stream
 from worklist.simulate.disciplines import Discipline, discipline, places
 from worklist.simulate.engine import Floats, Staff, serve
@@ -55,11 +55,11 @@ PRECISION, MOST = 0.02, 120_000_000
 _TINY = 0.0005  # minutes: a smaller mean counts as this much
 _PILOT, _LEAST = 16, 40  # replications
 
-_WEEKS = Term(target=1440, horizon=43200)
+_WEEKS = Allowance(target=1440, horizon=43200)
 POLICY = Policy(
     name="QuCAD",
-    classes={"unknown": _WEEKS, "stat": Term(target=60, horizon=60)},
-    findings={"flag": Term(target=15, horizon=15)},
+    classes={"unknown": _WEEKS, "stat": Allowance(target=60, horizon=60)},
+    findings={"flag": Allowance(target=15, horizon=15)},
 )
 
 

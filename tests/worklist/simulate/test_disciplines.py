@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worklist.order.policy import Policy, Term
+from worklist.order.policy import Allowance, Policy
 from worklist.order.rank import Mode, StudyFacts, rank, variants
 from worklist.simulate.disciplines import NAMES, discipline, places
 from worklist.simulate.engine import Staff, serve
@@ -19,13 +19,16 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 POLICY = Policy(
     name="test",
     classes={
-        "unknown": Term(target=480, horizon=30240),
-        "stat": Term(target=60, horizon=60),
-        "urgent": Term(target=240, horizon=20160),
-        "routine": Term(target=1440, horizon=43200),
+        "unknown": Allowance(target=480, horizon=30240),
+        "stat": Allowance(target=60, horizon=60),
+        "urgent": Allowance(target=240, horizon=20160),
+        "routine": Allowance(target=1440, horizon=43200),
     },
-    locations={"emergency": Term(target=120, horizon=21600)},
-    findings={"bleed": Term(target=15, horizon=15), "opacity": Term(target=60, horizon=120)},
+    locations={"emergency": Allowance(target=120, horizon=21600)},
+    findings={
+        "bleed": Allowance(target=15, horizon=15),
+        "opacity": Allowance(target=60, horizon=120),
+    },
 )
 READ = Exponential(mean=5)
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from worklist.order.policy import Policy, Term
+from worklist.order.policy import Allowance, Policy
 from worklist.simulate import fit, history, twin
 from worklist.simulate.history import BadHistory, Row, read_history
 from worklist.simulate.scenario import Scenario
@@ -23,11 +23,11 @@ START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 POLICY = Policy(
     name="test",
     classes={
-        "unknown": Term(target=480, horizon=30240),
-        "stat": Term(target=60, horizon=60),
-        "urgent": Term(target=240, horizon=20160),
+        "unknown": Allowance(target=480, horizon=30240),
+        "stat": Allowance(target=60, horizon=60),
+        "urgent": Allowance(target=240, horizon=20160),
     },
-    findings={"bleed": Term(target=15, horizon=15)},
+    findings={"bleed": Allowance(target=15, horizon=15)},
 )
 SITE = Scenario.model_validate(
     {

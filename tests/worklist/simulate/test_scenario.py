@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worklist.order.policy import Policy, Term
+from worklist.order.policy import Allowance, Policy
 from worklist.simulate import twin
 from worklist.simulate.closed_forms import NoSteadyState
 from worklist.simulate.scenario import Scenario
 from worklist.simulate.scenario_file import BadScenario, read_policy, read_scenario
 from worklist.simulate.studies import DAY, HOUR, WEEK, weekly
 
-LONG = Term(target=1440, horizon=43200)
+LONG = Allowance(target=1440, horizon=43200)
 POLICY = Policy(
     name="test",
-    classes={"unknown": LONG, "stat": Term(target=60, horizon=60)},
-    findings={code: Term(target=15, horizon=15) for code in ("A", "B", "C", "D")},
+    classes={"unknown": LONG, "stat": Allowance(target=60, horizon=60)},
+    findings={code: Allowance(target=15, horizon=15) for code in ("A", "B", "C", "D")},
 )
 
 
