@@ -29,8 +29,8 @@ from infra.demo.report import (
     rank_history,
     waits,
 )
-from infra.demo.simulated import ACTS, Act, against_simulator
 from infra.demo.traffic import Traffic
+from infra.demo.waits import ACTS, Act, against_simulator
 from streams.health import write_whole
 from streams.logs import tell
 

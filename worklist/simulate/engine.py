@@ -358,6 +358,7 @@ def _play(queue: _Queue, desk: _Desk, places: Any, shifts: Any, preemptive: bool
             _sit_down(queue, desk, reader[shift], now, end[shift])
             shift += 1
         over = not (place < len(at) and at[place] == now)
+        over = over and not (shift < len(start) and start[shift] == now)
         for one in range(len(desk.ends)):
             over = over and desk.ends[one] != now
         if over:

@@ -163,7 +163,8 @@ def _bars(
 ) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 0.8 + 0.26 * len(names) * max(1, len(series))))
+    height = 1.1 + 0.26 * len(names) * max(1, len(series))
+    figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
     thick = 0.8 / max(1, len(series))
     for number, (label, values) in enumerate(series.items()):
@@ -184,8 +185,7 @@ def _bars(
     axes.grid(axis="x", color="#dde2ea", linewidth=0.8)
     axes.set_axisbelow(True)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=9)
-    figure.tight_layout()
+        figure.legend(loc="outside lower left", ncols=len(series), frameon=False, fontsize=9)
     return figure
 
 
@@ -282,7 +282,8 @@ def _headlines(words: Words, result: Result, policy: str) -> list[dict[str, str]
         low, high = max(0.0, abs(value) - half), abs(value) + half
         said = {"minutes": abs(value), "low": low, "high": high}
         numbers = {key: words.number(number) for key, number in said.items()}
-        lines.append({"kind": kind, "text": words.say(kind, group=words.group(row), **numbers)})
+        who = words.say("who" if row["name"] else "who_none", group=row["name"])
+        lines.append({"kind": kind, "text": words.say(kind, who=who, **numbers)})
     return lines
 
 

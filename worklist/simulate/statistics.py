@@ -28,14 +28,14 @@ def student(degrees: int) -> float:
     """
     if degrees < 4:
         return {1: 12.706, 2: 4.303, 3: 3.182}.get(degrees, float("inf"))
-    z = NormalDist().inv_cdf(0.975)
+    point = NormalDist().inv_cdf(0.975)
     terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+        (point**3 + point) / 4,
+        (5 * point**5 + 16 * point**3 + 3 * point) / 96,
+        (3 * point**7 + 19 * point**5 + 17 * point**3 - 15 * point) / 384,
+        (79 * point**9 + 776 * point**7 + 1482 * point**5 - 1920 * point**3 - 945 * point) / 92160,
     )
-    return z + math.fsum(term / degrees**power for power, term in enumerate(terms, start=1))
+    return point + math.fsum(term / degrees**power for power, term in enumerate(terms, start=1))
 
 
 def ratio(sums: Floats, counts: Floats) -> Figure:
@@ -48,7 +48,7 @@ def ratio(sums: Floats, counts: Floats) -> Figure:
     if not total:
         return Figure(float("nan"), float("nan"))
     value = float(sums.sum()) / total
-    if number < 2:
+    if np.count_nonzero(counts) < 2:
         return Figure(value, float("nan"))
     spread = float(np.sum((sums - value * counts) ** 2)) * number / (number - 1)
     return Figure(value, student(number - 1) * float(np.sqrt(spread)) / total)

@@ -149,7 +149,7 @@ def _batches(counted: Ints) -> list[slice]:
     """Where each batch lies: studies are in order of arrival, so a batch is one stretch."""
     edges = np.flatnonzero(np.diff(counted)) + 1
     starts, ends = [0, *edges], [*edges, len(counted)]
-    found = [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+    found = [slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
     return [one for one in found if one.stop > one.start and counted[one.start] >= 0]
 
 
