@@ -44,6 +44,18 @@ class WorklistSettings(StreamsSettings):
     batch_wait_s: float = Field(
         0.05, description="a batch waits so long for more events, seconds", gt=0
     )
+    stale_s: float = Field(
+        60,
+        description="the list counts as stale, and /readyz says no, when an acknowledged event has "
+        "waited for so long, seconds",
+        gt=0,
+    )
+    stall_s: float = Field(
+        180,
+        description="an agent that does nothing for so long, though events wait and nothing it "
+        "needs is away, ends itself, seconds",
+        gt=0,
+    )
     lease_s: float = Field(
         900, description="a claim that nobody renews ends after so long, seconds", gt=0
     )
@@ -56,7 +68,7 @@ class WorklistSettings(StreamsSettings):
         False, description="loopback only: a browser is signed in as a lead without a token"
     )
 
-    @field_validator("database")
+    @field_validator("database", "database_owner", "database_sealer")
     @classmethod
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:
         if (url := value.get_secret_value()) and not url.startswith(_SCHEMES):

@@ -167,6 +167,7 @@ def test_old_series_go_and_unpublished_ones_stay(store: Store) -> None:
     assert put(store, "1", "2", "3").name == published
 
 
+@pytest.mark.slow
 def test_promise_1_removal_beside_a_sender_loses_nothing_answered(store: Store) -> None:
     """Upkeep for which 20 milliseconds are old runs as fast as it can while the same instances come
     again and again.
