@@ -23,6 +23,7 @@ from worklist.order import policy
 from worklist.settings import WorklistSettings
 from worklist.sql.database import make_engine, translated
 from worklist.sql.invariants import violations
+from worklist.sql.roles import weaknesses
 from worklist.web.auth import read_readers
 
 
@@ -114,14 +115,15 @@ def _list() -> list[str]:
         return ["VIGIE_DATABASE: is no address: postgresql://user:password@host:port/name"]
     try:
         with translated(), engine.connect() as connection:
-            broken = violations(connection)
+            broken, may = violations(connection), weaknesses(connection)
     except Unavailable as error:
         if error.where == "schema":
             return ["VIGIE_DATABASE: has not the schema of this release: run `vigie migrate`"]
         return ["VIGIE_DATABASE: no answer: is it running, are address and password right?"]
     finally:
         engine.dispose()
-    return [f"the list: not so: {name}: see {', '.join(rows)}" for name, rows in broken.items()]
+    wrong = [f"the list: not so: {name}: see {', '.join(rows)}" for name, rows in broken.items()]
+    return wrong + [f"VIGIE_DATABASE: {what}: use the role vigie_app" for what in may]
 
 
 def _settings(environment: Mapping[str, str]) -> list[str]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "rebuild": ("worklist.commands", "What is known of a rebuild of the topics."),
     "models": ("triage.model_commands", "The model packages."),
     "evaluate": ("triage.model_commands", "Measure a model package."),
+    "simulate": ("worklist.simulate.commands", "Minutes saved and minutes lost."),
     "check": ("infra.commands", "Check a site's folder."),
     "demo": ("infra.commands", "A department's day, in one command."),
     "bench": ("infra.commands", "Measure stages beside the bare libraries."),

@@ -1,6 +1,4 @@
-"""Embedded Kafka (librdkafka's mock cluster) and PostgreSQL 18 (from a wheel): pip alone, loopback
-only, for demo and tests.
-"""
+"""Kafka (librdkafka's mock) and PostgreSQL 18 that pip alone brings, for demo and tests."""
 
 from __future__ import annotations
 
@@ -57,8 +55,8 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, in `folder`, from entry to exit; it ends with this
-    process.
+    """A PostgreSQL server of our own on loopback, in `folder`, from entry to exit; it ends with
+    this process.
 
     Attributes:
         url: what the list's processes use; may not change what the audit holds. Known before.

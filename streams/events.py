@@ -38,6 +38,7 @@ Code = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=256)]
 Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+NumberKind = Literal["accession", "placer", "filler", "study", "step", "visit", "account"]
 
 
 class _Frozen(BaseModel):
@@ -72,7 +73,7 @@ class Version(_Frozen):
 class Number(_Frozen):
     """An identifier: its kind, who gave it (empty: the message does not say, *open*), its value."""
 
-    kind: Literal["accession", "placer", "filler", "study", "step", "visit", "account"]
+    kind: NumberKind
     authority: Code = ""
     value: Code
 

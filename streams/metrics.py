@@ -34,7 +34,7 @@ oldest_unpublished_seconds = Gauge(
 store_free_ratio = Gauge("vigie_store_free_ratio", "Free share of the disk that holds the store")
 store_instances = Counter("vigie_store_instances_total", "Instances made durable in the store")
 store_conflicts = Counter(
-    "vigie_store_conflicts_total", "Instances that came again with other bytes: the first stays"
+    "vigie_store_conflicts_total", "Instances that came again with other bytes: both are kept"
 )
 store_bytes = Counter("vigie_store_bytes_total", "Bytes made durable in the store")
 test_messages = Counter(
@@ -43,9 +43,15 @@ test_messages = Counter(
     ["door"],
 )
 
+no_effect = Counter(
+    "vigie_no_effect_total",
+    "Messages that were understood, answered yes, and say nothing that the list is about",
+    ["door", "kind"],
+)
+
 for _door in DOORS:  # all label sets exist at 0, so that rates and absent() work
     connections.labels(_door)
     door_seconds.labels(_door)
-for _topic in ("orders", "series", "findings", "acts", "parked"):
+for _topic in ("orders", "series", "findings", "acts", "doors", "parked"):
     published.labels(_topic)
     publish_failed.labels(_topic)

@@ -1,6 +1,4 @@
-"""The site's senders and codes: who may send, and what their words mean here (``senders.toml``,
-``codes.toml``).
-"""
+"""The site's senders and codes: who may send, and what their words mean here."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from streams.authorities import Authorities
 from streams.errors import Misconfigured, Reason, Refuse
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,12 +43,21 @@ FieldName = Annotated[str, Field(pattern=r"^(IPC|OBR|ORC|ZDS)-[0-9]{1,2}$")]
 class Sender(_Strict):
     """One sender: a RIS by MSH-3|MSH-4, a modality or PACS by its AE title (``title`` or
     ``title@address``).
+
+    Attributes:
+        issuer: authority of its patient numbers, where a message or an image states none.
+        authority: the same for accession and order numbers; empty: they are open.
+        patient_authority: of several patient numbers the one of this authority counts.
+        kind: whether it makes images, keeps them, or both.
     """
 
     name: str = "default"
     hl7: tuple[str, ...] = ()
     ae: tuple[str, ...] = ()
     issuer: str = ""
+    authority: str = ""
+    patient_authority: str = ""
+    kind: Literal["modality", "archive", "mixed"] = "mixed"
     site: str = ""
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     charset: Annotated[str, AfterValidator(_charset)] = "ISO-8859-1"
@@ -73,7 +81,9 @@ class Codes(_Strict):
     priority: dict[str, str] = {}
     location: dict[str, str] = {}
     modality: dict[str, str] = {}
-    report: dict[str, Literal["preliminary", "final", "corrected", "cancelled", "none"]] = {}
+    report: dict[
+        str, Literal["preliminary", "final", "corrected", "addendum", "withdrawn", "none"]
+    ] = {}
     procedures: dict[str, Procedure] = {}
 
     def worst(self, codes: tuple[str, ...]) -> str:
@@ -93,6 +103,7 @@ class Site(_Strict):
     default: Sender
     accept_unknown: bool
     codes: Codes
+    authorities: Authorities = Authorities()
 
     def sender_for_hl7(self, application: str, facility: str) -> Sender:
         """Who sends as MSH-3 `application`, MSH-4 `facility`. Raises Refuse `unknown_sender` where
@@ -141,7 +152,13 @@ def load_site(folder: Path) -> Site:
         default=_make(Sender, default, "senders.toml"),
         accept_unknown=bool(accept),
         codes=_make(Codes, codes, "codes.toml"),
+        authorities=_authorities(folder / "authorities.toml"),
     )
+
+
+def _authorities(file: Path) -> Authorities:
+    """The site's authorities; a site that needs none has no such file."""
+    return _make(Authorities, _table(file), file.name) if file.exists() else Authorities()
 
 
 def _table(file: Path) -> dict[str, Any]:

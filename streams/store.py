@@ -3,15 +3,15 @@ event names it yet.
 
 Layout under the root, which every gateway and every triage process of a site shares::
 
-    <study digest>/<series digest>/<instance digest>          the instance, a DICOM file as received
-    unpublished/<study digest>.<series digest>.<instance>     its marker: facts for the event,
-    identity sealed notes/<digest>                                            what an exam's first
-    message said and its last does not
+    <study>/<part>/<instance>              the instance, a DICOM file as received
+    unpublished/<study>.<part>.<instance>  its marker: facts for the event, identity sealed
+    notes/<digest>                         what an exam's first message said and its last does not
 
-Names are SHA-256 digests of UIDs, so nothing that a sender says ever becomes part of a path, and
-anybody who knows the UIDs finds the file. The marker is written after the instance: a marker
-without its instance cannot exist, and an instance without a marker was either published or never
-answered for.
+A *part* is what a series has of one patient: a series that names two patients has two. All names
+are digests, those of instances keyed, so nothing that a sender says ever becomes part of a path. An
+instance that comes again with other bytes lies beside the first, under a name that is made of the
+first's name and of the bytes. The marker is written after the instance: a marker without its
+instance cannot exist, and an instance without a marker was either published or never answered for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from streams.errors import Park, Reason, Refuse
 
 Buffer = bytes | bytearray | memoryview
 _REFERENCE = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}")
-_NAME = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[0-9a-f]{16}")
 _MARKERS, _NOTES = "unpublished", "notes"
 _TEMPORARY = ".part-"
 _GOING = ".going-"  # a series under removal
@@ -56,8 +56,16 @@ class Marker:
     body: bytes
 
 
-def _hex(uid: str) -> str:
-    return hashlib.sha256(uid.encode()).hexdigest()[:32]
+@dataclass(frozen=True)
+class Kept:
+    """One instance in the store: its name, and whether other bytes came under its UID before."""
+
+    name: str
+    other_bytes: bool
+
+
+def _hex(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 class Store:
@@ -79,13 +87,13 @@ class Store:
         self._lock = threading.Lock()
         _sync_folder(self._root)
 
-    def folder(self, study_uid: str, series_uid: str) -> str:
-        """The reference of a series: what events carry. Two hex digests, ``study/series``."""
-        return f"{_hex(study_uid)}/{_hex(series_uid)}"
+    def folder(self, study_uid: str, series_uid: str, statement: str = "") -> str:
+        """The reference of one part of a series: what events carry. Two hex digests.
 
-    def instance_name(self, sop_uid: str) -> str:
-        """The name of an instance inside its series: 32 hex digits."""
-        return _hex(sop_uid)
+        Args:
+            statement: a keyed digest of whom its images name.
+        """
+        return f"{_hex(study_uid)}/{_hex(series_uid, statement)}"
 
     def path(self, reference: str, name: str) -> Path:
         """Where the instance lies, whether or not it is there.
@@ -123,17 +131,17 @@ class Store:
 
     def put(
         self,
-        study_uid: str,
-        series_uid: str,
-        sop_uid: str,
+        reference: str,
+        name: str,
         data: Buffer | Iterable[Buffer],
-        mark: bytes,
-    ) -> str:
-        """Makes one instance and its marker durable; returns its name. The same instance again
-        changes nothing.
+        mark: Callable[[bool], bytes],
+    ) -> Kept:
+        """Makes one instance and its marker durable. The same instance again changes nothing; with
+        other bytes it is kept beside the first, which may have been read already.
 
-        Other bytes for a UID that is here already are counted and dropped: the first stays, because
-        it may have been read already.
+        Args:
+            name: of the instance, 16 hex digits (`streams.studykey.instance_name`).
+            mark: the marker's body, by whether other bytes came under this name before.
 
         Raises:
             Refuse: `store_full` when the disk is, or would get, fuller than allowed.
@@ -142,18 +150,16 @@ class Store:
         chunks: list[Buffer] = (
             [data] if isinstance(data, bytes | bytearray | memoryview) else list(data)
         )
-        size = sum(map(len, chunks))
-        self._check_room(size)
-        reference, name = self.folder(study_uid, series_uid), self.instance_name(sop_uid)
+        self._check_room(sum(map(len, chunks)))
         try:
             for _attempt in range(_ATTEMPTS):
                 with suppress(FileNotFoundError):  # upkeep took the folder away under our hands
-                    self._put_instance(reference, name, chunks)
-                    _write(self._markers, _marker_name(reference, name), [mark], replace=True)
+                    kept = self._put_instance(reference, name, chunks)
+                    self._put_marker(reference, kept, mark)
                     # Upkeep looks for markers after it took a folder away, we look for the file
                     # after the marker is there: one of the two sees the other.
-                    if (self._root / reference / name).exists():
-                        return name
+                    if self.path(reference, kept.name).exists():
+                        return kept
                 self._forget(reference)
             raise OSError(errno.EBUSY, "the folder of a series was removed again and again")
         except OSError as error:
@@ -161,17 +167,20 @@ class Store:
                 raise Refuse(Reason.STORE_FULL) from None
             raise
 
-    def _put_instance(self, reference: str, name: str, chunks: list[Buffer]) -> None:
+    def _put_instance(self, reference: str, name: str, chunks: list[Buffer]) -> Kept:
         folder = self._make_folder(reference)
-        path = folder / name
-        if not path.exists() and _write(folder, name, chunks, replace=False):
-            metrics.store_instances.inc()
-            metrics.store_bytes.inc(sum(map(len, chunks)))
-            return
-        if not _same(path, chunks):
-            metrics.store_conflicts.inc()
-        # Whoever wrote it may have been killed between its rename and this.
-        _sync_folder(folder)
+        if _there(folder, name, chunks):
+            return Kept(name, other_bytes=False)
+        beside = _beside(name, chunks)
+        if not _there(folder, beside, chunks):
+            raise OSError(errno.EEXIST, "two instances of one name")
+        return Kept(beside, other_bytes=True)
+
+    def _put_marker(self, reference: str, kept: Kept, mark: Callable[[bool], bytes]) -> None:
+        """One that is there already has the earlier receipt, and stays."""
+        name = _marker_name(reference, kept.name)
+        if not _write(self._markers, name, [mark(kept.other_bytes)], replace=False):
+            _sync_folder(self._markers)
 
     def _check_room(self, size: int) -> None:
         stat = os.statvfs(self._root)
@@ -345,6 +354,29 @@ def _write(folder: Path, name: str, chunks: list[Buffer], *, replace: bool) -> b
         return True
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _there(folder: Path, name: str, chunks: list[Buffer]) -> bool:
+    """Makes `chunks` durable under `name`; False where other bytes have it."""
+    path = folder / name
+    if not path.exists() and _write(folder, name, chunks, replace=False):
+        metrics.store_instances.inc()
+        metrics.store_bytes.inc(sum(map(len, chunks)))
+        return True
+    if not _same(path, chunks):
+        return False
+    # Whoever wrote it may have been killed between its rename and this.
+    _sync_folder(folder)
+    return True
+
+
+def _beside(name: str, chunks: list[Buffer]) -> str:
+    """The name of an instance whose bytes are not those that `name` has."""
+    metrics.store_conflicts.inc()
+    hasher = hashlib.sha256(name.encode())
+    for chunk in chunks:
+        hasher.update(chunk)
+    return hasher.hexdigest()[:16]
 
 
 def _same(path: Path, chunks: list[Buffer]) -> bool:

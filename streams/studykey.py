@@ -1,9 +1,15 @@
-"""Keyed pseudonyms: what topics are keyed by. A hint for locality and nothing more."""
+"""Keyed pseudonyms: what topics are keyed by (a hint for locality, nothing more), and patients."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
+
+from streams.events import INSTANCE_BYTES, Number, Patient
+
+#: By what an event is keyed, best first: what most events of one study have in common.
+_KEYED_BY = ("accession", "study", "filler", "placer", "step")
 
 
 def pseudonym(secret: bytes, kind: str, *parts: str) -> str:
@@ -12,22 +18,25 @@ def pseudonym(secret: bytes, kind: str, *parts: str) -> str:
     return hmac.new(secret, message, hashlib.sha256).hexdigest()[:32]
 
 
-def patient_pseudonym(secret: bytes, issuer: str, patient_id: str) -> str | None:
-    """The pseudonym of a patient, or None when the sender gives no id."""
-    return pseudonym(secret, "patient", issuer, patient_id) if patient_id.strip() else None
+def instance_name(secret: bytes, sop_uid: str) -> str:
+    """The name of an instance in events and in the store: 16 hex digits, keyed."""
+    return pseudonym(secret, "instance", sop_uid)[: 2 * INSTANCE_BYTES]
 
 
-def topic_key(
-    secret: bytes, *, accessions: tuple[str, ...], study_uids: tuple[str, ...], patient: str | None
-) -> str:
-    """The key of an event: of its study where it names one (accession first, else UID), else of its
-    patient.
-    """
-    if accessions:
-        return pseudonym(secret, "accession", min(accessions))
-    if study_uids:
-        return pseudonym(secret, "study", min(study_uids))
-    return patient or pseudonym(secret, "none")
+def patient_of(secret: bytes, authority: str, value: str) -> Patient | None:
+    """A patient number as it travels, or None when the sender gives none."""
+    if not value.strip():
+        return None
+    return Patient(value=pseudonym(secret, "patient", value), authority=authority)
+
+
+def topic_key(secret: bytes, numbers: Iterable[Number], patient: Patient | None) -> str:
+    """The key of an event: of its study where it names one, else of its patient."""
+    named = list(numbers)
+    for kind in _KEYED_BY:
+        if values := [number.value for number in named if number.kind == kind]:
+            return pseudonym(secret, kind, min(values))
+    return patient.value if patient else pseudonym(secret, "none")
 
 
 def digest(*parts: bytes) -> str:

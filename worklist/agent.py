@@ -36,13 +36,13 @@ from streams.kafka.produce import Publisher
 from streams.kafka.watermarks import Extent, Place, Watermarks
 from streams.process import Process
 from streams.seal import read_ring
-from worklist import metrics
+from worklist import metrics, sealing
 from worklist.freshness import TOPICS, StandStill, Watch
 from worklist.order.policy import Policy
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store, positions
 from worklist.sql.apply import apply
-from worklist.sql.database import make_engine, translated
+from worklist.sql.database import answers, make_engine, translated
 from worklist.sql.opening import Opener
 from worklist.sql.positions import Look, note_positions
 
@@ -211,8 +211,10 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     """Applies events until the process is to end, or until `settle` says stop."""
     stack = process.stack
     ring = read_ring(settings.keys)
-    engine = make_engine(settings.database.get_secret_value())
+    engine = make_engine(settings.database.get_secret_value(), statement_s=settings.statement_s)
     stack.callback(engine.dispose)
+    sealer = sealing.open_sealer(settings)
+    stack.callback(sealer.engine.dispose)
     # a batch in mid-transaction ends before the pool closes
     stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
     publisher = Publisher(settings)
@@ -222,7 +224,7 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     stage = Stage(
         engine,
         Settler(_STAGE, ring, publisher.publish, lambda: datetime.now(UTC)),
-        Opener(ring, read_ring(settings.act_keys)),
+        Opener(ring, read_ring(settings.act_keys, "VIGIE_ACT_KEYS")),
         lambda: datetime.now(UTC),
         watermarks.between,
     )
@@ -233,7 +235,7 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     watch = Watch(engine, watermarks)
     checks = {
         "kafka": publisher.reachable,
-        "database": lambda: reachable(engine),
+        "database": lambda: answers(engine),
         "fresh": lambda: watch.last.fresh(settings.stale_s),
     }
     metrics_port = process.serve_health(checks)
@@ -241,6 +243,7 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     stack.push_async_callback(stop_app, app)
     process.keep(until_made_anew(app, watermarks))
     process.keep(_look_on(app, watch, stage, StandStill(settings.stall_s)))
+    process.keep(sealing.run(sealer))
     process.ready(metrics=metrics_port)
     await process.until_ended()
 
@@ -267,12 +270,3 @@ async def _look_on(
         if for_s >= still.limit_s:
             log.error("stands_still", behind=fresh.behind_events, for_s=round(for_s))
             return
-
-
-def reachable(engine: Engine) -> bool:
-    """Whether the database answers."""
-    try:
-        with engine.connect():
-            return True
-    except DBAPIError:
-        return False

@@ -42,7 +42,8 @@ def worklist_command() -> None:
 def _database(url: str = "", statement_s: float = 3600) -> Iterator[Engine]:
     """The site's database. Raises Unavailable when it does not answer or lacks our schema."""
     settings = WorklistSettings()
-    need(settings, "database")
+    if not url:
+        need(settings, "database")
     engine = make_engine(url or settings.database.get_secret_value(), statement_s=statement_s)
     try:
         with translated():
@@ -122,7 +123,7 @@ def activate(
     """Make a policy file the one that ranks, and rank all rows anew."""
     policy = _site_policy(file)
     settings = WorklistSettings()
-    opener = Opener(read_ring(settings.keys), read_ring(settings.act_keys))
+    opener = Opener(read_ring(settings.keys), read_ring(settings.act_keys, "VIGIE_ACT_KEYS"))
     with _database() as engine:
         with engine.begin() as connection:
             policy_store.activate(connection, policy, actor=actor, now=datetime.now(UTC))
@@ -152,10 +153,10 @@ def verify(
     """Walk the chain of seals; exit 1 when a row was changed, taken away or slipped in."""
     settings = WorklistSettings()
     try:
-        key = audit.chain_key(read_ring(settings.audit_keys))
         anchors = [audit.Anchor.parse(said) for said in anchor or []]
-    except (OSError, ValueError) as error:
-        fail(f"VIGIE_AUDIT_KEYS: {error}")
+    except ValueError as error:
+        fail(str(error))
+    key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
     with _database(_sealer(settings)) as engine, engine.connect() as connection:
         verdict = audit.verify(connection, key, anchors)
     typer.echo(json.dumps(asdict(verdict)))

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from streams.errors import VigieError
+from streams.errors import Misconfigured, VigieError
 from streams.seal import read_ring
 from worklist import metrics
 from worklist.settings import WorklistSettings
@@ -83,10 +83,10 @@ class Sealer:
 
 
 def open_sealer(settings: WorklistSettings) -> Sealer:
-    """The sealer of these settings. Raises ValueError or OSError without a key ring of its own."""
-    if settings.audit_keys == settings.keys:
-        raise ValueError("VIGIE_AUDIT_KEYS: web must not have them: not the file of VIGIE_KEYS")
-    key = audit.chain_key(read_ring(settings.audit_keys))
+    """The sealer of these settings. Raises Misconfigured without a key ring of its own."""
+    if settings.audit_keys in (settings.keys, settings.act_keys):
+        raise Misconfigured("VIGIE_AUDIT_KEYS: a file of its own, that vigie web cannot read")
+    key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
     url = settings.database_sealer.get_secret_value() or settings.database.get_secret_value()
     return Sealer(make_engine(url, pool=1, statement_s=settings.statement_s), key)
 

@@ -68,7 +68,7 @@ class WorklistSettings(StreamsSettings):
         False, description="loopback only: a browser is signed in as a lead without a token"
     )
 
-    @field_validator("database")
+    @field_validator("database", "database_owner", "database_sealer")
     @classmethod
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:
         if (url := value.get_secret_value()) and not url.startswith(_SCHEMES):

@@ -1,6 +1,4 @@
-"""The same little hospital for every bench: studies of an order, a series and a finding, and a
-database to put them in.
-"""
+"""The same little hospital for every bench: studies as events, and a database to put them in."""
 
 from __future__ import annotations
 
@@ -21,15 +19,17 @@ from streams.events import (
     Finding,
     FindingsMade,
     Identity,
+    Number,
     OrderChanged,
     SeriesReceived,
     Version,
     encode,
+    pack,
 )
 from streams.kafka.consume import Origin
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing
-from streams.studykey import digest, patient_pseudonym
+from streams.studykey import digest, instance_name, patient_of
 from worklist.order.policy import load
 from worklist.sql import policy_store
 from worklist.sql.database import make_engine, migrate
@@ -69,10 +69,11 @@ class _Study:
         identity = Identity(
             patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101"
         )
-        self._number = number
+        self._number, self._secret = number, ring.pseudonym
         self._person: dict[str, Any] = {
-            "patient": patient_pseudonym(ring.pseudonym, "H", patient),
+            "patient": patient_of(ring.pseudonym, "H", patient),
             "identity": ring.seal_identity(identity),
+            "numbers": (Number(kind="accession", value=f"{tag}A{number}"),),
         }
         self._uid = f"1.2.826.0.{int(digest(tag.encode())[:8], 16)}.{number}"
         self._ordered = T0 + timedelta(seconds=number)
@@ -80,21 +81,22 @@ class _Study:
 
     def _base(self, kind: str, minutes: float) -> dict[str, Any]:
         at = self._ordered + timedelta(minutes=minutes)
-        name = digest(f"{kind}{self.accession}".encode())
+        name = self._name(kind)
         return {
             "event_id": name,
             "sender": "bench",
             "received_at": at,
-            "version": Version(time=at, digest=name),
+            "version": Version(time=at, message_time=at, digest=name),
         }
+
+    def _name(self, kind: str) -> str:
+        return digest(f"{kind}{self.accession}".encode())
 
     def order(self) -> OrderChanged:
         """The RIS orders it."""
         return OrderChanged(
             **self._base("order", 0),
             **self._person,
-            accessions=(self.accession,),
-            order=self.accession,
             priority=_PRIORITIES[self._number % 4],
             modality="CT",
             description="CT head",
@@ -102,17 +104,16 @@ class _Study:
 
     def series(self) -> SeriesReceived:
         """Its images come."""
-        names = sorted(digest(f"{self._uid}{image}".encode()) for image in range(_IMAGES))
+        names = (instance_name(self._secret, f"{self._uid}.1.{at}") for at in range(_IMAGES))
         return SeriesReceived(
             **self._base("series", 10),
             **self._person,
             accessions=(self.accession,),
             study_uid=self._uid,
-            study_uids=(self._uid,),
             series_uid=f"{self._uid}.1",
             gateway="g",
             reference="ab/cd",
-            instances=tuple(names),
+            instances=pack(names),
             sop_class="1.2.840.10008.5.1.4.1.1.2",
             modality="CT",
             acquired_at=self._ordered + timedelta(minutes=5),
@@ -126,11 +127,12 @@ class _Study:
         )
         return FindingsMade(
             **self._base("finding", 11),
+            **self._person,
             study_uid=self._uid,
             series_uid=f"{self._uid}.1",
             package="head-ct-ich",
             package_version="1",
-            input_digest=digest(self._uid.encode()),
+            input_digest=self._name("series"),
             outcome="flagged" if flagged else "not_flagged",
             screened_at=self._ordered + timedelta(minutes=11),
             findings=(bleed,),

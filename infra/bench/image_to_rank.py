@@ -20,7 +20,7 @@ from infra.bench.measure import Result, compare
 from infra.bench.process import process
 from infra.embedded import MockKafka
 from streams.errors import ABSTENTIONS
-from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.events import FindingsMade, SeriesReceived, Version, decode, encode, pack
 from streams.kafka.topics import FINDINGS, PARKED, SERIES
 from streams.seal import new_ring
 from streams.store import Store
@@ -81,8 +81,9 @@ def _what(bench: _Bench, seen: Sequence[tuple[float, ...]]) -> str:
     )
     reached = statistics.median(bench.rates[1:])
     return (
-        f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: 1 / p95 "
-        f"beside 1 / sum of the parts alone ({', '.join(told)} ms); 0.333 is p95 = 3 × the sum"
+        f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: "
+        "1 / p95 beside 1 / sum of the stages alone "
+        f"({', '.join(told)} ms); 0.333 is p95 = 3 × the sum"
     )
 
 
@@ -95,20 +96,20 @@ def _films(store: Store, count: int) -> tuple[list[SeriesReceived], list[Path]]:
     now = datetime.now(UTC)
     for seed in range(count):
         study = f"1.2.826.0.{seed}"
-        name = store.put(study, f"{study}.1", f"{study}.1.1", film_file(seed), b"")
         reference = store.folder(study, f"{study}.1")
-        files.append(store.path(reference, name))
+        kept = store.put(reference, f"{seed:016x}", film_file(seed), lambda _: b"")
+        files.append(store.path(reference, kept.name))
         series.append(
             SeriesReceived(
                 event_id=digest(study.encode()),
                 sender="bench",
                 received_at=now,
-                version=Version(time=now, digest=digest(b"v")),
+                version=Version(time=now, message_time=now, digest=digest(b"v")),
                 study_uid=study,
                 series_uid=f"{study}.1",
                 gateway="g",
                 reference=reference,
-                instances=(name,),
+                instances=pack([kept.name]),
                 sop_class=FILM_SOP_CLASS,
                 modality="DX",
                 body_part="CHEST",
@@ -188,8 +189,8 @@ class _Bench:
                 found.setdefault(event.study_uid, time.perf_counter())
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"{len(found)} of {self.studies} films have a finding {_END_S:.0f} s after "
-                    "the last event"
+                    f"{len(found)} of {self.studies} films have a finding "
+                    f"{_END_S:.0f} s after the last event"
                 )
         thread.join()
         reader.close()

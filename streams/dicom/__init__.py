@@ -5,7 +5,8 @@
 - `gate`: is it DICOM that may be kept? header or Refuse, for any bytes
 - `elements`: walks data elements
 - `part10`: the file wrapper: written around what is stored, read under the gate
-- `headers`: header → facts of a series, identity sealed
+- `patients`: whom a data set names: number, authority, identity; accession numbers likewise
+- `headers`: header → facts of a part of a series, identity sealed
 - `text`: character sets
 - `steps`: MPPS data sets → what they say
 - `exams`: MPPS: each word of a modality becomes an event

@@ -14,15 +14,18 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from streams import metrics
+from streams.authorities import Authorities
 from streams.dicom import gate, listener, part10, steps
 from streams.dicom.exams import Exams
-from streams.dicom.headers import SenderLike, facts
+from streams.dicom.headers import Facts, facts
+from streams.dicom.patients import SenderLike
 from streams.dicom.publishing import PublisherLike, SeriesPublisher
 from streams.errors import Reason, Refuse, VigieError
 from streams.health import listening
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from streams.store import Store
+from streams.studykey import instance_name
 
 VERIFICATION = "1.2.840.10008.1.1"
 #: MPPS data sets are decoded here, so no compressed syntax for them; C-STORE takes every syntax as
@@ -48,6 +51,10 @@ _DAY_S = 86400.0
 
 class SiteLike(Protocol):
     """What the door needs of the site's folder."""
+
+    @property
+    def authorities(self) -> Authorities:
+        """Who gives numbers out, and which values identify nothing."""
 
     def sender_for_ae(self, ae_title: str, address: str) -> SenderLike:
         """The sender behind a calling AE title and address; raises Refuse `unknown_sender` where
@@ -94,7 +101,7 @@ class DicomDoor:
             gateway=settings.name,
             quiet_s=settings.quiet_s,
         )
-        self._exams = Exams(self.store, self.series, ring, publisher, now)
+        self._exams = Exams(self.store, self.series, site.authorities, ring, publisher, now)
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -243,16 +250,14 @@ class DicomDoor:
         header = gate.header(
             data, str(context.transfer_syntax), sop_class=sop_class, sop_instance=sop_instance
         )
-        found = facts(header, sender, self._ring, self._now())
-        wrapper = part10.wrapper(header.transfer_syntax, sop_class, sop_instance)
-        name = self.store.put(
-            header.study,
-            header.series,
-            header.sop_instance,
-            [wrapper, data],
-            found.model_dump_json().encode(),
+        found = facts(header, sender, self._site.authorities, self._ring, self._now())
+        kept = self.store.put(
+            self.series.reference(found),
+            instance_name(self._ring.pseudonym, header.sop_instance),
+            [part10.wrapper(header.transfer_syntax, sop_class, sop_instance), data],
+            lambda other: _marked(found, other_bytes=other).model_dump_json().encode(),
         )
-        reference = self.series.added(found, name)
+        reference = self.series.added(_marked(found, other_bytes=kept.other_bytes), kept.name)
         brought = self._peer(event.assoc).brought
         brought[reference] = brought.get(reference, 0) + 1
 
@@ -280,3 +285,7 @@ class DicomDoor:
             metrics.refused.labels("dicom", reason.value).inc()
         metrics.answered.labels("dicom", f"{status:04X}").inc()
         return status, None
+
+
+def _marked(found: Facts, *, other_bytes: bool) -> Facts:
+    return found.model_copy(update={"other_bytes": other_bytes})

@@ -1,6 +1,4 @@
-"""The header gate: any bytes become a checked header or a refusal, before anything in them is
-believed.
-"""
+"""The header gate: any bytes become a checked header or a refusal, before anything is believed."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from streams.dicom.elements import PIXELS, Bytes, Element, Syntax, Walker
 from streams.errors import Reason, Refuse
@@ -25,11 +24,26 @@ _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 SAMPLES, FRAMES, ROWS, COLUMNS, BITS = 0x00280002, 0x00280008, 0x00280010, 0x00280011, 0x00280100
-REQUEST_ATTRIBUTES, ACCESSION = 0x00400275, 0x00080050
+ACCESSION = 0x00080050
+#: Sequences of which the items' plain values are kept: the requests' accession numbers, who gives
+#: them out, who gives out the patient number, and other numbers of the patient.
+REQUESTS, ACCESSION_ISSUER, PATIENT_ISSUER, OTHER_PATIENT_IDS = (
+    0x00400275,
+    0x00080051,
+    0x00100024,
+    0x00101002,
+)
+#: Local namespace and universal id of an issuer (HL7v2 Hierarchic Designator Macro, PS3.3 §10.14).
+NAMESPACE, UNIVERSAL = 0x00400031, 0x00400032
+PATIENT_ID, ISSUER = 0x00100020, 0x00100021
+_SEQUENCES = frozenset({REQUESTS, ACCESSION_ISSUER, PATIENT_ISSUER, OTHER_PATIENT_IDS})
+_OF_ITEMS = frozenset({ACCESSION, NAMESPACE, UNIVERSAL, PATIENT_ID, ISSUER, STUDY})
+_MAX_ITEMS = 100
 #: What the header keeps besides what the gate itself checks: the tags that `headers.py` reads.
 FACTS = frozenset(
     {
         0x00080005,
+        0x00080008,
         0x00080020,
         0x00080021,
         0x00080022,
@@ -46,10 +60,11 @@ FACTS = frozenset(
         0x00081030,
         0x0008103E,
         0x00100010,
-        0x00100020,
-        0x00100021,
+        PATIENT_ID,
+        ISSUER,
         0x00100030,
         0x00100040,
+        0x00101000,
         0x00101010,
         0x00180015,
         0x00185101,
@@ -71,10 +86,14 @@ MAX_FRAME = 1024**3  # bytes: sixteen times the largest detector
 MAX_PIXELS = 256 * 1024**3  # bytes, all frames: more than any whole-slide image
 
 
+#: Values by their tag, bytes as sent, without padding.
+Values = dict[int, bytes]
+
+
 @dataclass(frozen=True)
 class Header:
-    """What the gate let through. Values are bytes as sent, without padding; missing and empty are
-    the same.
+    """What the gate let through; missing and empty values are the same. `items` has those of the
+    items of `_SEQUENCES`.
     """
 
     transfer_syntax: str
@@ -85,7 +104,7 @@ class Header:
     has_pixels: bool
     frames: int
     values: dict[int, bytes] = field(repr=False)
-    accessions: tuple[bytes, ...] = field(repr=False, default=())
+    items: dict[int, list[Values]] = field(repr=False, default_factory=dict)
 
 
 def uid(raw: Bytes, where: str) -> str:
@@ -132,7 +151,7 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
         # is worth keeping.
         syntax = Syntax(True, syntax.big_endian)
     walker = Walker(data, syntax)
-    values, accessions, pixels = _collect(walker, data)
+    values, items, pixels = _collect(walker, data)
     uids = {tag: uid(values.get(tag, b""), f"{tag:08X}") for tag in _UIDS}
     if uids[SOP_CLASS] != sop_class or uids[SOP_INSTANCE] != sop_instance:
         raise Refuse(Reason.UID_MISMATCH, "SOP")
@@ -148,26 +167,19 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
         pixels is not None,
         frames,
         values,
-        accessions,
+        items,
     )
 
 
-def _collect(
-    walker: Walker, data: Bytes
-) -> tuple[dict[int, bytes], tuple[bytes, ...], Element | None]:
-    """Wanted values, accession numbers of the requests, and the pixels."""
-    values: dict[int, bytes] = {}
-    accessions: list[bytes] = []
+def _collect(walker: Walker, data: Bytes) -> tuple[Values, dict[int, list[Values]], Element | None]:
+    """Wanted values, those of the items of wanted sequences, and the pixels."""
+    values: Values = {}
+    items: dict[int, list[Values]] = {}
     for element in walker.elements(0, len(data)):
         if element.tag in PIXELS:
-            return values, tuple(accessions), element
-        if element.tag == REQUEST_ATTRIBUTES:
-            for start, end in walker.items(element):
-                accessions += [
-                    _value(data, inner)
-                    for inner in walker.elements(start, end)
-                    if inner.tag == ACCESSION
-                ]
+            return values, items, element
+        if element.tag in _SEQUENCES:
+            items[element.tag] = read_items(walker, element, data)
         elif element.tag in _KEPT:
             wanted = _NUMBERS.get(element.tag)
             # UL in place of US is how a decoder's arithmetic was made to overflow (CVE-2026-5442).
@@ -176,7 +188,33 @@ def _collect(
             if element.tag in values:
                 raise Refuse(Reason.BAD_DICOM, "the same element twice")
             values[element.tag] = _value(data, element)
-    return values, tuple(accessions), None
+    return values, items, None
+
+
+def read_items(walker: Walker, sequence: Element, data: Bytes) -> list[Values]:
+    """The wanted values of each item, those of its issuer of the accession number among them.
+
+    At most a hundred items: more than any request has.
+    """
+    found: list[Values] = []
+    for start, end in islice(walker.items(sequence), _MAX_ITEMS):
+        values: Values = {}
+        for element in walker.elements(start, end):
+            if element.tag == ACCESSION_ISSUER:
+                for inner_start, inner_end in islice(walker.items(element), 1):
+                    values |= _plain(walker, data, inner_start, inner_end)
+            elif element.tag in _OF_ITEMS:
+                values[element.tag] = _value(data, element)
+        found.append(values)
+    return found
+
+
+def _plain(walker: Walker, data: Bytes, start: int, end: int) -> Values:
+    return {
+        element.tag: _value(data, element)
+        for element in walker.elements(start, end)
+        if element.tag in _OF_ITEMS
+    }
 
 
 def _value(data: Bytes, element: Element) -> bytes:

@@ -1,21 +1,27 @@
-"""A checked header becomes the facts of its series: what SeriesReceived says, identity sealed,
-every field clamped.
-"""
+"""A checked header becomes facts of its part of a series: identity sealed, fields clamped."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from functools import reduce
-from typing import Protocol
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from streams.dicom import gate, text
-from streams.events import Identity
+from streams.authorities import Authorities
+from streams.dicom import gate
+from streams.dicom.patients import (
+    BIRTH_DATE,
+    SenderLike,
+    Words,
+    accessions_of,
+    identity_of,
+    statement_of,
+)
+from streams.events import Identity, Number, Patient
 from streams.seal import KeyRing
-from streams.studykey import patient_pseudonym
+from streams.studykey import patient_of
 
 _IMAGE = "1.2.840.10008.5.1.4.1.1."
 #: SOP classes that are no images to read: waveforms, presentation states, parametric maps and their
@@ -65,31 +71,16 @@ _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
-
-
-class SenderLike(Protocol):
-    """What the door needs to know of a sender; the site's folder has it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the site's folder."""
-
-    @property
-    def issuer(self) -> str:
-        """Who issues its patient ids, when an image does not say."""
-
-    @property
-    def site(self) -> str:
-        """Where it stands."""
-
-    @property
-    def timezone(self) -> str:
-        """IANA name of the zone of its clocks, for images without TimezoneOffsetFromUTC."""
+_IMAGE_TYPE = 0x00080008
 
 
 class Facts(BaseModel):
-    """What is known of a series from some of its instances. `merge` is commutative: order of
-    arrival does not matter.
+    """What is known of a part of a series from some of its instances. `merge` is commutative: order
+    of arrival does not matter.
+
+    Attributes:
+        statement: whom its images name; what names others is another part.
+        stated: how many facts about the patient `identity` has.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -99,7 +90,9 @@ class Facts(BaseModel):
     sop_class: str
     sender: str
     site: str = ""
-    accessions: tuple[str, ...] = ()
+    kind: Literal["modality", "archive", "mixed"] = "mixed"
+    statement: str = ""
+    numbers: tuple[Number, ...] = ()
     modality: str = ""
     body_part: str = ""
     description: str = ""
@@ -108,140 +101,128 @@ class Facts(BaseModel):
     age_years: float | None = None
     acquired_at: AwareDatetime | None = None
     readable: bool = True
+    primary: bool = True
+    localizer: bool = False
+    other_bytes: bool = False
     announced: int | None = None
     frames: int = 1
-    patient: str | None = None
+    patient: Patient | None = None
     identity: str | None = None
+    stated: int = 0
     first_received: AwareDatetime
     last_received: AwareDatetime
 
 
+_TEXTS = (
+    "sender",
+    "site",
+    "kind",
+    "modality",
+    "body_part",
+    "description",
+    "series_description",
+    "view",
+)
+
+
 def merge(one: Facts, other: Facts) -> Facts:
-    """The facts of a series from those of two parts of it. Times widen; of texts that differ the
-    greater one stays.
+    """The facts of two sets of instances of one part. Times widen; of texts that differ the greater
+    one stays.
     """
-    ages = [age for age in (one.age_years, other.age_years) if age is not None]
-    acquired = [time for time in (one.acquired_at, other.acquired_at) if time is not None]
-    announced = [count for count in (one.announced, other.announced) if count is not None]
+    both = (one, other)
+    ages = [facts.age_years for facts in both if facts.age_years is not None]
+    acquired = [facts.acquired_at for facts in both if facts.acquired_at is not None]
+    announced = [facts.announced for facts in both if facts.announced is not None]
     # An image decides over a report that was put into its series.
-    classes = [facts.sop_class for facts in (one, other) if facts.readable] or [
-        one.sop_class,
-        other.sop_class,
-    ]
-    who = max(one, other, key=lambda facts: (facts.patient or "", facts.identity or ""))
-    texts = {
-        name: max(getattr(one, name), getattr(other, name))
-        for name in (
-            "sender",
-            "site",
-            "modality",
-            "body_part",
-            "description",
-            "series_description",
-            "view",
-        )
-    }
+    deciding = [facts for facts in both if facts.readable] or both
+    who = max(both, key=lambda facts: (facts.stated, facts.identity or ""))
+    texts = {name: max(getattr(one, name), getattr(other, name)) for name in _TEXTS}
     return one.model_copy(
         update=texts
         | {
-            "sop_class": max(classes),
-            "accessions": tuple(sorted({*one.accessions, *other.accessions})),
+            "sop_class": max(facts.sop_class for facts in deciding),
+            "numbers": tuple(sorted({*one.numbers, *other.numbers}, key=_by_name)),
             "age_years": min(ages, default=None),
-            "acquired_at": max(acquired, default=None),
+            "acquired_at": min(acquired, default=None),
             "readable": one.readable or other.readable,
+            "primary": any(facts.primary for facts in deciding),
+            "localizer": all(facts.localizer for facts in deciding),
+            "other_bytes": one.other_bytes or other.other_bytes,
             "announced": max(announced, default=None),
             "frames": max(one.frames, other.frames),
             "patient": who.patient,
             "identity": who.identity,
+            "stated": who.stated,
             "first_received": min(one.first_received, other.first_received),
             "last_received": max(one.last_received, other.last_received),
         }
     )
 
 
-def merge_all(parts: list[Facts]) -> Facts:
-    """`merge` over one or more parts."""
-    return reduce(merge, parts)
+def _by_name(number: Number) -> tuple[str, str, str]:
+    return number.kind, number.value, number.authority
 
 
-def facts(header: gate.Header, sender: SenderLike, ring: KeyRing, received_at: datetime) -> Facts:
-    """The facts that one instance gives of its series. Never raises: what cannot be read is left
-    out.
+def facts(
+    header: gate.Header,
+    sender: SenderLike,
+    authorities: Authorities,
+    ring: KeyRing,
+    received_at: datetime,
+) -> Facts:
+    """The facts that one instance gives of its part of a series. Never raises: what cannot be read
+    is left out.
     """
-    field = _Fields(header)
-    who = Identity(
-        patient_id=field.text(0x00100020, _CODE),
-        issuer=field.text(0x00100021, _CODE) or sender.issuer,
-        name=field.text(0x00100010, _TEXT).split("=")[0]
-        or field.text(0x00100010, _TEXT).strip("="),
-        birth_date=birth.strftime("%Y%m%d") if (birth := _date(field.code(0x00100030))) else "",
-        sex=field.code(0x00100040)[:1],
-    )
-    acquired = _acquired(field, _zone(field.code(0x00080201), sender.timezone))
-    accessions = {
-        field.text(gate.ACCESSION, _CODE),
-        *(field.decode(raw)[:_CODE] for raw in header.accessions),
-    }
-    announced = field.code(0x00201209)
+    words = Words(header.values, header.items, sender, authorities)
+    who = identity_of(words)
+    acquired = _acquired(words, zone_of(words.code(0x00080201), sender.timezone))
+    image_type = words.codes(_IMAGE_TYPE)
+    announced = words.code(0x00201209)
     return Facts(
         study_uid=header.study,
         series_uid=header.series,
         sop_class=header.sop_class,
         sender=sender.name[:_CODE],
         site=sender.site[:_CODE],
-        accessions=tuple(sorted(accessions - {""})),
-        modality=field.code(0x00080060)[:16],
-        body_part=field.code(0x00180015)[:_CODE],
-        description=field.text(0x00081030, _TEXT),
-        series_description=field.text(0x0008103E, _TEXT),
-        view=field.code(0x00185101)[:16],
-        age_years=_age(field.code(0x00101010), birth, acquired),
+        kind=sender.kind,
+        statement=statement_of(ring.pseudonym, who),
+        numbers=accessions_of(words, header.items.get(gate.REQUESTS, [])),
+        modality=words.code(0x00080060)[:16],
+        body_part=words.code(0x00180015)[:_CODE],
+        description=words.text(0x00081030, _TEXT),
+        series_description=words.text(0x0008103E, _TEXT),
+        view=words.code(0x00185101)[:16],
+        age_years=_age(words.code(0x00101010), _birth(words, who), acquired),
         acquired_at=min(acquired, received_at) if acquired else None,
-        readable=_readable(header, field),
+        readable=_readable(header, words),
+        primary="".join(image_type[1:2]) in ("", "PRIMARY"),
+        localizer=image_type[2:3] == ["LOCALIZER"],
         announced=int(announced) if re.fullmatch(r"[1-9][0-9]{0,5}", announced) else None,
         frames=header.frames,
-        patient=patient_pseudonym(ring.pseudonym, who.issuer, who.patient_id),
-        identity=ring.seal_identity(who) if who.patient_id or who.name else None,
+        patient=patient_of(ring.pseudonym, who.issuer, who.patient_id),
+        identity=ring.seal_identity(who) if who != Identity() else None,
+        stated=len(who.model_dump(exclude_defaults=True)),
         first_received=received_at,
         last_received=received_at,
     )
 
 
-class _Fields:
-    """Text of a header's values."""
-
-    def __init__(self, header: gate.Header) -> None:
-        self._values = header.values
-        self._charset = header.values.get(0x00080005, b"")
-
-    def decode(self, raw: bytes) -> str:
-        return text.decode(raw, self._charset)
-
-    def text(self, tag: int, limit: int) -> str:
-        return self.decode(self._values.get(tag, b""))[:limit]
-
-    def code(self, tag: int) -> str:
-        """First value, upper case, of a VR of the default repertoire (CS, DA, TM, AS, IS)."""
-        return (
-            self._values.get(tag, b"")
-            .split(b"\\")[0]
-            .decode("ascii", "ignore")
-            .strip(" \0")
-            .upper()
-        )
+def _birth(words: Words, who: Identity) -> date | None:
+    """The birth date, unless it stands for an unknown one."""
+    return _date(words.code(BIRTH_DATE)) if who.birth_date else None
 
 
-def _readable(header: gate.Header, field: _Fields) -> bool:
+def _readable(header: gate.Header, words: Words) -> bool:
     sop = header.sop_class
     return (
         header.has_pixels
         and (sop == _READABLE_RT or not sop.startswith(_UNREADABLE))
-        and field.code(0x00080060) not in _UNREADABLE_MODALITIES
-        and field.text(0x00080070, _CODE).upper() != OUR_MANUFACTURER
+        and words.code(0x00080060) not in _UNREADABLE_MODALITIES
+        and words.text(0x00080070, _CODE).upper() != OUR_MANUFACTURER
     )
 
 
-def _zone(offset: str, name: str) -> tzinfo:
+def zone_of(offset: str, name: str) -> tzinfo:
     """The zone that an image states (SOP Common, PS3.3 §C.12.1.1), else its sender's, else UTC."""
     if match := _OFFSET.fullmatch(offset):
         minutes = int(match[2]) * 60 + int(match[3])
@@ -263,7 +244,7 @@ def _date(value: str) -> date | None:
         return None
 
 
-def _moment(day: str, time: str, zone: tzinfo) -> datetime | None:
+def moment(day: str, time: str, zone: tzinfo) -> datetime | None:
     """A DA and a TM in `zone`, as UTC."""
     found, clock = _date(day), _TIME.fullmatch(time)
     if found is None or clock is None or found.year < 1900:
@@ -279,17 +260,17 @@ def _moment(day: str, time: str, zone: tzinfo) -> datetime | None:
         return None
 
 
-def _acquired(field: _Fields, zone: tzinfo) -> datetime | None:
+def _acquired(words: Words, zone: tzinfo) -> datetime | None:
     """When the image was acquired, best source first: Acquisition DateTime, then Acquisition,
     Content, Series, Study.
     """
-    stamp = field.code(0x0008002A)
+    stamp = words.code(0x0008002A)
     body, offset = (stamp[:-5], stamp[-5:]) if _OFFSET.fullmatch(stamp[-5:]) else (stamp, "")
-    if moment := _moment(body[:8], body[8:], _zone(offset, "") if offset else zone):
-        return moment
+    if found := moment(body[:8], body[8:], zone_of(offset, "") if offset else zone):
+        return found
     for day, time in _TIMES:
-        if moment := _moment(field.code(day), field.code(time), zone):
-            return moment
+        if found := moment(words.code(day), words.code(time), zone):
+            return found
     return None
 
 

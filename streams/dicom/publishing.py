@@ -1,14 +1,13 @@
-"""When a series is published: as soon as it can be whole, and again until the broker has confirmed
-it (promise 1).
-"""
+"""When the fragments of a series are published, until the broker confirmed them (promise 1)."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from streams import metrics
 from streams.dicom.headers import Facts, merge
 from streams.errors import Unavailable
-from streams.events import SeriesReceived, Version, encode
+from streams.events import MOST_INSTANCES, Number, SeriesReceived, Version, encode, pack
 from streams.kafka import topics
 from streams.store import Store
 from streams.studykey import digest, topic_key
@@ -40,10 +39,21 @@ class PublisherLike(Protocol):
         """Returns once confirmed; raises Unavailable."""
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """One instance that no confirmed event names yet."""
+
+    since: float  # stored at, Unix seconds
+    received_at: datetime
+    acquired_at: datetime | None
+
+
 @dataclass
 class _Series:
+    """A part of a series: what it has of one patient."""
+
     facts: Facts
-    waiting: dict[str, float] = field(default_factory=dict)  # name → stored at, Unix seconds
+    waiting: dict[str, _Waiting] = field(default_factory=dict)  # by name
     seen: set[str] = field(default_factory=set)
     expected: int | None = None
     due: float = 0.0  # monotonic
@@ -52,27 +62,28 @@ class _Series:
 
 
 def event_of(
-    facts: Facts, reference: str, names: list[str], gateway: str, expected: int | None
+    facts: Facts, reference: str, names: Sequence[str], gateway: str, announced: int | None
 ) -> SeriesReceived:
-    """The event that says: this gateway holds these instances of this series. The same set gives
-    the same id.
+    """The event that says: this gateway holds these instances of this part of a series. The same
+    set gives the same id.
     """
-    whole = digest(gateway.encode(), reference.encode(), *(name.encode() for name in names))
+    whole = digest(
+        gateway.encode(), reference.encode(), facts.statement.encode(), *map(str.encode, names)
+    )
     return SeriesReceived(
         event_id=whole,
         sender=facts.sender,
         received_at=facts.first_received,
-        version=Version(time=facts.last_received, digest=whole),
+        version=Version(time=facts.last_received, message_time=facts.last_received, digest=whole),
         patient=facts.patient,
         identity=facts.identity,
-        accessions=facts.accessions,
-        study_uids=(facts.study_uid,),
+        numbers=facts.numbers,
         site=facts.site,
         study_uid=facts.study_uid,
         series_uid=facts.series_uid,
         gateway=gateway,
         reference=reference,
-        instances=tuple(names),
+        instances=pack(names),
         sop_class=facts.sop_class,
         modality=facts.modality,
         body_part=facts.body_part,
@@ -81,8 +92,12 @@ def event_of(
         view=facts.view,
         age_years=facts.age_years,
         acquired_at=facts.acquired_at,
-        complete=expected is not None and len(names) >= expected,
+        announced=announced,
         readable=facts.readable,
+        primary=facts.primary,
+        localizer=facts.localizer,
+        other_bytes=facts.other_bytes,
+        kind=facts.kind,
     )
 
 
@@ -110,7 +125,7 @@ class SeriesPublisher:
         self._pseudonym, self._gateway, self._quiet_s = pseudonym, gateway, quiet_s
         self._clock = clock
         self._series: OrderedDict[str, _Series] = OrderedDict()
-        self._announced: OrderedDict[str, int] = OrderedDict()
+        self._announced: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._wake = threading.Condition()
         self._closing = False
         self._swept = 0.0
@@ -161,15 +176,17 @@ class SeriesPublisher:
     def added(
         self, facts: Facts, name: str, *, reference: str | None = None, since: float | None = None
     ) -> str:
-        """An instance is durable in the store with its marker; the reference of its series."""
-        reference = reference or self._store.folder(facts.study_uid, facts.series_uid)
+        """An instance is durable in the store with its marker; the reference of its part of the
+        series.
+        """
+        if reference is None:
+            reference = self.reference(facts)
         now = self._clock()
         with self._wake:
             series = self._series.get(reference)
             if series is None:
-                series = self._series[reference] = _Series(
-                    facts, expected=self._announced.pop(reference, None)
-                )
+                expected = self._announced.get((facts.study_uid, facts.series_uid))
+                series = self._series[reference] = _Series(facts, expected=expected)
                 series.seen.update(self._store.instances(reference))
                 self._forget_old()
                 self._wake.notify()
@@ -178,7 +195,14 @@ class SeriesPublisher:
             self._series.move_to_end(reference)
             if not series.waiting:
                 series.held_since = now
-            series.waiting[name] = since if since is not None else time.time()
+            series.waiting.setdefault(
+                name,
+                _Waiting(
+                    since if since is not None else time.time(),
+                    facts.first_received,
+                    facts.acquired_at,
+                ),
+            )
             if not series.failures:  # else the wait for the broker goes on
                 series.due = min(
                     now + self._quiet_s, series.held_since + _LONGEST_HOLD * self._quiet_s
@@ -190,17 +214,21 @@ class SeriesPublisher:
                 self._due_now(series)
         return reference
 
+    def reference(self, facts: Facts) -> str:
+        """Where the store keeps what has such facts."""
+        return self._store.folder(facts.study_uid, facts.series_uid, facts.statement)
+
     def expected(self, study_uid: str, series_uid: str, count: int) -> None:
         """MPPS says that the series is over and has `count` instances."""
-        reference = self._store.folder(study_uid, series_uid)
         with self._wake:
-            if series := self._series.get(reference):
-                series.expected = count
-                self._due_now(series)
-            else:  # it came before the images
-                self._announced[reference] = count
-                if len(self._announced) > _REMEMBERED:
-                    self._announced.popitem(last=False)
+            # For what comes after it, of this patient or of another.
+            self._announced[(study_uid, series_uid)] = count
+            if len(self._announced) > _REMEMBERED:
+                self._announced.popitem(last=False)
+            for series in self._series.values():
+                if (series.facts.study_uid, series.facts.series_uid) == (study_uid, series_uid):
+                    series.expected = count
+                    self._due_now(series)
 
     def finished(self, reference: str) -> None:
         """The association that brought the series is over."""
@@ -267,19 +295,14 @@ class SeriesPublisher:
     def _publish(self, reference: str) -> bool:
         with self._wake:
             series = self._series[reference]
-            facts, expected, names = series.facts, series.expected, set(series.waiting)
+            facts, expected, waiting = series.facts, series.expected, dict(series.waiting)
         try:
             held = self._store.instances(reference)
-            if held:
-                event = event_of(facts, reference, held, self._gateway, expected or facts.announced)
-                key = topic_key(
-                    self._pseudonym,
-                    accessions=facts.accessions,
-                    study_uids=(facts.study_uid,),
-                    patient=facts.patient,
-                )
+            for event in self._fragments(facts, reference, held, expected, waiting):
+                numbers = (*event.numbers, Number(kind="study", value=event.study_uid))
+                key = topic_key(self._pseudonym, numbers, event.patient)
                 self._publisher.publish_sync(topics.SERIES.name, key, encode(event))
-            for name in names:
+            for name in waiting:
                 self._store.clear_marker(reference, name)
         except (Unavailable, OSError):
             with self._wake:
@@ -288,15 +311,39 @@ class SeriesPublisher:
             return False
         with self._wake:
             series.failures = 0
-            for name in names:
+            for name in waiting:
                 series.waiting.pop(name, None)
             if series.waiting:
                 series.held_since = self._clock()
         return True
 
+    def _fragments(
+        self,
+        facts: Facts,
+        reference: str,
+        held: Sequence[str],
+        expected: int | None,
+        waiting: dict[str, _Waiting],
+    ) -> Iterator[SeriesReceived]:
+        """All that is held, for whoever screens needs the whole. What an earlier fragment named has
+        its times by that one: the times of these are those of what is new.
+        """
+        acquired = [new.acquired_at for new in waiting.values() if new.acquired_at]
+        times = {
+            "first_received": min(new.received_at for new in waiting.values()),
+            "acquired_at": min(acquired, default=None),
+        }
+        facts = facts.model_copy(update=times)
+        announced = expected or facts.announced
+        for at in range(0, len(held), MOST_INSTANCES):
+            names = held[at : at + MOST_INSTANCES]
+            yield event_of(facts, reference, names, self._gateway, announced)
+
     def _measure(self) -> None:
         with self._wake:
-            times = [since for series in self._series.values() for since in series.waiting.values()]
+            times = [
+                new.since for series in self._series.values() for new in series.waiting.values()
+            ]
         if self._unreadable is not None:
             times.append(self._unreadable)
         metrics.oldest_unpublished_seconds.set(max(0.0, time.time() - min(times)) if times else 0.0)

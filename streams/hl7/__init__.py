@@ -2,7 +2,10 @@
 
 - `framing`: frames of a byte stream, bounded in size and time
 - `message`: bytes of one message → separators, character set, fields
-- `mapping`: a message → events (orders, patients, merges, reports), or why it is none of ours
+- `envelope`: what all events of one message have in common: sender, receipt, version
+- `mapping`: a message → events (orders, reports), or why it is none of ours
+- `patients`: who a PID is; ADT messages as events
+- `reports`: what OBR-25 and OBX-11 together say of a report
 - `tables`: HL7's own codes, as far as they decide that
 - `answers`: the acknowledgement (original mode) and its error segment
 - `door`: the server, which says AA only when the broker has confirmed

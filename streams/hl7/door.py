@@ -1,6 +1,4 @@
-"""The MLLP door: a positive answer only when the broker has confirmed every event of the message
-(promise 1).
-"""
+"""The MLLP door: yes only when the broker has confirmed every event of the message (promise 1)."""
 
 from __future__ import annotations
 
@@ -18,6 +16,7 @@ from streams.errors import Misconfigured, Reason, Refuse, VigieError, facts
 from streams.events import Parked, encode
 from streams.health import listening
 from streams.hl7 import answers, mapping
+from streams.hl7.envelope import Context
 from streams.hl7.framing import Frames, TooLarge, frame
 from streams.hl7.message import Header, parse, peek
 from streams.kafka.topics import ORDERS, PARKED
@@ -169,11 +168,13 @@ class MllpDoor:
         message = parse(raw, sender.charset)
         if message.header.processing not in _PRODUCTION | _TEST:
             raise Refuse(Reason.BAD_FIELD, "MSH-11")
-        context = mapping.Context(self._site, sender, self._ring, self._now())
+        context = Context(self._site, sender, self._ring, self._now())
         found = mapping.events(message, context)
         if message.header.processing in _TEST:
             metrics.test_messages.labels("mllp").inc()
             return
+        if not found:
+            metrics.no_effect.labels("mllp", mapping.kind(header.type, header.event)).inc()
         for key, event in found:
             await self._publisher.publish(ORDERS.name, key, encode(event))
 

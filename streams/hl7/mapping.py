@@ -1,46 +1,28 @@
-"""A message becomes events, by rule and by the site's tables. Pure: time, keys and tables are
-arguments.
-"""
+"""Orders and reports become events, by rule and by the site's tables. Pure: time is an argument."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from streams.errors import Reason, Refuse
-from streams.events import (
-    Event,
-    Identity,
-    OrderChanged,
-    PatientChanged,
-    PatientMerged,
-    ReportReceived,
-    Version,
-)
+from streams.events import Event, Number, NumberKind, OrderChanged, ReportReceived
 from streams.hl7 import tables
+from streams.hl7.envelope import Context, Envelope
 from streams.hl7.message import Group, Message, Segment, when
-from streams.seal import KeyRing
-from streams.site import Sender, Site
-from streams.studykey import digest, patient_pseudonym, topic_key
+from streams.hl7.patients import changed, identity_of, location_of, place_numbers, related
+from streams.hl7.reports import report_status
+from streams.studykey import topic_key
 
 #: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing.
 OWN_APPLICATION = "VIGIE"
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a message means depends on: who sent it, the site's codes, the keys, and when it came
-    (aware, UTC).
-    """
-
-    site: Site
-    sender: Sender
-    ring: KeyRing
-    received_at: datetime
+_UID = re.compile(r"[0-9.]{1,64}")
+_MAX_VALUE = 64  # characters of a number
+#: Kinds of numbers by which a study can be found.
+_FINDS = frozenset({"accession", "placer", "filler", "study"})
 
 
 def kind(message_type: str, event: str) -> str:
@@ -68,41 +50,99 @@ def events(message: Message, context: Context) -> list[tuple[str, Event]]:
         return []
     try:
         if (header.type, event) in tables.ORDER_MESSAGES:
-            return _Mapping(message, context).orders()
+            return _Orders(message, context).events()
         if (header.type, event) == ("ORU", "R01"):
-            return _Mapping(message, context).reports()
-        if (header.type, event) == ("ADT", "A40"):
-            return _Mapping(message, context).merges()
+            return _Reports(message, context).events()
+        if header.type == "ADT" and event in tables.IDENTITY_ACTS:
+            return related(message, context, event)
         if header.type == "ADT" and event in tables.PATIENT_NEWS:
-            return _Mapping(message, context).patient()
-    except ValidationError as error:
-        # A value that no event can hold; pydantic's text quotes it, so only the name of the field
-        # goes on.
-        raise Refuse(Reason.BAD_FIELD, _SOURCES.get(str(error.errors()[0]["loc"][0]), "")) from None
+            return changed(message, context, event)
+    except ValidationError:
+        # A value that no event can hold; pydantic's text quotes it.
+        raise Refuse(Reason.BAD_FIELD, header.type) from None
     if header.type == "ADT":
         return []
     raise Refuse(Reason.UNSUPPORTED_MESSAGE, "MSH-9")
 
 
-_SOURCES = {
-    "accessions": "OBR-18",
-    "study_uids": "ZDS-1",
-    "order": "ORC-3",
-    "procedure": "OBR-4",
-    "modality": "OBR-24",
-}
+class _OfStudies:
+    """What orders and reports have in common: who the patient is, and the numbers of the study."""
 
-
-class _Mapping:
     def __init__(self, message: Message, context: Context) -> None:
         self._message, self._context = message, context
-        self._index = 0
+        self._envelope = Envelope(message, context)
 
-    def orders(self) -> list[tuple[str, Event]]:
-        groups = self._message.groups("ORC", "OBR")
+    def _event(
+        self,
+        make: Callable[..., Event],
+        group: Group,
+        uids: tuple[str, ...],
+        stamp: str,
+        **facts: Any,
+    ) -> tuple[str, Event]:
+        numbers = self._numbers(group, uids)
+        if not any(number.kind in _FINDS for number in numbers):
+            raise Refuse(Reason.NO_STUDY_KEY, self._context.sender.accession[0])
+        who = identity_of(group.person, self._context)
+        base = self._envelope.base(who, stamp)
+        event = make(**base, numbers=numbers, site=self._context.sender.site, **facts)
+        return topic_key(self._context.ring.pseudonym, numbers, base["patient"]), event
+
+    def _numbers(self, group: Group, uids: tuple[str, ...]) -> tuple[Number, ...]:
+        """All numbers that an order's segments name; what identifies nothing is left out."""
+        found = self._accessions(group)
+        fields: tuple[tuple[NumberKind, int], ...] = (("placer", 2), ("filler", 3))
+        for kind, field in fields:
+            # Under one ORC several OBR may stand, each with numbers of its own.
+            name = "OBR" if group.text("OBR", field) else "ORC"
+            found += self._number(kind, group.first(name), field)
+        for uid in uids:
+            if not _UID.fullmatch(uid):
+                raise Refuse(Reason.BAD_FIELD, "ZDS-1" if group.first("ZDS") else "IPC-3")
+            found.append(Number(kind="study", value=uid))
+        place = place_numbers(group.visit, group.person, self._context)
+        return tuple(dict.fromkeys((*found, *place)))
+
+    def _accessions(self, group: Group) -> list[Number]:
+        """What stands in the first filled one of the sender's fields, of each IPC its own."""
+        field = next((name for name in self._context.sender.accession if group.named(name)), "")
+        name, _, place = field.partition("-")
+        found: list[Number] = []
+        for segment in group.all(name) if name == "IPC" else group.all(name)[:1]:
+            found += self._number("accession", segment, int(place), stated=field == "IPC-1")
+        return found
+
+    def _number(
+        self, kind: NumberKind, segment: Segment | None, field: int, *, stated: bool = True
+    ) -> list[Number]:
+        """The EI of a field as a number.
+
+        Args:
+            stated: whether its namespace and universal id are the number's authority.
+        """
+        sender, authorities = self._context.sender, self._context.site.authorities
+        value = segment.text(field) if segment else ""
+        if segment is None or not authorities.identifies(value):
+            return []
+        if len(value) > _MAX_VALUE:
+            raise Refuse(Reason.BAD_FIELD, f"{segment.name}-{field}")
+        said = (segment.text(field, 3), segment.text(field, 2)) if stated else ()
+        authority = authorities.canonical(*said, sender.authority)
+        return [Number(kind=kind, authority=authority, value=value)]
+
+    def _need_right_to_close(self, where: str) -> None:
+        if not self._context.sender.closes:
+            raise Refuse(Reason.NOT_AUTHORISED, where)
+
+
+class _Orders(_OfStudies):
+    """ORM^O01, OMI^O23, OMG^O19."""
+
+    def events(self) -> list[tuple[str, Event]]:
+        groups = _with_order_segments(self._message.groups("ORC", "OBR"))
         if not groups:
             raise Refuse(Reason.MISSING_FIELD, "ORC")
-        self._need("PID")
+        self._envelope.need("PID")
         last = _last_uids(groups)
         found = [self._order(group, last) for group in groups]
         return [event for event in found if event is not None]
@@ -111,243 +151,130 @@ class _Mapping:
         control = group.text("ORC", 1).upper()
         if control not in tables.CONTROLS:
             raise Refuse(Reason.BAD_FIELD, "ORC-1")
-        codes = self._context.site.codes
         section = group.text("OBR", 24).upper()
         uids = group.uids() or last_uids
-        if (
-            control in tables.CHANGES_NOTHING
-            or (not uids and section in tables.NOT_IMAGING)
-            or "OBR" not in group.names
-        ):
-            return (
-                None
-                if control in tables.CHANGES_NOTHING or "OBR" in group.names
-                else self._bare(group, control, uids)
-            )
+        if control in tables.CHANGES_NOTHING or (not uids and section in tables.NOT_IMAGING):
+            return None
+        if "OBR" not in group.names and not self._speaks_alone(group, control):
+            return None
+        said: dict[str, Any] = {
+            **self._exam(group, section),
+            "priority": self._priority(group),
+            "scheduled_at": self._scheduled(group),
+            "location": location_of(group.visit, self._context),
+        }
+        given = control in tables.GIVES
+        return self._event(
+            OrderChanged,
+            group,
+            uids,
+            group.text("ORC", 9),
+            status=self._status(group, control),
+            ordered_at=self._envelope.not_later(group.text("ORC", 9)) if given else None,
+            emptied=tuple(sorted(name for name, value in said.items() if value == "")),
+            **{name: value for name, value in said.items() if value != ""},
+        )
+
+    def _speaks_alone(self, group: Group, control: str) -> bool:
+        """Whether an ORC without OBR is of ours: legal where it only cancels or changes a state;
+        pharmacy orders look so too.
+        """
+        known = control in tables.CANCELS | tables.REPLACES
+        return known or group.text("ORC", 5).upper() in tables.ORDER_STATUS
+
+    def _exam(self, group: Group, section: str) -> dict[str, str | None]:
+        """What is to be done: None unmentioned, empty where the sender emptied it."""
+        codes = self._context.site.codes
         procedure = codes.procedures.get(group.text("OBR", 4))
         modality = group.text("IPC", 5).upper() or section
-        return self._study_event(
-            OrderChanged,
-            group,
-            uids,
-            (group.text("ORC", 9), self._message_time()),
-            order=group.text("ORC", 3)
-            or group.text("OBR", 3)
-            or group.text("ORC", 2)
-            or group.text("OBR", 2),
-            status=self._status(group, control),
-            priority=codes.worst(
-                (*group.timing(6), *(s.text(9) for s in group.all("TQ1")), group.text("OBR", 5))
-            ),
-            location=self._location(),
-            modality=(procedure.modality if procedure else "")
-            or codes.modality.get(modality, modality if len(modality) == 2 else ""),
-            body_part=procedure.body_part if procedure else "",
-            subspecialty=procedure.subspecialty if procedure else "",
-            procedure=group.text("OBR", 4)[:64],
-            description=(
-                group.text("OBR", 4, 2) or group.text("OBR", 4, 5) or group.text("OBR", 44, 2)
-            )[:256],
-            ordered_at=self._clamped(group.text("ORC", 9)),
-            scheduled_at=self._first_time(
-                group.text("OBR", 36), *(s.text(7) for s in group.all("TQ1")), *group.timing(4)
-            ),
-        )
+        named = codes.modality.get(modality, modality if len(modality) == 2 else "")
+        text = group.text("OBR", 4, 2) or group.text("OBR", 4, 5) or group.text("OBR", 44, 2)
+        return {
+            "modality": (procedure.modality if procedure else "")
+            or named
+            or group.emptied("OBR", 24),
+            "body_part": (procedure.body_part if procedure else "") or None,
+            "subspecialty": (procedure.subspecialty if procedure else "") or None,
+            "procedure": group.text("OBR", 4)[:64] or group.emptied("OBR", 4),
+            "description": text[:256] or group.emptied("OBR", 4),
+        }
 
-    def _bare(self, group: Group, control: str, uids: tuple[str, ...]) -> tuple[str, Event] | None:
-        """An ORC without OBR: legal where it only cancels or changes a state; pharmacy orders look
-        so too and name no study.
+    def _priority(self, group: Group) -> str | None:
+        """The order class: the most urgent of the codes; None where none is mentioned, empty where
+        the sender emptied it.
         """
-        if not uids and not group.text("ORC", 3) and not group.text("ORC", 2):
-            return None
-        if (
-            control not in tables.CANCELS | tables.REPLACES
-            and group.text("ORC", 5) not in tables.ORDER_STATUS
-        ):
-            return None
-        return self._study_event(
-            OrderChanged,
-            group,
-            uids,
-            (group.text("ORC", 9), self._message_time()),
-            order=group.text("ORC", 3) or group.text("ORC", 2),
-            status=self._status(group, control),
-            location=self._location(),
-        )
+        quantity = [segment.text(9) for segment in group.all("TQ1")]
+        given = (*group.timing(6), *quantity, group.text("OBR", 5))
+        if any(given):
+            return self._context.site.codes.worst(given)
+        places = (("ORC", 7, 6), ("OBR", 27, 6), ("TQ1", 9, 1), ("OBR", 5, 1))
+        return "" if any(group.emptied(*place) is not None for place in places) else None
 
-    def _status(self, group: Group, control: str) -> str:
-        status = tables.ORDER_STATUS.get(group.text("ORC", 5).upper(), "scheduled")
+    def _scheduled(self, group: Group) -> Any:
+        """When it is to be done: a time, None unmentioned, empty where the sender emptied it."""
+        texts = (group.text("OBR", 36), *(s.text(7) for s in group.all("TQ1")), *group.timing(4))
+        stamps = (when(text, self._context.sender.timezone) for text in texts if text)
+        return next((stamp for stamp in stamps if stamp), None) or group.emptied("OBR", 36)
+
+    def _status(self, group: Group, control: str) -> str | None:
+        status = tables.ORDER_STATUS.get(group.text("ORC", 5).upper())
         if control in tables.CANCELS:
             status = "cancelled"
         elif control in tables.REPLACES:
             status = "replaced"
+        elif control in tables.STANDS and status is None:
+            status = "scheduled"
         if status in ("cancelled", "replaced"):
             self._need_right_to_close("ORC-1")
         return status
 
-    def reports(self) -> list[tuple[str, Event]]:
-        groups = self._message.groups("OBR")
+
+class _Reports(_OfStudies):
+    """ORU^R01."""
+
+    def events(self) -> list[tuple[str, Event]]:
+        # An ORC before its OBR may hold the order's numbers.
+        groups = _with_order_segments(self._message.groups("ORC", "OBR"))
+        groups = [group for group in groups if "OBR" in group.names]
         if not groups:
             raise Refuse(Reason.MISSING_FIELD, "OBR")
-        self._need("PID")
-        orders = self._message.groups("ORC", "OBR")
+        self._envelope.need("PID")
         last = _last_uids(groups)
-        found: list[tuple[str, Event]] = []
-        for position, group in enumerate(groups):
-            if group.text("OBR", 24).upper() in tables.NOT_IMAGING or _measured(group):
-                continue
-            status = self._report_status(group)
-            if status == "none":
-                continue
-            self._need_right_to_close("OBR-25")
-            # An ORC before its OBR may hold the order's numbers.
-            around = orders[position] if len(orders) == len(groups) else group
-            times = (group.text("OBR", 22), self._message_time())
-            found.append(
-                self._study_event(
-                    ReportReceived, around, group.uids() or last, times, status=status
-                )
-            )
-        return found
+        found = [self._report(group, last) for group in groups]
+        return [event for event in found if event is not None]
 
-    def _report_status(self, group: Group) -> str:
-        results = (segment.text(11) for segment in group.all("OBX"))
-        code = (group.text("OBR", 25) or next(filter(None, results), "")).upper()
-        if not code:
-            raise Refuse(Reason.MISSING_FIELD, "OBR-25")
-        if code in tables.REPORT_STATUS:
-            return tables.REPORT_STATUS[code]
-        if status := self._context.site.codes.report.get(code):
-            return status
-        if code in tables.NO_REPORT:
-            return "none"
-        raise Refuse(Reason.BAD_FIELD, "OBR-25")
+    def _report(self, group: Group, last_uids: tuple[str, ...]) -> tuple[str, Event] | None:
+        if group.text("OBR", 24).upper() in tables.NOT_IMAGING or _measured(group):
+            return None
+        status = self._status(group)
+        if status == "none":
+            return None
+        self._need_right_to_close("OBR-25")
+        uids = group.uids() or last_uids
+        return self._event(ReportReceived, group, uids, group.text("OBR", 22), status=status)
 
-    def merges(self) -> list[tuple[str, Event]]:
-        found: list[tuple[str, Event]] = []
-        for group in self._message.groups("PID", "MRG"):
-            if "MRG" not in group.names:
-                raise Refuse(Reason.MISSING_FIELD, "MRG-1")
-            who = self._identity(group.first("PID"))
-            old = self._patient_id(group.first("MRG"), 1)
-            retired = patient_pseudonym(self._context.ring.pseudonym, old[1], old[0])
-            survivor = patient_pseudonym(self._context.ring.pseudonym, who.issuer, who.patient_id)
-            if retired is None or survivor is None:
-                raise Refuse(Reason.MISSING_FIELD, "MRG-1" if survivor else "PID-3")
-            base = self._base(who, (self._text("EVN", 2), self._message_time()))
-            found.append((survivor, PatientMerged(**base, retired=retired)))
-        if not found:
-            raise Refuse(Reason.MISSING_FIELD, "PID")
-        return found
+    def _status(self, group: Group) -> str:
+        code = group.text("OBR", 25).upper()
+        if own := self._context.site.codes.report.get(code):
+            return own
+        status = report_status(code, [s.text(11).upper() for s in group.all("OBX") if s.text(11)])
+        if not status:
+            raise Refuse(Reason.BAD_FIELD if code else Reason.MISSING_FIELD, "OBR-25")
+        return status
 
-    def patient(self) -> list[tuple[str, Event]]:
-        self._need("PID")
-        who = self._identity(self._message.first("PID"))
-        base = self._base(who, (self._text("EVN", 2), self._message_time()))
-        if base["patient"] is None:
-            raise Refuse(Reason.MISSING_FIELD, "PID-3")
-        return [(base["patient"], PatientChanged(**base, location=self._location()))]
 
-    def _study_event(
-        self,
-        make: Callable[..., Event],
-        group: Group,
-        uids: tuple[str, ...],
-        times: tuple[str, str],
-        **facts: Any,
-    ) -> tuple[str, Event]:
-        accession = next(
-            (value for name in self._context.sender.accession if (value := group.named(name))), ""
-        )
-        if not accession and not uids:
-            raise Refuse(Reason.NO_STUDY_KEY, self._context.sender.accession[0])
-        base = self._base(self._identity(self._message.first("PID")), times)
-        accessions = (accession,) if accession else ()
-        event = make(
-            **base, accessions=accessions, study_uids=uids, site=self._context.sender.site, **facts
-        )
-        key = topic_key(
-            self._context.ring.pseudonym,
-            accessions=accessions,
-            study_uids=uids,
-            patient=base["patient"],
-        )
-        return key, event
-
-    def _base(self, who: Identity, times: tuple[str, ...]) -> dict[str, Any]:
-        ring, raw = self._context.ring, self._message.raw
-        self._index += 1
-        sequence = self._text("MSH", 13)
-        return {
-            "event_id": digest(self._context.sender.name.encode(), raw, str(self._index).encode()),
-            "sender": self._context.sender.name,
-            "received_at": self._context.received_at,
-            "version": Version(
-                time=self._first_time(*times, clamp=True) or self._context.received_at,
-                sequence=int(sequence)
-                if sequence.isascii() and sequence.isdigit() and len(sequence) < 10
-                else 0,
-                digest=digest(raw),
-            ),
-            "patient": patient_pseudonym(ring.pseudonym, who.issuer, who.patient_id),
-            "identity": ring.seal_identity(who) if who.patient_id or who.name else None,
-        }
-
-    def _identity(self, pid: Segment | None) -> Identity:
-        if pid is None:
-            return Identity()
-        patient_id, issuer = self._patient_id(pid, 3)
-        if not patient_id:
-            patient_id, issuer = self._patient_id(pid, 2)  # before 2.3.1
-        names = [pid.text(5, component)[:64] for component in range(1, 6)]
-        birth = pid.text(7)[:8]
-        return Identity(
-            patient_id=patient_id[:64],
-            issuer=issuer[:64],
-            name="^".join(names).rstrip("^"),
-            birth_date=birth if len(birth) == 8 and birth.isdigit() else "",
-            sex=pid.text(8)[:1].upper(),
-        )
-
-    def _patient_id(self, segment: Segment | None, field: int) -> tuple[str, str]:
-        """Id and issuer: the repetition of type MR or PI (HL7 table 0203), else the first."""
-        if segment is None:
-            return "", ""
-        found = segment.repetitions(field)
-        chosen = next(
-            (r for r in found if segment.part(r, 5) in ("MR", "PI")), found[0] if found else ""
-        )
-        return segment.part(chosen, 1), segment.part(chosen, 4) or self._context.sender.issuer
-
-    def _location(self) -> str:
-        codes = self._context.site.codes.location
-        return codes.get(self._text("PV1", 3).upper()) or codes.get(
-            self._text("PV1", 2).upper(), ""
-        )
-
-    def _need(self, name: str) -> None:
-        if self._message.first(name) is None:
-            raise Refuse(Reason.MISSING_FIELD, name)
-
-    def _need_right_to_close(self, where: str) -> None:
-        if not self._context.sender.closes:
-            raise Refuse(Reason.NOT_AUTHORISED, where)
-
-    def _text(self, name: str, field: int) -> str:
-        segment = self._message.first(name)
-        return segment.text(field) if segment else ""
-
-    def _message_time(self) -> str:
-        return self._text("MSH", 7)
-
-    def _first_time(self, *texts: str, clamp: bool = False) -> datetime | None:
-        stamps = (when(text, self._context.sender.timezone) for text in texts if text)
-        found = next((stamp for stamp in stamps if stamp), None)
-        # A sender's clock that runs ahead must not make its word newer than all that follow.
-        return min(found, self._context.received_at) if found and clamp else found
-
-    def _clamped(self, text: str) -> datetime | None:
-        return self._first_time(text, clamp=True)
+def _with_order_segments(groups: list[Group]) -> list[Group]:
+    """An OBR that follows another under one ORC is of that ORC: what stands before the first OBR
+    (ORC, TQ1) says the same of each.
+    """
+    before: list[Segment] = []
+    for group in groups:
+        names = [segment.name for segment in group.segments]
+        if "ORC" in names:
+            before = group.segments[: names.index("OBR")] if "OBR" in names else group.segments
+        else:
+            group.segments[:0] = before
+    return groups
 
 
 def _measured(group: Group) -> bool:

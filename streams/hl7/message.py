@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import hl7
@@ -43,9 +44,10 @@ _OBX_FIELDS = 12  # of an OBX only its status is read, never its value
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ESCAPE = re.compile(r"\\([^\\]{0,64})\\")
 _TIME = re.compile(
-    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(\.\d{1,6})?)?([+-])?(\d\d)?(\d\d)?"
+    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(?:(\d\d)(\d\d)?(\.\d{1,6})?)?)?([+-])?(\d\d)?(\d\d)?"
 )
 _MAX_GROUPS = 500
+_SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9 ])")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ class Segment:
             return ""
         return self.part(found[repetition], component, subcomponent)
 
+    def emptied(self, field: int, component: int = 1) -> bool:
+        """Whether the sender emptied the field, or this component of it: HL7's null, v2.5.1
+        §2.5.3.
+        """
+        found = self.repetitions(field)
+        parts = found[0].split(self._separators[1]) if len(found) == 1 else []
+        return parts == ['""'] or (component > 1 and parts[component - 1 : component] == ['""'])
+
     def part(self, repetition: str, component: int, subcomponent: int = 1) -> str:
         """One component of a raw repetition."""
         components = repetition.split(self._separators[1])
@@ -127,10 +137,16 @@ def _clean(text: str) -> str:
 
 
 class Group:
-    """The segments of one order or one report within a message, in order."""
+    """The segments of one order or one report within a message, in order.
 
-    def __init__(self) -> None:
+    Args:
+        person: the PID before it: a message of reports may be about several patients.
+        visit: the PV1 between that PID and it.
+    """
+
+    def __init__(self, person: Segment | None = None, visit: Segment | None = None) -> None:
         self.segments: list[Segment] = []
+        self.person, self.visit = person, visit
 
     @property
     def names(self) -> set[str]:
@@ -149,6 +165,12 @@ class Group:
         """One value of the first segment of that name; ``""`` where it is missing."""
         segment = self.first(name)
         return segment.text(field, component) if segment else ""
+
+    def emptied(self, name: str, field: int, component: int = 1) -> str | None:
+        """``""`` where a segment of that name has the field, or this component of it, emptied; else
+        None.
+        """
+        return "" if any(s.emptied(field, component) for s in self.all(name)) else None
 
     def named(self, field: str) -> str:
         """The value of a field that is called as in ``OBR-18``."""
@@ -185,11 +207,17 @@ class Message:
             Refuse: `bad_field` when there are more groups than one message can sensibly have.
         """
         groups: list[Group] = []
+        person: Segment | None = None
+        visit: Segment | None = None
         for segment in self.segments:
+            if segment.name == "PID":
+                person, visit = segment, None
+            elif segment.name == "PV1":
+                visit = segment
             if segment.name in starts and (
                 not groups or segment.name in groups[-1].names or segment.name == starts[0]
             ):
-                groups.append(Group())
+                groups.append(Group(person, visit))
             if groups:
                 groups[-1].segments.append(segment)
         if len(groups) > _MAX_GROUPS:
@@ -221,7 +249,7 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     if not header.type and not header.control_id and not header.version:
         raise Refuse(Reason.NOT_HL7, "MSH")
     text = _decode(raw, header, fallback)
-    lines = [line for line in re.split(r"[\r\n]+", text) if line[:3] in _READ and len(line) > 3]
+    lines = _lines(text)
     separators = _separators(lines[0])
     lines = [
         separators[0].join(line.split(separators[0], _OBX_FIELDS)[:_OBX_FIELDS])
@@ -242,6 +270,23 @@ def parse(raw: bytes, fallback: str = "iso8859-1") -> Message:
     if not header.control_id:
         raise Refuse(Reason.MISSING_FIELD, "MSH-10")
     return Message(header, segments, raw)
+
+
+def _lines(text: str) -> list[str]:
+    """The segments that are read. A line that begins no segment is what follows a line end within
+    a field: it goes on where the line before it stopped, or accession and priority behind it would
+    be lost unseen.
+    """
+    found: list[str] = []
+    last = ""
+    for line in filter(None, map(str.strip, re.split(r"[\r\n]+", text))):
+        if _SEGMENT.match(line):
+            last = line[:3]
+            if last in _READ and len(line) > 3:
+                found.append(line)
+        elif last in _READ and last != "MSH":
+            found[-1] = f"{found[-1]} {line}"
+    return found
 
 
 def _decode(raw: bytes, header: Header, fallback: str) -> str:
@@ -300,32 +345,47 @@ def _header(msh: Segment) -> Header:
 
 
 def when(text: str, zone: str) -> datetime | None:
-    """A time stamp (HL7 v2.5.1 §2.A.77, ``YYYY[MM[DD[HHMM[SS[.S…]]]]][±ZZZZ]``) in UTC; None when
-    it is none.
+    """A time stamp (HL7 v2.5.1 §2.A.77, ``YYYY[MM[DD[HH[MM[SS[.S…]]]]]][±ZZZZ]``) in UTC, its
+    earliest moment; None when it is none.
 
     Args:
         zone: IANA name of the sender's zone, for stamps without offset.
     """
+    found = interval(text, zone)
+    return found[0] if found else None
+
+
+def interval(text: str, zone: str) -> tuple[datetime, datetime] | None:
+    """The first and the last moment that a time stamp may mean; equal from seconds on."""
     match = _TIME.fullmatch(text.strip())
     if not match:
         return None
-    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = (
-        match.groups()
-    )
+    parts, (fraction, sign, hours, minutes) = match.groups()[:6], match.groups()[6:]
+    place: tzinfo = ZoneInfo(zone)
     try:
-        stamp = datetime(
-            int(year),
-            int(month or 1),
-            int(day or 1),
-            int(hour or 0),
-            int(minute or 0),
-            min(int(second or 0), 59),
-            round(float(fraction or 0) * 1e6) % 1_000_000,
-            tzinfo=ZoneInfo(zone),
-        )
-        if sign and zone_hours:
-            offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes or 0))
-            stamp = stamp.replace(tzinfo=timezone(offset if sign == "+" else -offset))
-        return stamp.astimezone(UTC)
+        if sign and hours:
+            offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+            place = timezone(offset if sign == "+" else -offset)
+        year, month, day = int(parts[0]), int(parts[1] or 1), int(parts[2] or 1)
+        hour, minute, second = (int(part or 0) for part in parts[3:])
+        micro = round(float(fraction or 0) * 1e6) % 1_000_000
+        start = datetime(year, month, day, hour, minute, min(second, 59), micro, tzinfo=place)
+        return start.astimezone(UTC), _last(start, parts).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _last(start: datetime, parts: Sequence[str | None]) -> datetime:
+    """The last moment of the year, month, day, hour or minute that `start` begins."""
+    if parts[5]:
+        return start
+    if parts[3]:
+        whole = timedelta(minutes=1) if parts[4] else timedelta(hours=1)
+        return start + whole - timedelta(microseconds=1)
+    if parts[2]:
+        after = start + timedelta(days=1)
+    elif parts[1]:
+        after = (start + timedelta(days=31)).replace(day=1)
+    else:
+        after = start.replace(year=start.year + 1)
+    return after - timedelta(microseconds=1)

@@ -13,6 +13,7 @@ from streams.errors import Park, Reason, Unavailable
 from streams.events import Parked, decode, encode
 from streams.hl7 import mapping
 from streams.hl7.door import ORIGIN
+from streams.hl7.envelope import Context
 from streams.hl7.message import parse
 from streams.kafka.produce import Publisher, client_config
 from streams.kafka.topics import ALL, ORDERS, PARKED
@@ -100,6 +101,6 @@ def _replay_message(
 ) -> None:
     header = parse(original).header
     sender = site.sender_for_hl7(header.application, header.facility)
-    context = mapping.Context(site, sender, ring, parked.parked_at)
+    context = Context(site, sender, ring, parked.parked_at)
     for key, event in mapping.events(parse(original, sender.charset), context):
         publisher.publish_sync(ORDERS.name, key, encode(event))

@@ -1,6 +1,4 @@
-"""Publishing: an event counts as sent only when the broker has confirmed it with acks=all (promise
-1).
-"""
+"""Publishing: an event is sent only when the broker has confirmed it with acks=all (promise 1)."""
 
 from __future__ import annotations
 

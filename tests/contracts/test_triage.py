@@ -21,7 +21,7 @@ from pydicom.dataset import FileDataset
 from infra.kafka import Kafka
 from infra.processes import die_with_parent
 from streams.errors import Reason
-from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.events import FindingsMade, SeriesReceived, Version, decode, encode, pack
 from streams.kafka.admin import make_topics
 from streams.kafka.topics import FINDINGS, SERIES
 from streams.seal import KeyRing, write_ring
@@ -121,24 +121,19 @@ def event(number: int, store: Store, images: list[bytes]) -> SeriesReceived:
     stack.
     """
     study, pixels = f"1.2.{number}", number % PIXELS_EACH == 0
-    names = (
-        [
-            store.put(study, f"{study}.1", f"{study}.1.{at}", image, b"")
-            for at, image in enumerate(images)
-        ]
-        if pixels
-        else []
-    )
+    reference = store.folder(study, f"{study}.1")
+    for at, image in enumerate(images if pixels else ()):
+        store.put(reference, f"{at:016x}", image, lambda _: b"")
     return SeriesReceived(
         event_id=f"{number:08x}",
         sender="ct",
         received_at=NOW,
-        version=Version(time=NOW, digest="cd" * 8),
+        version=Version(time=NOW, message_time=NOW, digest="cd" * 8),
         study_uid=study,
         series_uid=f"{study}.1",
         gateway="g",
-        reference=store.folder(study, f"{study}.1"),
-        instances=tuple(sorted(names)),
+        reference=reference,
+        instances=pack(store.instances(reference)),
         sop_class="1.2.840.10008.5.1.4.1.1.2",
         modality="CT" if pixels else "MR",
         body_part="HEAD",

@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import typer.core
 import yaml
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic_settings import BaseSettings
 
 from infra.cli import COMMANDS, app
+from infra.embedded import Postgres
 from streams.settings import StreamsSettings
 from triage.settings import TriageSettings
 from worklist.settings import WorklistSettings
@@ -32,6 +37,12 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "worklist": WorklistSettings,
     "web": WorklistSettings,
     "migrate": WorklistSettings,
+}
+#: Which role each address is for, as the secret of its password is named.
+DATABASE_SECRETS = {
+    "VIGIE_DATABASE": "database_app",
+    "VIGIE_DATABASE_OWNER": "database_owner",
+    "VIGIE_DATABASE_SEALER": "database_sealer",
 }
 DOCKERFILE = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
 
@@ -156,8 +167,76 @@ def test_each_has_the_secrets_and_folders_that_its_settings_name(name: str) -> N
     if name not in ONCE:
         assert "vigie_keys" in service["secrets"]
         assert environment["VIGIE_KEYS"] == "/run/secrets/vigie_keys"
-    assert ("database_password" in service.get("secrets", [])) == ("VIGIE_DATABASE" in environment)
+    addresses = {key: value for key, value in environment.items() if key in DATABASE_SECRETS}
+    secrets = set(service.get("secrets", ()))
+    assert {secret for secret in secrets if secret.startswith("database")} == {
+        DATABASE_SECRETS[key] for key in addresses
+    }
+    for key, address in addresses.items():
+        role = DATABASE_SECRETS[key].replace("database", "vigie")
+        assert address == f"postgresql://{role}@postgres:5432/vigie"
+    assert ("act_keys" in secrets) == (name in {"web", "worklist"})
+    assert ("audit_keys" in secrets) == (name == "worklist") == ("VIGIE_AUDIT_KEYS" in environment)
     assert any(mount.startswith(environment["VIGIE_STATE"]) for mount in service["tmpfs"])
+
+
+def test_nothing_that_serves_has_the_owners_password_and_nothing_the_superusers() -> None:
+    has = {name: set(service.get("secrets", ())) for name, service in SERVICES.items()}
+    assert {name for name, secrets in has.items() if "database_owner" in secrets} == {
+        "migrate",
+        "postgres",
+    }
+    assert {name for name, secrets in has.items() if "database_password" in secrets} == {"postgres"}
+    assert has["web"] == {"vigie_keys", "act_keys", "database_app"}
+
+
+def run_shell(script: str, folder: Path, **environment: str) -> str:
+    """Runs a script of infra/docker with programs of the test's own before the system's."""
+    done = subprocess.run(
+        ["/bin/sh", str(ROOT / "infra" / "docker" / script), "web"],
+        env={"PATH": f"{folder}:/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_service_gives_the_roles_that_it_has_their_passwords(tmp_path: Path) -> None:
+    (tmp_path / "database_app").write_text("secret-a")
+    (tmp_path / "database_sealer").write_text("secret-s")
+    (tmp_path / "vigie").write_text('#!/bin/sh\necho "$@"; cat "$PGPASSFILE"\n')
+    (tmp_path / "vigie").chmod(0o755)
+    said = run_shell("entrypoint.sh", tmp_path, SECRETS_FOLDER=str(tmp_path))
+    assert said.splitlines() == ["web", "*:*:*:vigie_app:secret-a", "*:*:*:vigie_sealer:secret-s"]
+
+
+def test_the_roles_of_compose_are_those_of_the_database(tmp_path: Path) -> None:
+    mounts = SERVICES["postgres"]["volumes"]
+    assert "./worklist/sql/roles.sql:/vigie/roles.sql:ro" in mounts
+    assert "./infra/docker/roles.sh:/docker-entrypoint-initdb.d/roles.sh:ro" in mounts
+    for role in ("owner", "app", "sealer"):
+        (tmp_path / f"database_{role}").write_text(f"it's {role}'s")
+    with (
+        tempfile.TemporaryDirectory(prefix="vigie-pg-") as folder,
+        Postgres(Path(folder)) as server,
+    ):
+        admin = conninfo_to_dict(server.admin)
+        run_shell(
+            "roles.sh",
+            server.programs,
+            SECRETS_FOLDER=str(tmp_path),
+            ROLES=str(ROOT / "worklist" / "sql" / "roles.sql"),
+            POSTGRES_USER="postgres",
+            POSTGRES_DB="postgres",
+            PGHOST="127.0.0.1",
+            PGPORT=str(admin["port"]),
+            PGPASSWORD=str(admin["password"]),
+        )
+        for role in ("owner", "app", "sealer"):
+            told = make_conninfo(server.admin, user=f"vigie_{role}", password=f"it's {role}'s")
+            psycopg.connect(told).close()
 
 
 def test_the_pixels_are_read_only_where_they_are_only_read() -> None:

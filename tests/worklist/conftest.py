@@ -45,9 +45,13 @@ if TYPE_CHECKING:
 T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
 AUTHORITY = "H"
-#: Everything that a test may leave behind.
-TABLES = """fact, node, naming, patient_number, item, closed, member, lease, in_reading, gone,
-            tally, audit, audit_seal, outbox, log_position, rebuild, policy_version"""
+#: Everything that a test may leave behind; few rows are deleted sooner than tables truncated.
+TABLES = (
+    *("fact", "node", "naming", "patient_number", "item", "closed", "member", "lease"),
+    *("in_reading", "gone", "tally", "audit", "audit_seal", "outbox", "log_position"),
+    "policy_version",
+)
+EMPTY = "WITH " + ", ".join(f"d_{name} AS (DELETE FROM {name})" for name in TABLES) + " SELECT 1"
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +105,7 @@ def empty(engine: Engine, policy: Policy) -> None:
     from worklist.sql import policy_store
 
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {TABLES}"))
+        connection.execute(text(EMPTY))
         policy_store.activate(connection, policy, actor="test", now=T0)
 
 
@@ -210,7 +214,7 @@ class Make:
         flagged: bool = True,
         at: float = 11,
         code: str = "RID4700",
-        patient: str | None = "P1",
+        patient: str | None = None,
         of: SeriesReceived | None = None,
         **more: Any,
     ) -> FindingsMade:
@@ -308,6 +312,37 @@ def feed(engine: Engine, policy: Policy, opener: Opener) -> Feed:
                 apply(connection, [event], policy=policy, opener=opener)
 
     return apply_each
+
+
+@pytest.fixture
+def act(engine: Engine, policy: Policy, opener: Opener) -> Callable[..., Any]:
+    """Does something to a row as a lead, with a reason, unless told otherwise."""
+    from worklist.sql.acts import Wish, do
+
+    def once(name: Any, study: str, **more: Any) -> Any:
+        said = {"actor": "anna", "role": "lead", "reason": "because"} | more
+        with engine.begin() as connection:
+            return do(connection, Wish(name, study, **said), policy=policy, opener=opener)
+
+    return once
+
+
+@pytest.fixture
+def rows(engine: Engine) -> Callable[..., dict[str, dict[str, Any]]]:
+    """All rows, open and closed, by study UID (an order without images by its accession)."""
+    from worklist.sql import queue
+    from worklist.sql.invariants import violations
+
+    def read(state: str = "all") -> dict[str, dict[str, Any]]:
+        with engine.begin() as connection:
+            assert violations(connection) == {}
+            found = queue.listing(connection, state=state, limit=1000).items
+            return {
+                row["study_uid"] or row["accession"]: queue.detail(connection, row["study"])
+                for row in found
+            }
+
+    return read
 
 
 @pytest.fixture

@@ -23,13 +23,15 @@ class Judgement:
 
     Attributes:
         reason: only with `not_analysed`.
-        probability: calibrated, 0 to 1; there in every outcome, as `threshold` is.
+        probability: calibrated, 0 to 1; there in every outcome, as `threshold` and `score` are.
+        score: raw, before calibration.
     """
 
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Reason | None
     probability: float
     threshold: float
+    score: float
 
 
 def judge(package: Package, logits: Array, images: Array) -> Judgement:
@@ -42,12 +44,12 @@ def judge(package: Package, logits: Array, images: Array) -> Judgement:
     manifest = package.manifest
     near = distances(package.training_distribution, images) <= manifest.abstention.max_distance
     scale = manifest.scale(len(logits))
-    likely = probability(highest(logits, manifest.operating.top_k), scale)
+    score = highest(logits, manifest.operating.top_k)
+    likely = probability(score, scale)
+    measured = (likely, scale.threshold, score)
     if float(near.mean()) < manifest.abstention.min_share:
-        return Judgement("not_analysed", Reason.OUT_OF_DISTRIBUTION, likely, scale.threshold)
-    return Judgement(
-        "flagged" if likely >= scale.threshold else "not_flagged", None, likely, scale.threshold
-    )
+        return Judgement("not_analysed", Reason.OUT_OF_DISTRIBUTION, *measured)
+    return Judgement("flagged" if likely >= scale.threshold else "not_flagged", None, *measured)
 
 
 def highest(logits: Array, top_k: int) -> float:

@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ class Package:
     folder: Path
     manifest: Manifest
     training_distribution: TrainingDistribution = field(repr=False)
+    threshold_source: Literal["package", "site"] = "package"
 
     @property
     def name(self) -> str:
@@ -72,7 +73,8 @@ class Package:
             "image": manifest.image.model_copy(update=change),
             "series": manifest.series.model_copy(update=change),
         }
-        return replace(self, manifest=manifest.model_copy(update=changed))
+        changed_manifest = manifest.model_copy(update=changed)
+        return replace(self, manifest=changed_manifest, threshold_source="site")
 
     def why_ineligible(self, series: SeriesFacts) -> Reason | None:
         """Why `series` is outside the intended use, or None if the model may look at it."""

@@ -16,7 +16,7 @@ from triage import metrics
 from triage.inference.batch import BUCKETS
 from triage.worker.backlog import Backlog, Entry
 from triage.worker.series import Analyst
-from triage.worker.urgency import UNKNOWN, URGENT, UrgencyHints
+from triage.worker.urgency import UNKNOWN, URGENT, UrgencyHints, keys_of
 
 _BATCH = BUCKETS[-1]
 _URGENT_BATCHES = 4  # prepared images take memory: more urgent ones than this wait as events
@@ -88,7 +88,7 @@ class Intake:
         if isinstance(event, OrderChanged):
             urgency = self._hints.remember(event)
             if urgency <= URGENT:
-                self._backlog.raise_urgency((*event.accessions, *event.study_uids), urgency)
+                self._backlog.raise_urgency(keys_of(event), urgency)
                 self.look_for_work()
 
     async def on_series(
@@ -111,7 +111,7 @@ class Intake:
                 generation,
                 urgency,
                 taken,
-                _keys(series),
+                () if series is None else keys_of(series),
             )
         metrics.backlog_events.set(len(self._backlog))
         self.look_for_work()
@@ -246,10 +246,3 @@ def _series(value: bytes) -> SeriesReceived | None:
     except Park:
         return None
     return event if isinstance(event, SeriesReceived) else None
-
-
-def _keys(series: SeriesReceived | None) -> tuple[str, ...]:
-    """By what an order may name the series."""
-    return (
-        () if series is None else tuple({*series.accessions, *series.study_uids, series.study_uid})
-    )

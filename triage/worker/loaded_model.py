@@ -23,11 +23,13 @@ class Verdict:
     Attributes:
         reason: only with `not_analysed`.
         findings: all that were looked for.
+        images_read: how many images the network read; None where it read none.
     """
 
     outcome: Outcome
     reason: Reason | None = None
     findings: tuple[Finding, ...] = ()
+    images_read: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class LoadedModel:
             verdict.
         min_side_px: as `decoding.protocol.Request`.
         concurrent_batches: batches that `network` takes at the same time.
+        weights: SHA-256 of the file of weights; empty where there is none.
     """
 
     name: str
@@ -56,3 +59,4 @@ class LoadedModel:
     judge: Callable[[NDArray[np.float32], NDArray[np.float32]], Verdict]
     min_side_px: int = 0
     concurrent_batches: int = 1
+    weights: str = ""

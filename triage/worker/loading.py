@@ -21,6 +21,7 @@ from triage.inputs.prepare import prepare
 from triage.judging.flagging import judge
 from triage.packages.eligibility import SeriesFacts
 from triage.packages.load import Package, PackageError, find_packages, load_package
+from triage.packages.manifest import WEIGHTS
 from triage.packages.thresholds import read_thresholds
 from triage.settings import TriageSettings
 from triage.worker.constancy import ReferenceSeries, reference_series
@@ -83,6 +84,7 @@ def loaded_model(package: Package, screener: Screener) -> LoadedModel:
         partial(_judge, package),
         package.input.min_side_px,
         screener.concurrent_batches,
+        package.manifest.files[WEIGHTS],
     )
 
 
@@ -115,6 +117,8 @@ def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.flo
             flagged=judgement.outcome == "flagged",
             probability=judgement.probability,
             threshold=judgement.threshold,
+            threshold_source=package.threshold_source,
+            score=judgement.score,
         )
         for codes in package.manifest.findings
     )

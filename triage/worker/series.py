@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import SupportsInt
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import Reason
-from streams.events import FindingsMade, SeriesReceived, Version
+from streams.events import Coverage, FindingsMade, SeriesReceived
 from streams.studykey import digest
 from triage import metrics
 from triage.decoding.protocol import Decoder, Request
@@ -124,7 +124,7 @@ class Analyst:
             return Verdict("not_analysed", Reason.LATE)
 
     def _request(self, model: LoadedModel, series: SeriesReceived) -> Request:
-        paths = tuple(str(self.path(series.reference, name)) for name in series.instances)
+        paths = tuple(str(self.path(series.reference, name)) for name in series.names())
         return Request(paths, model.max_frames, model.axial, model.min_side_px)
 
     async def screen(
@@ -153,7 +153,7 @@ class Analyst:
         scores = await self.queue.scores(model.name, images, urgency)
         if not np.isfinite(scores).all():
             raise NotAnalysed(Reason.MODEL_FAILED)
-        return model.judge(scores, images)
+        return replace(model.judge(scores, images), images_read=len(images))
 
     def _event(
         self,
@@ -164,14 +164,12 @@ class Analyst:
         constancy: bool,
     ) -> FindingsMade:
         name, version = (model.name, model.version) if model else ("", "")
-        seen = digest(
-            *(part.encode() for part in (name, version, series.reference, *series.instances))
-        )
         reason = verdict.reason.value if verdict.reason else ""
         # The same input through the same package gives the same id; a late answer, a doubted one
         # and a real one have ids of their own.
         told = (verdict.outcome, reason, *(() if constancy else ("doubted",)))
-        event_id = digest(*(part.encode() for part in ("finding", series.series_uid, seen, *told)))
+        parts = ("finding", name, version, series.event_id, *told)
+        event_id = digest(*(part.encode() for part in parts))
         metrics.findings.labels(name or "none", verdict.outcome).inc()
         if verdict.reason:
             metrics.not_analysed.labels(reason).inc()
@@ -179,25 +177,35 @@ class Analyst:
             event_id=event_id,
             sender="triage",
             received_at=series.received_at,
-            # The series' own time and number: findings of a later set of images win.
-            version=Version(
-                time=series.version.time, sequence=series.version.sequence, digest=event_id
-            ),
+            # The series' own times: findings of a later set of images win.
+            version=series.version.model_copy(update={"digest": event_id}),
             patient=series.patient,
-            accessions=series.accessions,
-            study_uids=series.study_uids,
+            identity=series.identity,
+            numbers=series.numbers,
             site=series.site,
             study_uid=series.study_uid,
             series_uid=series.series_uid,
             package=name,
             package_version=version,
-            input_digest=seen,
+            weights=model.weights or None if model else None,
+            input_digest=series.event_id,
             outcome=verdict.outcome,
             reason=verdict.reason,
             findings=verdict.findings,
+            coverage=_coverage(series, verdict),
             constancy=constancy,
             screened_at=self.now(),
         )
+
+
+def _coverage(series: SeriesReceived, verdict: Verdict) -> Coverage | None:
+    """What was read of what is here, where instances say how many images there are: of one that
+    holds many frames nobody knows it here.
+    """
+    there = len(series.names())
+    if verdict.images_read is None or verdict.images_read > there:
+        return None
+    return Coverage(read=verdict.images_read, there=there, announced=series.announced)
 
 
 def make_threads(count: int) -> ThreadPoolExecutor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 from streams.events import OrderChanged, SeriesReceived
 
@@ -19,18 +20,19 @@ _CLASSES = {
     "routine": 3,
 }
 _LOCATIONS = {"emergency": 1, "icu": 1}
+_NAMES = frozenset({"accession", "study"})
 UNKNOWN = 2
 URGENT = 1  # at most this does not wait for a batch
 
 
-def urgency_of(order: OrderChanged) -> int:
+def urgency_of(priority: str, location: str) -> int:
     """0 (emergent) to 3 (routine).
 
     A patient in the emergency room or in intensive care is urgent at least.
     """
     return min(
-        _CLASSES.get(order.priority.lower(), UNKNOWN),
-        _LOCATIONS.get(order.location.lower(), UNKNOWN + 1),
+        _CLASSES.get(priority.lower(), UNKNOWN),
+        _LOCATIONS.get(location.lower(), UNKNOWN + 1),
     )
 
 
@@ -39,22 +41,45 @@ class UrgencyHints:
 
     def __init__(self, max_keys: int = 200_000) -> None:
         self._max_keys = max_keys
-        self._by_key: OrderedDict[str, int] = OrderedDict()
+        self._said: OrderedDict[str, tuple[str, str]] = OrderedDict()  # priority, location
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._said)
 
     def remember(self, order: OrderChanged) -> int:
-        """Remembers `order` under each accession number and study UID; returns its urgency."""
-        urgency = urgency_of(order)
-        for key in (*order.accessions, *order.study_uids):
-            self._by_key[key] = urgency
-            self._by_key.move_to_end(key)
-        while len(self._by_key) > self._max_keys:
-            self._by_key.popitem(last=False)
-        return urgency
+        """Remembers `order` under each of its numbers; returns the urgency of what it names.
+
+        What it does not mention stays as it was; what it emptied is not known.
+        """
+        keys = keys_of(order)
+        known = [self._said[key] for key in keys if key in self._said]
+        old = min(known, key=lambda said: urgency_of(*said), default=("", ""))
+        said = (
+            _newer("priority", old[0], order.priority, order.emptied),
+            _newer("location", old[1], order.location, order.emptied),
+        )
+        for key in keys:
+            self._said[key] = said
+            self._said.move_to_end(key)
+        while len(self._said) > self._max_keys:
+            self._said.popitem(last=False)
+        return urgency_of(*said)
 
     def of(self, series: SeriesReceived) -> int:
         """The most urgent class that any key of `series` has, `UNKNOWN` where none was seen."""
-        keys = (*series.accessions, *series.study_uids, series.study_uid)
-        return min((self._by_key[key] for key in keys if key in self._by_key), default=UNKNOWN)
+        return min(
+            (urgency_of(*self._said[key]) for key in keys_of(series) if key in self._said),
+            default=UNKNOWN,
+        )
+
+
+def _newer(field: str, old: str, said: str | None, emptied: Collection[str]) -> str:
+    return "" if field in emptied else old if said is None else said
+
+
+def keys_of(event: OrderChanged | SeriesReceived) -> tuple[str, ...]:
+    """By what an order may name a series: their numbers, whoever gave them out."""
+    keys = {f"{number.kind} {number.value}" for number in event.numbers if number.kind in _NAMES}
+    if isinstance(event, SeriesReceived):
+        keys.add(f"study {event.study_uid}")
+    return tuple(keys)

@@ -57,11 +57,10 @@ _LAST = text(
        FROM audit_seal s LEFT JOIN audit a ON a.id = s.audit_id
        ORDER BY s.place DESC LIMIT 1"""
 )
-_LINKS = text(
-    f"""SELECT s.place, s.seal, s.audit_id, {_ROW}
-        FROM audit_seal s LEFT JOIN audit a ON a.id = s.audit_id
-        WHERE s.place > :place ORDER BY s.place LIMIT :n"""
+_SEALS = text(
+    "SELECT place, seal, audit_id FROM audit_seal WHERE place > :place ORDER BY place LIMIT :n"
 )
+_ROWS = text(f"SELECT {_ROW} FROM audit a WHERE a.id = ANY(:ids)")
 
 
 def append(
@@ -189,13 +188,16 @@ def walk(connection: Connection, key: bytes, since: Anchor, limit: int) -> tuple
     """Follows the chain from `since` over at most `limit` links: how far it holds, and whether it
     does. At its end the answer is `since` itself.
     """
-    rows = connection.execute(_LINKS, {"place": since.place, "n": limit}).all()
-    for row in rows:
-        if row.place != since.place + 1 or row.id is None:
+    seals = connection.execute(_SEALS, {"place": since.place, "n": limit}).all()
+    ids = {"ids": sorted(link.audit_id for link in seals)}
+    rows = {row.id: row for row in connection.execute(_ROWS, ids)}
+    for link in seals:
+        row = rows.get(link.audit_id)
+        if link.place != since.place + 1 or row is None:
             return since, False
-        if not hmac.compare_digest(row.seal, _link(key, since, row)):
+        if not hmac.compare_digest(link.seal, _link(key, since, row)):
             return since, False
-        since = Anchor(row.place, row.seal)
+        since = Anchor(link.place, link.seal)
     return since, True
 
 

@@ -122,7 +122,7 @@ def answers(engine: Engine) -> bool:
     head = ScriptDirectory.from_config(alembic("")).get_current_head()
     try:
         with engine.connect() as connection:
-            return connection.scalar(text("SELECT version_num FROM alembic_version")) == head
+            return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == head)
     except DBAPIError:
         return False
 

@@ -209,7 +209,7 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         ValueError: the site's readers or VIGIE_TOKENS are not well formed.
     """
     ring = read_ring(settings.keys)
-    opener = Opener(ring, read_ring(settings.act_keys))
+    opener = Opener(ring, read_ring(settings.act_keys, "VIGIE_ACT_KEYS"))
     engine = make_engine(settings.database.get_secret_value(), statement_s=settings.statement_s)
     app = FastAPI(
         title="Vigie",

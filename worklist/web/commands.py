@@ -1,6 +1,4 @@
-"""The commands of the web process: ``vigie web`` serves page and API, ``vigie token`` makes a
-reader's token.
-"""
+"""``vigie web`` serves page and API; ``vigie token`` makes a reader's token."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ from streams.errors import Reason, Refuse
 from streams.events import (
     Event,
     OrderChanged,
-    PatientChanged,
-    PatientMerged,
     ReportReceived,
     encode,
 )
-from streams.hl7.mapping import Context, events
+from streams.hl7.envelope import Context
+from streams.hl7.mapping import events
 from streams.hl7.message import parse, when
 from streams.seal import KeyRing
+from streams.studykey import patient_of
 from tests.streams.hl7.conftest import NOW, order, report
 
 
@@ -36,12 +36,14 @@ def made(raw: bytes, context: Context) -> OrderChanged:
 
 def test_an_order_in_full(context: Context, ring: KeyRing) -> None:
     event = made(order(), context)
-    assert (event.accessions, event.study_uids, event.order, event.status) == (
-        ("A1",),
-        ("1.2.3",),
-        "FI1",
-        "scheduled",
-    )
+    assert named(event) == {
+        "accession": ["A1"],
+        "placer": ["PL1"],
+        "filler": ["FI1"],
+        "study": ["1.2.3"],
+    }
+    assert event.status == "scheduled"
+    assert event.patient == patient_of(ring.pseudonym, "HOSP", "P1")
     assert (
         event.priority,
         event.location,
@@ -58,6 +60,14 @@ def test_an_order_in_full(context: Context, ring: KeyRing) -> None:
         "19500102",
         "F",
     )
+
+
+def named(event: Event) -> dict[str, list[str]]:
+    """The event's numbers by kind."""
+    found: dict[str, list[str]] = {}
+    for number in getattr(event, "numbers", ()):
+        found.setdefault(number.kind, []).append(number.value)
+    return found
 
 
 def test_promise_8_no_name_outside_the_seal(context: Context) -> None:
@@ -92,10 +102,10 @@ def test_a_refused_request_of_the_placer_changes_nothing(
 
 @pytest.mark.parametrize(
     ("code", "word"),
-    [("S", "stat"), ("A", "urgent"), ("R", "routine"), ("", "unknown"), ("Z9", "unknown")],
+    [("S", "stat"), ("A", "urgent"), ("R", "routine"), ("", None), ("Z9", "unknown")],
 )
-def test_a_missing_priority_is_unknown_and_never_routine(
-    code: str, word: str, context: Context
+def test_a_missing_priority_says_nothing_and_a_strange_one_is_never_routine(
+    code: str, word: str | None, context: Context
 ) -> None:
     assert made(order(priority=code), context).priority == word
 
@@ -110,14 +120,15 @@ def test_of_two_priorities_the_more_urgent_wins(context: Context) -> None:
         ("P", "preliminary"),
         ("F", "final"),
         ("C", "corrected"),
-        ("X", "cancelled"),
+        ("X", "withdrawn"),
+        ("A", "addendum"),
         ("Prelim", "preliminary"),
     ],
 )
 def test_reports(status: str, word: str, context: Context) -> None:
     event = only(report(status), context)
     assert isinstance(event, ReportReceived)
-    assert (event.status, event.accessions) == (word, ("A1",))
+    assert (event.status, named(event)["accession"]) == (word, ["A1"])
 
 
 def test_only_senders_that_the_site_names_close_a_study(context: Context) -> None:
@@ -140,23 +151,10 @@ def test_several_orders_share_the_one_study_uid_that_comes_last(context: Context
         b"ZDS|", b"ORC|NW|PL2|FI2||SC\rOBR|2|PL2|FI2|CTHEAD||||||||||||||A2||||||CT\rZDS|"
     )
     found = [event for _, event in events(parse(raw), context) if isinstance(event, OrderChanged)]
-    assert [(event.accessions, event.study_uids) for event in found] == [
-        (("A1",), ("1.2.3",)),
-        (("A2",), ("1.2.3",)),
+    assert [(named(event)["accession"], named(event)["study"]) for event in found] == [
+        (["A1"], ["1.2.3"]),
+        (["A2"], ["1.2.3"]),
     ]
-
-
-def test_merge_and_demographics(context: Context) -> None:
-    head = (
-        "MSH|^~\\&|RIS|HOSP|||20260314101500||ADT^{}|M3|P|2.5\r"
-        "EVN||20260314101400\rPID|1||P1^^^HOSP^MR||Doe\r"
-    )
-    merged = only((head.format("A40") + "MRG|P0^^^HOSP^MR\r").encode(), context)
-    assert isinstance(merged, PatientMerged)
-    assert merged.patient not in (None, merged.retired)
-    changed = only((head.format("A08") + "PV1|1|I|ICU\r").encode(), context)
-    assert isinstance(changed, PatientChanged)
-    assert (changed.location, changed.patient) == ("icu", merged.patient)
 
 
 @pytest.mark.parametrize(
@@ -220,3 +218,140 @@ def test_time_stamps(text: str, iso: str | None) -> None:
 def test_any_text_is_a_time_or_none(text: str, zone: str) -> None:
     found = when(text, zone)
     assert found is None or found.tzinfo is UTC
+
+
+def test_what_a_message_does_not_mention_it_does_not_say(context: Context) -> None:
+    """A status message of the RIS: no priority, no place, nothing about the exam."""
+    raw = (
+        b"MSH|^~\\&|RIS|HOSP|||20260314101500||ORM^O01|M9|P|2.5.1\r"
+        b"PID|1||P1^^^HOSP^MR\rORC|SC|PL1|FI1||IP\rOBR|1|PL1|FI1\r"
+    )
+    event = made(raw, context)
+    said = event.model_dump(include=set(_SAID), exclude_none=True)
+    assert said == {"status": "in_progress"}
+    assert event.emptied == ()
+
+
+_SAID = (
+    "status",
+    "priority",
+    "location",
+    "modality",
+    "body_part",
+    "procedure",
+    "description",
+    "subspecialty",
+    "ordered_at",
+    "scheduled_at",
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "emptied"),
+    [
+        (b"^^^20260314110000^^S", b'""', {"priority"}),
+        (b"^^^20260314110000^^S", b'^^^20260314110000^^""', {"priority"}),
+        (b"CTHEAD^CT head^L", b'""', {"procedure", "description"}),
+        (b"PV1|1|E", b'PV1|1|""', {"location"}),
+        (b"PV1|1|E", b'PV1|1|E|""', set()),
+        (b"CTHEAD^CT head^L", b"CT2^head", set()),
+        (
+            b"CTHEAD^CT head^L||||||||||||||A1||||||CT\r",
+            b'CT2^head||||||||||||||A1||||||""\r',
+            {"modality"},
+        ),
+    ],
+)
+def test_two_quotes_empty_what_they_stand_for(
+    old: bytes, new: bytes, emptied: set[str], context: Context
+) -> None:
+    event = made(order(accession="A1").replace(old, new), context)
+    assert set(event.emptied) == emptied
+    assert all(getattr(event, name) is None for name in emptied)
+
+
+def test_an_accession_that_identifies_nothing_is_left_out(context: Context) -> None:
+    assert "accession" not in named(made(order(accession="UNKNOWN"), context))
+    assert named(made(order(accession="0"), context)) == {
+        "placer": ["PL1"],
+        "filler": ["FI1"],
+        "study": ["1.2.3"],
+    }
+
+
+def test_an_order_that_knows_no_more_than_its_placer_number_is_taken(context: Context) -> None:
+    raw = order().replace(b"PL1|FI1", b"PL1|").replace(b"|A1|", b"||").replace(b"ZDS", b"ZZZ")
+    assert named(made(raw, context)) == {"accession": ["PL1"], "placer": ["PL1"]}
+
+
+@pytest.mark.parametrize("control", ["CA", "DC", "SC"])
+def test_an_order_segment_alone_changes_a_state(control: str, context: Context) -> None:
+    raw = (
+        "MSH|^~\\&|RIS|HOSP|||20260314101500||ORM^O01|M9|P|2.5.1\r"
+        f"PID|1||P1^^^HOSP^MR\rORC|{control}|PL1|||CM\r"
+    ).encode()
+    event = made(raw, context)
+    assert event.status == ("performed" if control == "SC" else "cancelled")
+    assert named(event)["placer"] == ["PL1"]
+
+
+def test_an_order_segment_alone_that_says_no_state_is_a_pharmacy_s(context: Context) -> None:
+    raw = (
+        b"MSH|^~\\&|RIS|HOSP|||20260314101500||ORM^O01|M9|P|2.5.1\r"
+        b"PID|1||P1^^^HOSP^MR\rORC|NW|PL1\r"
+    )
+    assert events(parse(raw), context) == []
+
+
+def test_a_second_exam_under_one_order_segment_has_its_control_and_priority(
+    context: Context,
+) -> None:
+    for before in ("", "TQ1|1||||||||S\r"):
+        raw = order(priority="" if before else "S").replace(b"OBR|1", before.encode() + b"OBR|1")
+        raw = raw.replace(b"ZDS|", b"OBR|2|PL2|FI2|CTHEAD||||||||||||||A2||||||CT\rZDS|")
+        found = [event for _, event in events(parse(raw), context)]
+        assert [
+            (event.priority, event.status, named(event)["filler"], named(event)["accession"])
+            for event in found
+            if isinstance(event, OrderChanged)
+        ] == [("stat", "scheduled", ["FI1"], ["A1"]), ("stat", "scheduled", ["FI2"], ["A2"])]
+        assert len({event.event_id for event in found}) == 2
+
+
+def test_two_accessions_under_one_order_number_are_both_told(context: Context) -> None:
+    raw = order().replace(b"ZDS|", b"OBR|2|PL1|FI1|CTHEAD||||||||||||||A2||||||CT\rZDS|")
+    found = [event for _, event in events(parse(raw), context)]
+    assert [named(event)["accession"] for event in found] == [["A1"], ["A2"]]
+    two = order(event="OMI^O23") + b"IPC|A1|RP1|1.2.3|SP1|CT\rIPC|A9|RP2|1.2.3|SP2|CR\r"
+    assert named(made(two, context))["accession"] == ["A1", "A9"]
+
+
+def test_a_cancel_under_which_two_exams_stand_cancels_both(context: Context) -> None:
+    raw = order("CA").replace(b"ZDS|", b"OBR|2|PL2|FI2|CTHEAD||||||||||||||A2||||||CT\rZDS|")
+    found = [event for _, event in events(parse(raw), context)]
+    assert [getattr(event, "status", "") for event in found] == ["cancelled", "cancelled"]
+
+
+def test_reports_of_two_patients_in_one_message_are_each_one_s(
+    context: Context, ring: KeyRing
+) -> None:
+    other = report().split(b"\r", 1)[1].replace(b"P1^", b"P2^").replace(b"A1", b"A2")
+    found = [event for _, event in events(parse(report() + other), context)]
+    assert [(getattr(event, "patient", None), named(event)["accession"]) for event in found] == [
+        (patient_of(ring.pseudonym, "HOSP", "P1"), ["A1"]),
+        (patient_of(ring.pseudonym, "HOSP", "P2"), ["A2"]),
+    ]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_a_line_end_within_a_field_loses_nothing_behind_it(end: str, context: Context) -> None:
+    raw = order().replace(b"CTHEAD^CT head^L", f"CTHEAD^CT{end}head^L".encode())
+    event = made(raw, context)
+    assert (named(event)["accession"], event.priority) == (["A1"], "stat")
+    assert event.description == "CT head"
+
+
+def test_orders_ask_for_a_time_only_where_they_are_given(context: Context) -> None:
+    """ORC-9 of a change is when it was changed."""
+    assert made(order("NW"), context).ordered_at == when("20260314101400", "Europe/Paris")
+    assert made(order("XO"), context).ordered_at is None

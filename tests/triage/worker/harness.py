@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import Reason, Unavailable
-from streams.events import FindingsMade, OrderChanged, SeriesReceived, Version, decode, encode
+from streams.events import (
+    FindingsMade,
+    Number,
+    OrderChanged,
+    SeriesReceived,
+    Version,
+    decode,
+    encode,
+    pack,
+)
 from streams.kafka.consume import Origin, Settler
 from streams.seal import KeyRing
 from triage.decoding.frames import Frame
@@ -31,13 +40,13 @@ def series(study: str, modality: str = "CT") -> SeriesReceived:
         event_id="ab" * 16,
         sender="ct",
         received_at=NOW,
-        version=Version(time=NOW, digest="cd" * 8),
+        version=Version(time=NOW, message_time=NOW, digest="cd" * 8),
         study_uid=study,
-        accessions=(f"A{study}",),
+        numbers=(Number(kind="accession", value=f"A{study}"),),
         series_uid=f"{study}.1",
         gateway="g",
         reference="ab/cd",
-        instances=("ab" * 16,),
+        instances=pack(["ab" * 8]),
         sop_class="1.2",
         modality=modality,
     )
@@ -48,8 +57,8 @@ def order(study: str, priority: str) -> OrderChanged:
         event_id="ab" * 16,
         sender="ris",
         received_at=NOW,
-        version=Version(time=NOW, digest="cd" * 8),
-        accessions=(f"A{study}",),
+        version=Version(time=NOW, message_time=NOW, digest="cd" * 8),
+        numbers=(Number(kind="accession", value=f"A{study}"),),
         priority=priority,
     )
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import psutil
+import pytest
 from numpy.typing import NDArray
 
-from streams.events import encode
+from streams.events import encode, pack
 from streams.seal import KeyRing
 from tests.triage.worker.harness import Harness, series
 from triage.decoding.frames import Frame
@@ -23,7 +24,7 @@ from triage.inference.batch import BUCKETS
 from triage.inference.queue import BatchQueue
 
 BACKLOG, BURST, IMAGES = 50, 500, 8
-#: An event of 1,200 instances is 40 kB and a study's prepared images 128 kB: unbounded, the burst
+#: An event of 3,700 instances is 40 kB and a study's prepared images 128 kB: unbounded, the burst
 #: would be 85 MB more.
 MARGIN = 25 * 1024**2
 
@@ -62,7 +63,7 @@ class Watched(Harness):
     async def read(self) -> None:
         """As Faust's agent does: the next event only once there is room for this one."""
         one = series("1.1").model_copy(
-            update={"instances": tuple(f"{number:032x}" for number in range(1200))}
+            update={"instances": pack(f"{number:016x}" for number in range(3700))}
         )
         for offset in range(BURST):
             value = encode(one)  # each message is its own bytes
@@ -80,6 +81,7 @@ class Watched(Harness):
         self.held.set()
 
 
+@pytest.mark.slow
 async def test_a_burst_waits_in_kafka(ring: KeyRing) -> None:
     harness = Watched(ring)
     reading = asyncio.create_task(harness.read())

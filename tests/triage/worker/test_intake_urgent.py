@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streams.events import encode
+from streams.events import Number, encode
 from streams.seal import KeyRing
 from tests.triage.worker.harness import Harness, order, series
 from triage.decoding.frames import Frame
@@ -149,7 +149,11 @@ async def test_urgent_ones_go_in_within_a_bound_and_do_not_starve_the_oldest(
         harness.intake.on_order(
             encode(
                 order("", "stat").model_copy(
-                    update={"accessions": tuple(f"A2.{number}" for number in urgent)}
+                    update={
+                        "numbers": tuple(
+                            Number(kind="accession", value=f"A2.{number}") for number in urgent
+                        )
+                    }
                 )
             )
         )

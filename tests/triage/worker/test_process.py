@@ -17,12 +17,14 @@ from streams.errors import Reason
 from streams.events import (
     Finding,
     FindingsMade,
+    Number,
     OrderChanged,
     Parked,
     SeriesReceived,
     Version,
     decode,
     encode,
+    pack,
 )
 from streams.process import Process, run_process
 from streams.seal import KeyRing, write_ring
@@ -61,22 +63,21 @@ MODEL = LoadedModel("bright", "1", only_ct, 24, True, prepare, brightness, judge
 def series_event(
     study: str, store: Store, datasets: Sequence[bytes], modality: str = "CT"
 ) -> SeriesReceived:
-    names = sorted(
-        store.put(study, f"{study}.1", f"{study}.1.{n}", data, b"")
-        for n, data in enumerate(datasets)
-    )
+    reference = store.folder(study, f"{study}.1")
+    for number, data in enumerate(datasets):
+        store.put(reference, f"{number:016x}", data, lambda _: b"")
     now = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
     return SeriesReceived(
         event_id="ab" * 16,
         sender="ct1",
         received_at=now,
-        version=Version(time=now, digest="cd" * 8),
-        accessions=(f"A{study}",),
+        version=Version(time=now, message_time=now, digest="cd" * 8),
+        numbers=(Number(kind="accession", value=f"A{study}"),),
         study_uid=study,
         series_uid=f"{study}.1",
         gateway="g",
-        reference=store.folder(study, f"{study}.1"),
-        instances=tuple(names),
+        reference=reference,
+        instances=pack(store.instances(reference)),
         sop_class=CT,
         modality=modality,
     )
@@ -118,13 +119,14 @@ async def test_series_become_findings_and_poison_is_parked(
     (tmp_path / "store").mkdir()
     store = Store(tmp_path / "store", min_free=0.0)
     bright, dark = ct_bytes(ct_file, 60, tmp_path), ct_bytes(ct_file, 20, tmp_path)
+    now = datetime.now(UTC)
     order = OrderChanged(
         event_id="ef" * 16,
         sender="ris",
-        received_at=datetime.now(UTC),
+        received_at=now,
         priority="stat",
-        accessions=("A1.2.1",),
-        version=Version(time=datetime.now(UTC), digest="ab" * 8),
+        numbers=(Number(kind="accession", value="A1.2.1"),),
+        version=Version(time=now, message_time=now, digest="ab" * 8),
     )
     events = [
         encode(series_event("1.2.1", store, [bright] * 3)),

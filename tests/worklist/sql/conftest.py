@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import SQLModel
@@ -30,9 +34,17 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("server")) as one:
+def server() -> Iterator[Postgres]:
+    # Not under pytest's own folder: another run closes that to the server's user.
+    folder = Path(tempfile.mkdtemp(prefix="vigie-pg-"))
+    with Postgres(folder) as one:
+        # What tests write need not survive a power cut, and a slow disk costs them minutes.
+        with psycopg.connect(one.admin, autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield one
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

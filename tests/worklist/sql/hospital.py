@@ -1,5 +1,5 @@
-"""A small hospital in the database: events of some patients, a read study, a claim, an act; for tests
-that need a list with something in each table, and for the rows of a release.
+"""A small hospital in the database: events of some patients, a read study, a claim, an act; for
+tests that need something in each table, and for the rows of a release.
 
 ``python -m tests.worklist.sql.hospital`` prints such a database's rows, as `releases/` keeps them:
 run it once when a release is made.
@@ -92,8 +92,8 @@ def fill(engine: Engine, key: bytes) -> None:
     with engine.begin() as connection:
         leases.claim(connection, second, "ben", 600)
         connection.execute(
-            text("""INSERT INTO in_reading VALUES ('x', 'pacs', clock_timestamp());
-                    INSERT INTO log_position (topic, partition, "offset") VALUES ('orders', 0, 9)""")
+            text("""INSERT INTO log_position (topic, partition, "offset") VALUES ('orders', 0, 9);
+                    INSERT INTO in_reading VALUES ('x', 'pacs', clock_timestamp())""")
         )
     with engine.begin() as connection:
         audit.seal(connection, key, limit=10)

@@ -128,7 +128,7 @@ def test_vigie_check_says_when_the_database_cannot_be_asked(
         return line
 
     assert "no answer" in said(f"postgresql://?host={tmp_path}")
-    assert "is no address" in said("not an address")
+    assert "not an address" in said("not an address")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("CREATE DATABASE fresh"))
     fresh = make_engine(database_url).url.set(drivername="postgresql", database="fresh")

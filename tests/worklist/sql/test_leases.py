@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from streams.errors import Retry
 from tests.worklist.conftest import Feed, Make
+from tests.worklist.sql.acting import LEASE_S, refused, take
 from worklist.order.policy import Policy
 from worklist.sql import leases, queue
 from worklist.sql.acts import Wish, do
@@ -22,7 +23,6 @@ from worklist.sql.leases import Claim
 from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
 
-LEASE_S = 60.0
 READERS = [f"reader{n}" for n in range(16)]
 
 
@@ -38,24 +38,12 @@ def only(engine: Engine, **where: Any) -> dict[str, Any]:
     return row
 
 
-def take(engine: Engine, study: str, reader: str = "anna", **more: Any) -> Claim:
-    with engine.begin() as connection:
-        return leases.claim(connection, study, reader, LEASE_S, **more)
-
-
 def run_out(engine: Engine) -> None:
     """All leases run out, as if their browsers had been lost."""
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE lease SET expires_at = clock_timestamp() - interval '1 second'")
         )
-
-
-def refused(act: Callable[[], object]) -> tuple[str, str]:
-    """With what code an act is refused, and whom it names."""
-    with pytest.raises(QueueError) as told:
-        act()
-    return told.value.code, told.value.who
 
 
 @pytest.fixture

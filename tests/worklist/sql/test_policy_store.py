@@ -8,13 +8,13 @@ import orjson
 import pytest
 from sqlalchemy import Engine, text
 
-from streams.seal import KeyRing
 from streams.studykey import digest
 from tests.worklist.conftest import T0, Feed, Make
 from worklist.order.policy import Policy
 from worklist.sql import policy_store, queue
 from worklist.sql.invariants import violations
-from worklist.sql.project import Identities
+from worklist.sql.opening import Opener
+from worklist.sql.rerank import rerank
 
 
 def test_the_policy_from_the_database_has_the_version_that_was_activated(
@@ -39,7 +39,7 @@ def test_activating_the_same_policy_again_is_nothing_and_an_old_one_comes_back(
 
 
 def test_a_new_policy_ranks_every_row_anew_in_chunks_and_ends(
-    engine: Engine, make: Make, feed: Feed, policy: Policy, ring: KeyRing
+    engine: Engine, make: Make, feed: Feed, policy: Policy, opener: Opener
 ) -> None:
     feed(
         *(make.series(f"1.2.{n}", patient=f"P{n}") for n in range(7)),
@@ -49,8 +49,8 @@ def test_a_new_policy_ranks_every_row_anew_in_chunks_and_ends(
     off = policy.without_ai()
     with engine.begin() as connection:
         policy_store.activate(connection, off, actor="lead", now=T0 + timedelta(hours=1))
-    assert policy_store.rerank(engine, Identities(ring), chunk=3) == 8
-    assert policy_store.rerank(engine, Identities(ring), chunk=3) == 0
+    assert rerank(engine, opener, chunk=3) == 8
+    assert rerank(engine, opener, chunk=3) == 0
     with engine.connect() as connection:
         items = queue.listing(connection).items
     assert {i["policy_version"] for i in items} == {off.version}
@@ -60,7 +60,7 @@ def test_a_new_policy_ranks_every_row_anew_in_chunks_and_ends(
 
 
 def test_going_live_raises_what_was_recorded_and_going_back_is_a_persons_act(
-    engine: Engine, make: Make, feed: Feed, policy: Policy, ring: KeyRing
+    engine: Engine, make: Make, feed: Feed, policy: Policy, opener: Opener
 ) -> None:
     feed(
         make.series(patient=None),
@@ -76,7 +76,7 @@ def test_going_live_raises_what_was_recorded_and_going_back_is_a_persons_act(
                 actor="lead",
                 now=T0 + timedelta(hours=hours),
             )
-        policy_store.rerank(engine, Identities(ring))
+        rerank(engine, opener)
         with engine.connect() as connection:
             assert violations(connection) == {}
             states.append(queue.listing(connection).items[0]["ai"])

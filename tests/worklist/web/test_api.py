@@ -52,8 +52,11 @@ def readable(make: Make, n: int = 1, **more: Any) -> list[Any]:
     events: list[Any] = []
     for i in range(n):
         uid, accession, patient = f"1.2.{i + 1}", f"A{i}", f"P{i}"
-        events += [make.order(accession, patient=patient, **more), make.exam(uid, at=12 + i)]
-        events.append(make.series(uid, accessions=(accession,), patient=patient, at=10 + i))
+        events += [
+            make.order(accession, patient=patient, **more),
+            make.exam(uid, at=12 + i, patient=patient),
+        ]
+        events.append(make.series(uid, accession=accession, patient=patient, at=10 + i))
     return events
 
 
@@ -249,10 +252,10 @@ def test_reading_and_opening_are_audited_without_a_name(
     client.get(f"/api/v1/studies/{study}", headers=READER)
     with engine.connect() as connection:
         acts = connection.execute(
-            text("""SELECT act, study, actor, detail::text AS detail
+            text("""SELECT act, item, actor, detail::text AS detail
                     FROM audit WHERE actor = 'reader1'""")
         ).all()
-    assert [(row.act, row.study) for row in acts] == [("list", ""), ("open", study)]
+    assert [(row.act, row.item) for row in acts] == [("list", ""), ("open", study)]
     assert all("NAME" not in row.detail for row in acts)
 
 

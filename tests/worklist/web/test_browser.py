@@ -30,7 +30,7 @@ def hospital(make: Make, ring: KeyRing) -> list[Any]:
         uid, accession, patient = f"1.2.{i + 1}", f"A{i}", f"P{i}"
         events += [
             make.order(accession, patient=patient, at=i),
-            make.series(uid, accessions=(accession,), patient=patient, at=10 + i),
+            make.series(uid, accession=accession, patient=patient, at=10 + i),
         ]
         events.append(make.exam(uid, at=20 + i))
     return [*events, make.order("B", patient="P9", identity=bad)]

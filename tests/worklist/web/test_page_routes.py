@@ -19,7 +19,7 @@ from tests.worklist.web_client import as_role, sign_in
 def test_the_page_shows_the_list_without_scripts(
     client: httpx.Client, make: Make, feed: Feed
 ) -> None:
-    feed(make.order(), make.series(accessions=("A1",)), make.exam(), make.order("B", patient="PB"))
+    feed(make.order(), make.series(accession="A1"), make.exam(), make.order("B", patient="PB"))
     sign_in(client)
     html = client.get("/").text
     assert (
@@ -34,7 +34,7 @@ def test_the_page_shows_the_list_without_scripts(
 def test_a_form_alone_claims_finishes_and_comes_back(
     client: httpx.Client, make: Make, feed: Feed
 ) -> None:
-    feed(make.order(), make.series(accessions=("A1",)), make.exam())
+    feed(make.order(), make.series(accession="A1"), make.exam())
     csrf = sign_in(client)
     ours = {"sec-fetch-site": "same-origin"}
     where = client.post("/next", data={"csrf": csrf}, headers=ours).headers["location"]
@@ -98,7 +98,7 @@ def test_promise_3_a_flag_stays_on_the_page_until_a_lead_says_why_it_goes(
 def test_promise_7_a_study_that_somebody_had_open_says_so_to_the_next_reader(
     client: httpx.Client, engine: Engine, make: Make, feed: Feed
 ) -> None:
-    feed(make.order(), make.series(accessions=("A1",)), make.exam())
+    feed(make.order(), make.series(accession="A1"), make.exam())
     client.post("/api/v1/next", headers=as_role("lead"))
     with engine.begin() as connection:
         connection.execute(
