@@ -32,7 +32,7 @@ def hospital(make: Make, ring: KeyRing) -> list[Any]:
             make.order(accession, patient=patient, at=i),
             make.series(uid, accession=accession, patient=patient, at=10 + i),
         ]
-        events.append(make.exam(uid, at=20 + i))
+        events.append(make.exam(uid, at=20 + i, patient=patient))
     return [*events, make.order("B", patient="P9", identity=bad)]
 
 
