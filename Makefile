@@ -5,7 +5,7 @@ LOCKS := infra/requirements
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 PINS := $(LOCKS)/.pins
 
-.PHONY: help setup demo test check bench kafka lock
+.PHONY: help setup demo fast format check test bench kafka lock
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -26,13 +26,24 @@ setup: .venv/compiled.done ## the virtual environment, from the lock, hashes che
 demo: setup ## a department's day, embedded, in one command
 	$(BIN)/vigie demo
 
-check: setup ## style, types, the direction of imports
+fast: .venv/installed ## style, imports and the tests that need no database, broker, torch or browser
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/lint-imports
+	$(BIN)/pytest --fast -q -rfE --durations=5
+
+format: .venv/installed ## layout and order of imports
+	$(BIN)/ruff check --quiet --select I --fix .
+	$(BIN)/ruff format .
+
+check: .venv/installed ## style, layout, types, the direction of imports
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## everything that CI runs
-	$(BIN)/pytest
+test: setup check ## everything that CI runs, with coverage
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
 bench: setup ## ours beside the bare libraries, as ratios
 	$(BIN)/vigie bench
@@ -41,7 +52,7 @@ kafka: setup ## a real Apache Kafka on loopback; prints its address
 	$(BIN)/vigie kafka
 
 lock: setup ## renew the locks: versions and hashes, never an address
-	$(COMPILE) --upgrade --extra triage --extra dev -o $(LOCKS)/dev.lock
+	$(COMPILE) --upgrade --extra triage --extra simulate --extra dev -o $(LOCKS)/dev.lock
 	sed -E '/--hash/d; s/ *\\$$//' $(LOCKS)/dev.lock > $(PINS)
 	$(COMPILE) --extra triage -c $(PINS) -o $(LOCKS)/triage.lock
 	$(COMPILE) -c $(PINS) -o $(LOCKS)/base.lock

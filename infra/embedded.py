@@ -1,6 +1,4 @@
-"""Embedded Kafka (librdkafka's mock cluster) and PostgreSQL 18 (from a wheel): pip alone, loopback
-only, for demo and tests.
-"""
+"""Kafka (librdkafka's mock) and PostgreSQL 18 that pip alone brings, for demo and tests."""
 
 from __future__ import annotations
 

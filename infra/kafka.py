@@ -1,6 +1,4 @@
-"""A real Apache Kafka (KRaft, one broker) on loopback, brought by Maven: what the mock cannot prove
-is proved on it.
-"""
+"""A real Apache Kafka (KRaft, one broker) on loopback, by Maven: for what a mock cannot prove."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The gateway process: the doors over one publisher. A door that cannot make things durable says
-no.
-"""
+"""The gateway process: doors over one publisher. One that cannot make things durable says no."""
 
 from __future__ import annotations
 

@@ -20,6 +20,9 @@ published = Counter("vigie_published_total", "Events that the broker confirmed",
 publish_failed = Counter(
     "vigie_publish_failed_total", "Events that the broker did not confirm", ["topic"]
 )
+producers_replaced = Counter(
+    "vigie_producers_replaced_total", "Producers that met a fatal error, each replaced by another"
+)
 consumed = Counter("vigie_consumed_total", "Events taken from a topic", ["stage", "topic"])
 settled = Counter(
     "vigie_settled_total", "What became of events: ack, retry, park, stop", ["stage", "fate"]

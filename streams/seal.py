@@ -1,6 +1,4 @@
-"""Seals: patient identity travels encrypted and authenticated, under a ring of keys that rotate
-(promise 8).
-"""
+"""Seals: identity travels encrypted and authenticated, under keys that rotate (promise 8)."""
 
 from __future__ import annotations
 
@@ -82,8 +80,8 @@ def write_ring(ring: KeyRing, path: Path) -> None:
         json.dump(body, file)
 
 
-def read_ring(path: Path) -> KeyRing:
-    """The ring in `path`.
+def read_ring(path: Path, setting: str = "VIGIE_KEYS") -> KeyRing:
+    """The ring in `path`, which `setting` names.
 
     Raises:
         Misconfigured: there is none, it cannot be read, everybody can read it, or it holds no ring.
@@ -93,16 +91,16 @@ def read_ring(path: Path) -> KeyRing:
         mode, text = path.stat().st_mode, path.read_text()
     except FileNotFoundError:
         raise Misconfigured(
-            f"VIGIE_KEYS: {path} is not there: copy the site's key ring to it, or make a first one "
+            f"{setting}: {path} is not there: copy the site's key ring to it, or make a first one "
             f"with vigie keys {path}"
         ) from None
     except OSError as error:
         raise Misconfigured(
-            f"VIGIE_KEYS: {path} cannot be read ({error.strerror}): it belongs to the user that "
+            f"{setting}: {path} cannot be read ({error.strerror}): it belongs to the user that "
             "runs this process"
         ) from None
     if mode & stat.S_IRWXO:
-        raise Misconfigured(f"VIGIE_KEYS: everybody can read {path}: chmod 600 {path}")
+        raise Misconfigured(f"{setting}: everybody can read {path}: chmod 600 {path}")
     return _parse(text, path.name)
 
 

@@ -1,6 +1,4 @@
-"""The site's senders and codes: who may send, and what their words mean here (``senders.toml``,
-``codes.toml``).
-"""
+"""The site's senders and codes: who may send, and what their words mean here."""
 
 from __future__ import annotations
 

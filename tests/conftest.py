@@ -7,13 +7,17 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
-from infra.kafka import Kafka
-from streams.kafka.admin import make_topics
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
+from tests import fast
+
+if TYPE_CHECKING:
+    from infra.kafka import Kafka
 
 # Real clients are meant, not their namesakes in a virtual environment (pynetdicom brings a storescu
 # of its own).
@@ -58,7 +62,25 @@ def _there(tool: str) -> bool:
     return shutil.which(tool) is not None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="only what needs no database, broker, torch, browser or process of ours",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A busy machine, or coverage, makes any example slow: time says nothing about a property.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
+    if config.getoption("fast"):
+        fast.begin()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.getoption("fast"):
+        fast.skip_marked(item)
     wanted = [mark.args for mark in item.iter_markers("needs")]
     if "real_kafka" in getattr(item, "fixturenames", ()):
         wanted.append(("java", "mvn"))
@@ -98,6 +120,9 @@ def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """An Apache Kafka with our topics. A test that stops or kills it starts it again before it
     ends.
     """
+    from infra.kafka import Kafka
+    from streams.kafka.admin import make_topics
+
     with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
         make_topics(StreamsSettings(kafka=broker.address))
         yield broker

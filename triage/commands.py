@@ -1,6 +1,4 @@
-"""``vigie triage``: starts the process. ``infra/cli.py`` mounts it; torch is imported only when it
-runs.
-"""
+"""``vigie triage``: starts the process; torch is imported only when it runs."""
 
 from __future__ import annotations
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+import faust
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from streams import metrics as street
-from streams.errors import Park, Reason, Unavailable
+from streams.errors import Park, Reason, Stop, Unavailable, VigieError
 from streams.events import (
     Event,
     FindingsMade,
@@ -29,66 +31,113 @@ from streams.events import (
     decode,
 )
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.kafka.faust_app import make_app, stop_app
+from streams.kafka.faust_app import Begin, assigned, make_app, stop_app, until_made_anew
 from streams.kafka.produce import Publisher
-from streams.kafka.topics import ACTS, FINDINGS, ORDERS, SERIES
+from streams.kafka.watermarks import Extent, Place, Watermarks
 from streams.process import Process
 from streams.seal import read_ring
 from worklist import metrics, sealing
+from worklist.freshness import TOPICS, StandStill, Watch
+from worklist.order.policy import Policy
 from worklist.settings import WorklistSettings
-from worklist.sql import policy_store
+from worklist.sql import policy_store, positions
 from worklist.sql.apply import apply
 from worklist.sql.database import answers, make_engine, translated
 from worklist.sql.opening import Opener
-from worklist.sql.positions import note_positions
+from worklist.sql.positions import Look, note_positions
 
+log = structlog.get_logger()
 _STAGE = "worklist"
 
 
 class Stage:
-    """What the agent does to one batch, without Kafka: settles each event exactly once."""
+    """What the agent does to one batch, without Kafka: settles each event exactly once.
+
+    Attributes:
+        settler: says what became of each, and what is waited for.
+        done: how many events were settled.
+    """
 
     def __init__(
-        self, engine: Engine, settler: Settler, opener: Opener, now: Callable[[], datetime]
+        self,
+        engine: Engine,
+        settler: Settler,
+        opener: Opener,
+        now: Callable[[], datetime],
+        look: Look,
     ) -> None:
+        self.settler = settler
+        self.done = 0
         self._engine = engine
-        self._settler = settler
         self._opener = opener
         self._now = now
+        self._look = look
+        self._parked: list[Origin] = []  # whose positions are not noted yet
 
     async def settle(self, batch: Sequence[Origin]) -> Fate:
         """Applies `batch` in one transaction; if that fails for good, event by event, so that only
         the guilty one is parked.
         """
+        fate = await self._settle(batch)
+        if self._parked and fate is not Fate.STOP:
+            fate = await asyncio.to_thread(self._note_parked)
+        return fate
+
+    async def _settle(self, batch: Sequence[Origin]) -> Fate:
         if len(batch) > 1:
-            fate = await self._settler.settle(lambda: self._apply(batch), batch[0], may_park=False)
+            fate = await self.settler.settle(lambda: self._apply(batch), batch[0], may_park=False)
             if fate is not Fate.PARK:
                 return fate
         for origin in batch:
-            if await self._settler.settle(partial(self._apply, [origin]), origin) is Fate.STOP:
-                return Fate.STOP
+            fate = await self.settler.settle(partial(self._apply, [origin]), origin)
+            if fate is Fate.STOP:
+                return fate
+            if fate is Fate.PARK:
+                self._parked.append(origin)
+                self.done += 1
         return Fate.ACK
 
     async def _apply(self, batch: Sequence[Origin]) -> None:
         events = [_event(origin) for origin in batch]
         await asyncio.to_thread(self._transaction, batch, events)
+        self.done += len(batch)
 
     def _transaction(self, batch: Sequence[Origin], events: Sequence[Event]) -> None:
         started = time.monotonic()
+        parked = list(self._parked)
         try:
             with translated(), self._engine.begin() as connection:
-                policy = policy_store.active(connection)
-                apply(connection, events, policy=policy, opener=self._opener)
-                note_positions(connection, batch, events)
-        except LookupError:
-            # No policy yet: `vigie migrate` or a person will activate one.
-            raise Unavailable(Reason.DATABASE_DOWN, "policy") from None
+                apply(connection, events, policy=_policy(connection), opener=self._opener)
+                told = [*(None for _ in parked), *events]
+                note_positions(connection, [*parked, *batch], told, self._look)
         except DBAPIError:
             # What is left after `translated` is ours or the event's: the database refuses it, and
             # always will.
             raise Park(Reason.CONSTRAINT) from None
+        self._parked.clear()
         metrics.batch_seconds.observe(time.monotonic() - started)
         measure(events, self._now())
+
+    def _note_parked(self) -> Fate:
+        """Notes how far was read; what cannot be noted now is noted with the next batch."""
+        try:
+            with translated(), self._engine.begin() as connection:
+                note_positions(connection, self._parked, [None] * len(self._parked), self._look)
+        except Stop:
+            return Fate.STOP
+        except (VigieError, DBAPIError) as error:
+            log.warning("position_not_noted", error=type(error).__name__)
+        else:
+            self._parked.clear()
+        return Fate.ACK
+
+
+def _policy(connection: Connection) -> Policy:
+    try:
+        return policy_store.active(connection)
+    except LookupError:
+        # `vigie migrate` or a person will activate one
+        raise Unavailable(Reason.DATABASE_DOWN, "policy") from None
 
 
 def _event(origin: Origin) -> Event:
@@ -141,6 +190,23 @@ def _origin(event: Any) -> Origin:
     )
 
 
+def beginning(engine: Engine, watermarks: Watermarks, *, forgetful: bool) -> Begin:
+    """Where the agent's reading begins: at what the database holds. While that is away, at what the
+    group committed; the first batch then sees whether something lies between.
+    """
+
+    def begin(extents: Mapping[Place, Extent]) -> Mapping[Place, int]:
+        try:
+            ids = watermarks.ids({topic for topic, _ in extents})
+            with translated(), engine.begin() as connection:
+                return positions.begin(connection, extents, ids, expected=forgetful)
+        except (VigieError, SQLAlchemyError) as error:
+            log.warning("begins_at_the_committed", error=type(error).__name__)
+            return {}
+
+    return begin
+
+
 async def main(process: Process, settings: WorklistSettings) -> None:
     """Applies events until the process is to end, or until `settle` says stop."""
     stack = process.stack
@@ -153,20 +219,54 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
     publisher = Publisher(settings)
     stack.callback(publisher.close)
+    watermarks = Watermarks(settings)
+    stack.callback(watermarks.close)
     stage = Stage(
         engine,
         Settler(_STAGE, ring, publisher.publish, lambda: datetime.now(UTC)),
-        Opener(ring, read_ring(settings.act_keys)),
+        Opener(ring, read_ring(settings.act_keys, "VIGIE_ACT_KEYS")),
         lambda: datetime.now(UTC),
+        watermarks.between,
     )
-    app = make_app("vigie-worklist", settings)
-    names = (ORDERS.name, SERIES.name, FINDINGS.name, ACTS.name)
-    topic = app.topic(*names, value_serializer="raw", key_serializer="raw")
+    begin = beginning(engine, watermarks, forgetful=settings.kafka_mock)
+    app = make_app("vigie-worklist", settings, begin)
+    topic = app.topic(*TOPICS, value_serializer="raw", key_serializer="raw")
     app.agent(topic, name=_STAGE)(Agent(stage, settings, process.fail).consume)
-    checks = {"kafka": publisher.reachable, "database": lambda: answers(engine)}
+    watch = Watch(engine, watermarks)
+    checks = {
+        "kafka": publisher.reachable,
+        "database": lambda: answers(engine),
+        "fresh": lambda: watch.last.fresh(settings.stale_s),
+    }
     metrics_port = process.serve_health(checks)
     await app.start()
     stack.push_async_callback(stop_app, app)
+    process.keep(until_made_anew(app, watermarks))
+    process.keep(_look_on(app, watch, stage, StandStill(settings.stall_s)))
     process.keep(sealing.run(sealer))
     process.ready(metrics=metrics_port)
     await process.until_ended()
+
+
+async def _look_on(
+    app: faust.App, watch: Watch, stage: Stage, still: StandStill, every_s: float = 2.0
+) -> None:
+    """Measures how far the list is behind. Ends when the agent stands still, or when the log lost
+    what it had not read yet: reading begins anew.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        waits = stage.settler.waits_for
+        for wanted in metrics.WAITS:
+            metrics.waits_for.labels(wanted).set(wanted == waits)
+        fresh = await asyncio.to_thread(watch.look, datetime.now(UTC), waits)
+        mine = assigned(app)
+        if gone := sorted(mine.intersection(watch.expired)):
+            log.error("expired_unread", places=gone)
+            return
+        idle = bool(fresh.waits_for) or not mine & watch.waiting
+        for_s = still.look(time.monotonic(), stage.done, idle=idle)
+        metrics.still.set(for_s)
+        if for_s >= still.limit_s:
+            log.error("stands_still", behind=fresh.behind_events, for_s=round(for_s))
+            return

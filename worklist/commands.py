@@ -1,4 +1,4 @@
-"""The list's commands: ``vigie worklist | migrate | policy | audit``."""
+"""The list's commands: ``vigie worklist | migrate | policy | audit | rebuild``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from streams.process import fail, need, reading_site, run
 from streams.seal import read_ring
 from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings
-from worklist.sql import audit, history, policy_store
+from worklist.sql import audit, history, policy_store, positions
 from worklist.sql.database import make_engine, migrate, translated
 from worklist.sql.opening import Opener
 from worklist.sql.rerank import rerank
 
 app = typer.Typer(no_args_is_help=True)
 policy_app = typer.Typer(no_args_is_help=True, help="The rules that order the list.")
+rebuild_app = typer.Typer(no_args_is_help=True, help="What is known of a rebuild of the topics.")
 audit_app = typer.Typer(no_args_is_help=True, help="The record of every decision.")
 
 
@@ -122,12 +123,24 @@ def activate(
     """Make a policy file the one that ranks, and rank all rows anew."""
     policy = _site_policy(file)
     settings = WorklistSettings()
-    opener = Opener(read_ring(settings.keys), read_ring(settings.act_keys))
+    opener = Opener(read_ring(settings.keys), read_ring(settings.act_keys, "VIGIE_ACT_KEYS"))
     with _database() as engine:
         with engine.begin() as connection:
             policy_store.activate(connection, policy, actor=actor, now=datetime.now(UTC))
         ranked = rerank(engine, opener)
     typer.echo(f"{policy.version}: {ranked} studies ranked anew")
+
+
+@rebuild_app.command("announce")
+def announce(
+    reason: Annotated[str, typer.Option(help="why: it is kept in the audit")],
+    actor: Annotated[str, typer.Option(help="who says so")] = "operator",
+) -> None:
+    """Say that topics are made anew or were: gaps until now, and of the next day, are noted and no
+    alarm.
+    """
+    with _database() as engine, engine.begin() as connection:
+        positions.announce(connection, actor, reason)
 
 
 @audit_app.command("verify")
@@ -140,10 +153,10 @@ def verify(
     """Walk the chain of seals; exit 1 when a row was changed, taken away or slipped in."""
     settings = WorklistSettings()
     try:
-        key = audit.chain_key(read_ring(settings.audit_keys))
         anchors = [audit.Anchor.parse(said) for said in anchor or []]
-    except (OSError, ValueError) as error:
-        fail(f"VIGIE_AUDIT_KEYS: {error}")
+    except ValueError as error:
+        fail(str(error))
+    key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
     with _database(_sealer(settings)) as engine, engine.connect() as connection:
         verdict = audit.verify(connection, key, anchors)
     typer.echo(json.dumps(asdict(verdict)))
@@ -172,3 +185,4 @@ def _sealer(settings: WorklistSettings) -> str:
 
 app.add_typer(policy_app, name="policy")
 app.add_typer(audit_app, name="audit")
+app.add_typer(rebuild_app, name="rebuild")

@@ -59,6 +59,34 @@ chores_failed = Counter(
 )
 list_age = Gauge("vigie_worklist_last_change_timestamp_seconds", "When a row last changed")
 applied = Gauge("vigie_worklist_last_commit_timestamp_seconds", "When the agent last committed")
+behind_events = Gauge(
+    "vigie_worklist_behind_events", "Records that the broker holds and the list does not yet"
+)
+behind_seconds = Gauge(
+    "vigie_worklist_behind_seconds", "For so long the oldest of them has waited; 0: none waits"
+)
+applied_age = Gauge(
+    "vigie_worklist_applied_age_seconds", "Age, at a door, of the newest event that the list holds"
+)
+still = Gauge(
+    "vigie_worklist_still_seconds",
+    "For so long the agent has done nothing, though events wait and it waits for nothing named",
+)
+waits_for = Gauge(
+    "vigie_worklist_waits_for", "1 while the agent waits for a dependency that is away", ["wanted"]
+)
+gap = Gauge(
+    "vigie_worklist_gap_timestamp_seconds",
+    "When events were last found lost before the list had them; 0: never, or it was announced",
+)
+gaps = Counter(
+    "vigie_worklist_gaps_total", "Gaps in a topic's offsets: expired unread, or made anew", ["kind"]
+)
+lost = Counter("vigie_worklist_lost_total", "Positions that were passed over unread")
+outbox_unsent = Gauge("vigie_outbox_unsent", "What persons did that the topic does not hold yet")
+outbox_oldest = Gauge("vigie_outbox_oldest_seconds", "Age of the oldest of them")
+outbox_sent = Counter("vigie_outbox_sent_total", "What persons did, sent to the topic")
+outbox_refused = Counter("vigie_outbox_refused_total", "Acts too large for the topic: never sent")
 feed_clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
 feed_coalesced = Counter(
     "vigie_feed_coalesced_total", "Times that a slow client's waiting frames became one reload"
@@ -67,6 +95,11 @@ feed_frames = Counter(
     "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
 )
 
+WAITS = ("database", "schema", "lock", "policy", "kafka")
+for _wanted in WAITS:
+    waits_for.labels(_wanted)
+for _kind in ("expired", "anew"):
+    gaps.labels(_kind)
 for _chore in ("expire", "fold", "trim", "partition", "rerank"):
     chores_failed.labels(_chore)
 for _state in STATES:

@@ -83,10 +83,10 @@ class Sealer:
 
 
 def open_sealer(settings: WorklistSettings) -> Sealer:
-    """The sealer of these settings. Raises ValueError or OSError without a key ring of its own."""
+    """The sealer of these settings. Raises Misconfigured without a key ring of its own."""
     if settings.audit_keys in (settings.keys, settings.act_keys):
         raise Misconfigured("VIGIE_AUDIT_KEYS: a file of its own, that vigie web cannot read")
-    key = audit.chain_key(read_ring(settings.audit_keys))
+    key = audit.chain_key(read_ring(settings.audit_keys, "VIGIE_AUDIT_KEYS"))
     url = settings.database_sealer.get_secret_value() or settings.database.get_secret_value()
     return Sealer(make_engine(url, pool=1, statement_s=settings.statement_s), key)
 

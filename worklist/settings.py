@@ -44,6 +44,18 @@ class WorklistSettings(StreamsSettings):
     batch_wait_s: float = Field(
         0.05, description="a batch waits so long for more events, seconds", gt=0
     )
+    stale_s: float = Field(
+        60,
+        description="the list counts as stale, and /readyz says no, when an acknowledged event has "
+        "waited for so long, seconds",
+        gt=0,
+    )
+    stall_s: float = Field(
+        180,
+        description="an agent that does nothing for so long, though events wait and nothing it "
+        "needs is away, ends itself, seconds",
+        gt=0,
+    )
     lease_s: float = Field(
         900, description="a claim that nobody renews ends after so long, seconds", gt=0
     )

@@ -1,6 +1,4 @@
-"""Which benches there are; each is imported only when it runs, so that one without torch needs no
-torch.
-"""
+"""Which benches there are; each is imported only when it runs: not all need torch."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from infra.bench.measure import Result, compare
 
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the
 #: two sides.
-NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline")
+NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline", "twin")
 _PAIRS = {
     "decode": "triage.bench.decode",
     "model": "triage.bench.model",

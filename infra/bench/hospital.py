@@ -1,6 +1,4 @@
-"""The same little hospital for every bench: studies of an order, a series and a finding, and a
-database to put them in.
-"""
+"""The same little hospital for every bench: studies as events, and a database to put them in."""
 
 from __future__ import annotations
 

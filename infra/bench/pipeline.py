@@ -14,12 +14,11 @@ from pathlib import Path
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy import text
-from worklist.sql.project import Identities
 
 from infra.bench.hospital import Database, Recorder, Statement, database, events, replay
 from infra.bench.measure import Result, compare
 from infra.bench.process import process
-from infra.bench.worklist import BATCH, settle
+from infra.bench.worklist import BATCH, settle, whole
 from infra.embedded import MockKafka
 from streams.errors import Reason, Retry
 from streams.kafka.consume import Origin, Settler
@@ -28,6 +27,7 @@ from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
 from worklist.agent import Stage
+from worklist.sql.opening import Opener
 
 _AT_ONCE = 500  # publishes that wait for their confirmation, as many connections of a gateway do
 _END_S = 120.0
@@ -76,7 +76,9 @@ def _record(base: Database, taken: Sequence[Origin], ring: KeyRing) -> list[list
 
     base.empty()
     recorder = Recorder(base.engine)
-    stage = Stage(base.engine, Settler("worklist", ring, refuse, now), Identities(ring), now)
+    stage = Stage(
+        base.engine, Settler("worklist", ring, refuse, now), Opener(ring, ring), now, whole
+    )
     settle(base, stage, [list(taken[at : at + BATCH]) for at in range(0, len(taken), BATCH)])
     return [
         one

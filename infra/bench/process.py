@@ -1,6 +1,4 @@
-"""One of our processes while its stage is measured: started with a site's settings, ready, and
-stopped at the end.
-"""
+"""One of our processes while its stage is measured: started, ready, and stopped at the end."""
 
 from __future__ import annotations
 

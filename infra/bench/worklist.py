@@ -1,6 +1,4 @@
-"""The list's stage (decode, open seals, project, rank, audit) beside a plain loop that does its
-very SQL by bare psycopg.
-"""
+"""The list's stage, bytes to ranked rows, beside a plain loop that does its very SQL by psycopg."""
 
 from __future__ import annotations
 
@@ -9,15 +7,20 @@ import time
 from datetime import UTC, datetime
 
 import psycopg
-from worklist.sql.project import Identities
 
 from infra.bench.hospital import Database, Recorder, database, events, replay
 from infra.bench.measure import Result, compare
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.seal import new_ring
 from worklist.agent import Stage
+from worklist.sql.opening import Opener
 
 BATCH = 200
+
+
+def whole(_place: object, offset: int) -> tuple[int, int]:
+    """The bench's log has no gaps."""
+    return 0, offset
 
 
 async def _unused(_topic: str, _key: str, _value: bytes) -> None:
@@ -51,7 +54,7 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         def ours() -> float:
             # Seals are opened afresh in each run, as events are in life.
             stage = Stage(
-                base.engine, Settler("worklist", ring, _unused, now), Identities(ring), now
+                base.engine, Settler("worklist", ring, _unused, now), Opener(ring, ring), now, whole
             )
             return settle(base, stage, batches)
 

@@ -1,6 +1,4 @@
-"""All of Vigie on one machine: Kafka and PostgreSQL, embedded or given, and the four processes
-under a supervisor.
-"""
+"""All of Vigie on one machine: Kafka, PostgreSQL and the four processes, started and stopped."""
 
 from __future__ import annotations
 
@@ -154,6 +152,8 @@ class Installation:
             "store_min_free": 0.01,
             "insecure": 0,
         }
+        if role in ("worklist", "web"):
+            values["act_keys"] = self.folder / "act-keys.json"
         if role == "worklist":  # it seals the audit; nobody else can
             values |= {
                 "database_sealer": self._sealer,

@@ -1,6 +1,4 @@
-"""Counts what became of the day: what was sent against what the list holds, how long it took, what
-the rank was worth.
-"""
+"""Counts what became of the day: what was sent, what the list holds, how long it took."""
 
 from __future__ import annotations
 

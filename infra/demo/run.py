@@ -30,6 +30,7 @@ from infra.demo.report import (
     waits,
 )
 from infra.demo.traffic import Traffic
+from infra.demo.waits import ACTS, Act, against_simulator
 from streams.health import write_whole
 from streams.logs import tell
 
@@ -199,11 +200,22 @@ def _report(
         policy = policy_store.active(connection)
         acts = connection.execute(
             text(
-                "SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit "
-                "WHERE act = 'rank' ORDER BY id"
+                "SELECT m.name, extract(epoch FROM a.at)::float8, a.detail->>'ai' FROM audit a "
+                "JOIN member m ON m.member = a.item WHERE a.act = 'rank' ORDER BY a.id"
             )
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
+        lines = connection.execute(
+            text(
+                "SELECT m.name, a.at, a.act, a.detail, r.clock FROM audit a "
+                "JOIN member m ON m.member = a.item "
+                "LEFT JOIN (SELECT name, clock FROM item UNION ALL "
+                "SELECT name, clock FROM closed) r ON r.name = m.name "
+                "WHERE a.act = ANY(:acts) ORDER BY a.id"
+            ),
+            {"acts": list(ACTS)},
+        )
+        simulated = against_simulator((Act(*line) for line in lines), policy, traffic.speed)
     engine.dispose()
     to_list, to_rank = latencies(traffic, rows, history)
     studies = count_studies(traffic.day.cases, traffic.seen, rows, parked_count(installation.kafka))
@@ -218,6 +230,7 @@ def _report(
         "mean_wait_s": waits(
             traffic, readers.reads, rows, history, policy, time.time() - time.monotonic()
         ),
+        "readers_and_simulator": simulated,
         "reads": len(readers.reads),
         "restarts": installation.supervisor.restarts,
     }

@@ -1,6 +1,4 @@
-"""Acts the day out: each step at its time, through the senders; keeps what the report needs to
-know.
-"""
+"""Acts the day out: each step at its time, through the senders; keeps what the report needs."""
 
 from __future__ import annotations
 

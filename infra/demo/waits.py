@@ -1,18 +1,24 @@
-"""The mean wait that the same arrivals and the same reads would have had under our rank, with AI
-off, and under FIFO.
+"""What the simulator makes of the day that was, for the same arrivals and the same starts of reads:
+mean waits under our rank, with AI off and under FIFO, and each study's beside the one that it had.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from worklist.order.policy import Policy
-from worklist.order.rank import StudyFacts, rank, variants
+from worklist.order.rank import Rank, StudyFacts, rank, variants
+from worklist.simulate.engine import Floats, Places, Staff, serve
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_MICROSECOND, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
+#: What the audit is asked for.
+ACTS = ("rank", "next", "claim")
 
 
 @dataclass(frozen=True)
@@ -57,37 +63,36 @@ def _split(arrivals: Sequence[Arrival], waits: dict[str, float]) -> dict[str, fl
 
 def _serve(arrivals: Sequence[Arrival], reads: Sequence[float], policy: Policy) -> dict[str, float]:
     """Wait of each study when `policy` chooses."""
-    events = [(a.at, n, False) for n, a in enumerate(arrivals)]
-    events += [
-        (max(a.at, a.flagged_at), n, True)
-        for n, a in enumerate(arrivals)
-        if a.flagged_at is not None
-    ]
-    events.sort()
+    rows = []
+    for number, arrival in enumerate(arrivals):
+        rows.append((arrival.at, number, _rank(arrival, False, policy)))
+        if arrival.flagged_at is not None:
+            later = max(arrival.at, arrival.flagged_at)
+            rows.append((later, number, _rank(arrival, True, policy)))
     pace = max(1.0, (reads[-1] - reads[0]) / max(1, len(reads) - 1))
-    heap: list[tuple[tuple[int, datetime, datetime, str], int]] = []
-    waits: dict[str, float] = {}
-    now, place, slot = 0.0, 0, 0
-    while len(waits) < len(arrivals):
-        now = (
-            reads[slot]
-            if slot < len(reads)
-            else max(now + pace, events[place][0] if not heap and place < len(events) else 0.0)
-        )
-        slot += 1
-        while place < len(events) and events[place][0] <= now:
-            _, number, flagged = events[place]
-            place += 1
-            heapq.heappush(heap, (_key(arrivals[number], flagged, policy), number))
-        while heap:
-            number = heapq.heappop(heap)[1]
-            if arrivals[number].study not in waits:
-                waits[arrivals[number].study] = now - arrivals[number].at
-                break
-    return waits
+    last = max(reads[-1], *(arrival.at for arrival in arrivals))
+    more = np.arange(reads[-1] + pace, last + pace * (len(arrivals) + 2), pace)
+    opened = _opened(rows, len(arrivals), np.concatenate((np.array(reads, float), more)))
+    return {a.study: float(at) - a.at for a, at in zip(arrivals, opened, strict=True)}
 
 
-def _key(arrival: Arrival, flagged: bool, policy: Policy) -> tuple[int, datetime, datetime, str]:
+def _opened(rows: list[tuple[float, int, Rank]], count: int, reads: Floats) -> Floats:
+    """When each of `count` studies is taken: at each of `reads` the first of the list.
+
+    `rows`: from which second on which study has which rank.
+    """
+    rows.sort(key=lambda row: row[0])
+    places = Places(
+        np.array([at for at, _, _ in rows], float),
+        np.array([number for _, number, _ in rows], np.int64),
+        np.array([found.lane for _, _, found in rows], np.int64),
+        np.array([(found.due_at - _EPOCH) // _MICROSECOND for _, _, found in rows], np.int64),
+    )
+    pool = np.zeros(count, np.int64)
+    return serve(places, np.zeros(count), pool, Staff.reads(reads), preemptive=False).opened
+
+
+def _rank(arrival: Arrival, flagged: bool, policy: Policy) -> Rank:
     at = _EPOCH + timedelta(seconds=arrival.at)
     facts = StudyFacts(
         study=arrival.study,
@@ -98,4 +103,87 @@ def _key(arrival: Arrival, flagged: bool, policy: Policy) -> tuple[int, datetime
         location=arrival.location,
         flags=arrival.flags if flagged else (),
     )
-    return rank(facts, policy).key
+    return rank(facts, policy)
+
+
+# ---- beside what was
+
+
+class Act(NamedTuple):
+    """One line of the audit, and when the waiting of its study began (None: the row is gone)."""
+
+    study: str
+    at: datetime
+    act: str
+    detail: Mapping[str, Any]
+    clock: datetime | None
+
+
+@dataclass
+class _Study:
+    """What became of one study: its ranks while it could be read, and when a reader took it."""
+
+    ranks: list[Act] = field(default_factory=list)
+    taken: datetime | None = None
+
+
+def against_simulator(acts: Iterable[Act], policy: Policy, speed: float) -> dict[str, Any]:
+    """The report's ``readers_and_simulator``: how many reads, how many of them the simulator gives
+    to the same study, mean waits in simulated seconds, and the largest difference of one study.
+
+    A study that left the list unread (cancelled, reported elsewhere) is left out: no order of
+    reading put it there. `speed`: simulated seconds in one of the clock.
+    """
+    read = sorted(_read(acts).items())
+    if not read:
+        return {"reads": 0, "same": 0, "mean_wait_s": None, "largest_difference_s": None}
+    start = min(study.ranks[0].at for _, study in read)
+    arrived = np.array([(study.ranks[0].at - start) / _SECOND for _, study in read])
+    had = np.array([((study.taken or start) - start) / _SECOND for _, study in read])
+    ranks = [
+        ((act.at - start) / _SECOND, number, rank(_facts(act), policy))
+        for number, (_, study) in enumerate(read)
+        for act in study.ranks
+    ]
+    opened = _opened(ranks, len(read), np.sort(had))
+    off = np.abs(opened - had) * speed
+    means = {"readers": had - arrived, "simulator": opened - arrived}
+    return {
+        "reads": len(read),
+        "same": int((off < 1).sum()),
+        "mean_wait_s": {who: round(float(w.mean()) * speed, 1) for who, w in means.items()},
+        "largest_difference_s": round(float(off.max()), 1),
+    }
+
+
+def _read(acts: Iterable[Act]) -> dict[str, _Study]:
+    """The studies that a reader took, by the item that breaks ties on the list."""
+    studies: dict[str, _Study] = {}
+    items: dict[str, str] = {}
+    for act in acts:
+        study = studies.setdefault(act.study, _Study())
+        if study.taken is not None:
+            continue
+        if act.act != "rank":
+            study.taken = act.at
+        elif act.detail["state"] == "readable" and act.clock is not None:
+            study.ranks.append(act)
+            items[act.study] = f"{act.detail['received_at']} {act.study}"
+    return {items[name]: s for name, s in studies.items() if s.taken is not None and s.ranks}
+
+
+def _facts(act: Act) -> StudyFacts:
+    """What the rank depended on, out of the reasons that the list kept."""
+    terms = [(term.partition(":"), source) for term, _, source in act.detail["why"]]
+    named = {kind: name for (kind, _, name), _ in terms}
+    return StudyFacts(
+        study=act.study,
+        received_at=datetime.fromisoformat(act.detail["received_at"]),
+        clock=act.clock or act.at,
+        readable=True,
+        pinned="pinned" in named,
+        order_class=named.get("class", "unknown"),
+        location=named.get("location", ""),
+        flags=tuple((source, name) for (kind, _, name), source in terms if kind == "flag"),
+        abstained=tuple(source for (kind, _, _), source in terms if kind == "abstained"),
+    )

@@ -1,6 +1,4 @@
-"""The dashboard, as code: ``python -m infra.grafana.build`` writes its JSON; a test finds a JSON
-that was edited by hand.
-"""
+"""Writes the dashboard: ``python -m infra.grafana.build``. A test finds a JSON edited by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A checked header becomes facts of its part of a series: what SeriesReceived says, identity
-sealed, every field clamped.
-"""
+"""A checked header becomes facts of its part of a series: identity sealed, fields clamped."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""When a series is published: as soon as it can be whole, and again until the broker has confirmed
-it (promise 1). What is published are fragments: what this gateway holds of it of one patient.
-"""
+"""When the fragments of a series are published, until the broker confirmed them (promise 1)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The MLLP door: a positive answer only when the broker has confirmed every event of the message
-(promise 1).
-"""
+"""The MLLP door: yes only when the broker has confirmed every event of the message (promise 1)."""
 
 from __future__ import annotations
 

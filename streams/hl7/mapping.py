@@ -1,6 +1,4 @@
-"""A message becomes events, by rule and by the site's tables: orders and reports here, patients in
-`patients`. Pure: time, keys and tables are arguments.
-"""
+"""Orders and reports become events, by rule and by the site's tables. Pure: time is an argument."""
 
 from __future__ import annotations
 

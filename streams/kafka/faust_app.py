@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import cast
 
 import aiokafka
 import faust
+import structlog
 from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.auth import AuthProtocol
 
+from streams.errors import Unavailable
+from streams.kafka.watermarks import Extent, Place, Watermarks
 from streams.settings import StreamsSettings
 
+log = structlog.get_logger()
 
-def make_app(name: str, settings: StreamsSettings) -> faust.App:
-    """A Faust application of consumer group `name`; at least once, nothing kept in Faust."""
+
+#: Where reading begins, of each partition: given where its log starts and ends. Empty: no word.
+Begin = Callable[[Mapping[Place, Extent]], Mapping[Place, int]]
+
+
+def make_app(name: str, settings: StreamsSettings, begin: Begin | None = None) -> faust.App:
+    """A Faust application of consumer group `name`; at least once, nothing kept in Faust.
+
+    Args:
+        begin: says where to read on; else, and for partitions that it leaves out, what the group
+            committed.
+    """
     folder = settings.state / "faust"
     folder.mkdir(parents=True, exist_ok=True)
     app = faust.App(
@@ -46,10 +62,16 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
         worker_redirect_stdouts=False,
         autodiscover=False,
     )
-    app.transport = (_PromptTransport if settings.kafka_mock else _Transport)(
+    transport = (_PromptTransport if settings.kafka_mock else _Transport)(
         app.conf.broker, app, app.loop
     )
+    transport.begin = begin or _nothing_said
+    app.transport = transport
     return app
+
+
+def _nothing_said(_extents: Mapping[Place, Extent]) -> Mapping[Place, int]:
+    return {}
 
 
 async def stop_app(app: faust.App) -> None:
@@ -61,6 +83,43 @@ async def stop_app(app: faust.App) -> None:
             await app.stop()
 
 
+async def until_made_anew(app: faust.App, watermarks: Watermarks, every_s: float = 2.0) -> None:
+    """Returns when a topic that `app` reads is no longer the one it began with: Faust passes over
+    what a new one holds, until it is as long as the old one was. Who reads must begin anew.
+    """
+    ids: dict[str, str] = {}
+    doubts = 0
+    while doubts < _SURE:
+        await asyncio.sleep(every_s)
+        reading = {
+            place: app.consumer._read_offset[TP(*place)]  # type: ignore[attr-defined]
+            for place in assigned(app)
+        }
+        if not (topics := {topic for topic, _ in reading}):
+            continue
+        try:
+            now = await asyncio.to_thread(watermarks.ids, topics)
+            extents = await asyncio.to_thread(watermarks.extents, topics)
+        except Unavailable:
+            continue
+        anew = {topic for topic, known in now.items() if ids.setdefault(topic, known) != known}
+        anew |= {
+            place[0] for place, extent in extents.items() if (reading.get(place) or 0) > extent.end
+        }
+        doubts = doubts + 1 if anew else 0
+    log.error("topic_made_anew", topics=sorted(anew))
+
+
+def assigned(app: faust.App) -> set[Place]:
+    """What `app` reads now; nothing before its consumer runs."""
+    try:
+        return {(at.topic, at.partition) for at in app.consumer.assignment()}
+    except ConsumerNotStarted:
+        return set()
+
+
+#: So many looks in a row say the same: a broker that just started may know less for a moment.
+_SURE = 2
 _STOP_S = 8.0
 #: Of the 10 s that a rebalance may take: a broker that does not answer must not hold it up.
 _LAST_COMMIT_S = 2.0
@@ -70,20 +129,45 @@ class _Thread(driver.AIOKafkaConsumerThread):
     """A rebalance drops what was fetched and not yet worked on; all of it must be read again.
 
     Faust then seeks to the committed offsets, and aiokafka (0.14) leaves a partition without one
-    where it stands: its first messages would be skipped until the next restart.
+    where it stands: its first messages would be skipped until the next restart. One that was
+    committed in another life of the topic, or whose records have expired, is no place to read on.
     """
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         committed: Mapping[TP, int] = await super().seek_to_committed()
-        if fresh := [
-            partition for partition, offset in committed.items() if offset is None or offset <= 0
-        ]:
-            # Where it is taken away meanwhile, the next assignment seeks again.
-            with suppress(IllegalStateError):
-                # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
-                # partitions fails.
-                await self.seek_wait(await self.earliest_offsets(*fresh))
-        return committed
+        if not committed:
+            return committed
+        starts: Mapping[TP, int] = await self.earliest_offsets(*committed)
+        ends: Mapping[TP, int] = await self.highwaters(*committed)
+        extents = {
+            (place.topic, place.partition): Extent(start, ends[place])
+            for place, start in starts.items()
+        }
+        said = await asyncio.to_thread(cast(_Transport, self.transport).begin, extents)
+        begins = {
+            place: said.get(
+                (place.topic, place.partition), _inside(offset, starts[place], ends[place])
+            )
+            for place, offset in committed.items()
+        }
+        moved = {place: offset for place, offset in begins.items() if offset != committed[place]}
+        # Where one is taken away meanwhile, the next assignment seeks again.
+        with suppress(IllegalStateError):
+            # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
+            # partitions fails.
+            await self.seek_wait(moved)
+        return begins
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # What an aborted transaction wrote was never said. (The mock has no transactions.)
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+
+def _inside(offset: int | None, start: int, end: int) -> int:
+    """The committed `offset`, where the log still holds it; else its start."""
+    return offset if offset is not None and start <= offset <= end else start
 
 
 class _Consumer(driver.Consumer):
@@ -108,6 +192,7 @@ class _Consumer(driver.Consumer):
 
 class _Transport(driver.Transport):
     Consumer = _Consumer
+    begin: Begin
 
 
 class _PromptThread(_Thread):
@@ -117,6 +202,7 @@ class _PromptThread(_Thread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_uncommitted"
         consumer._fetch_max_wait_ms = 50
         return consumer
 
@@ -126,7 +212,7 @@ class _PromptConsumer(_Consumer):
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 
 
-class _PromptTransport(driver.Transport):
+class _PromptTransport(_Transport):
     Consumer = _PromptConsumer
 
 

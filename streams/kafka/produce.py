@@ -1,6 +1,4 @@
-"""Publishing: an event counts as sent only when the broker has confirmed it with acks=all (promise
-1).
-"""
+"""Publishing: an event is sent only when the broker has confirmed it with acks=all (promise 1)."""
 
 from __future__ import annotations
 
@@ -8,11 +6,14 @@ import asyncio
 import threading
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams import metrics
 from streams.errors import Reason, Unavailable
 from streams.settings import StreamsSettings
+
+log = structlog.get_logger()
 
 
 def client_config(settings: StreamsSettings) -> dict[str, Any]:
@@ -40,27 +41,49 @@ class Publisher:
     """An idempotent producer whose confirmations are awaited; one poll thread, many coroutines."""
 
     def __init__(self, settings: StreamsSettings) -> None:
+        self._settings = settings
         self._confirm_s = settings.confirm_s
-        self._producer = Producer(
-            client_config(settings)
-            | {
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 2,
-                "message.timeout.ms": int(settings.confirm_s * 1000),
-                # Fail fast when no broker answers: a door must say no, not hang.
-                "message.max.bytes": 8 * 1024 * 1024,
-                "log.connection.close": False,
-            },
-            logger=_SilentLogger(),
-        )
+        self._fatal = ""  # the code of an error after which this producer sends nothing more
+        self._producer = self._make()
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._poller.start()
 
+    def _make(self) -> Producer:
+        return Producer(
+            client_config(self._settings)
+            | {
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "message.timeout.ms": int(self._confirm_s * 1000),
+                # Fail fast when no broker answers: a door must say no, not hang.
+                "message.max.bytes": 8 * 1024 * 1024,
+                "log.connection.close": False,
+                "error_cb": self._on_error,
+            },
+            logger=SilentLogger(),
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error.name()
+
     def _poll(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(0.1)
+            if self._fatal:
+                self._replace()
+
+    def _replace(self) -> None:
+        """An idempotent producer that met a fatal error never sends again: another takes over. What
+        the old one held is answered with no, and its sender repeats it.
+        """
+        log.error("producer_replaced", code=self._fatal)
+        metrics.producers_replaced.inc()
+        old, self._producer, self._fatal = self._producer, self._make(), ""
+        old.purge()
+        old.flush(1)
 
     def _enqueue(self, topic: str, key: str, value: bytes, done: Any) -> None:
         try:
@@ -127,7 +150,7 @@ class Publisher:
         self._poller.join(timeout_s)
 
 
-class _SilentLogger:
+class SilentLogger:
     """librdkafka says "connection refused" each second; `reachable` and a counter say it better."""
 
     def log(self, *_args: object, **_kwargs: object) -> None:

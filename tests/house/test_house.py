@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ LOCKS = sorted((ROOT / "infra" / "requirements").glob("*.lock"))
 #: Migrations are written by a generator, and are never changed once they ran somewhere: their
 #: functions may be long.
 WRITTEN = [path for path in MODULES if "versions" not in path.parts]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """`path`, parsed once."""
+    return ast.parse(path.read_text())
+
 
 each_module = pytest.mark.parametrize(
     "path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix()
@@ -54,7 +62,7 @@ def test_no_file_is_over_400_lines(path: Path) -> None:
 def test_no_function_is_over_60_lines(path: Path) -> None:
     long = [
         f"{node.name}: {length}"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if (length := (node.end_lineno or 0) - node.lineno + 1) > 60
     ]
@@ -73,7 +81,7 @@ def _broad(path: Path) -> list[str]:
     again.
     """
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if not isinstance(node, ast.ExceptHandler):
             continue
         names = (
@@ -92,7 +100,7 @@ def test_there_is_one_broad_except_and_it_is_in_settle() -> None:
     path, line = only.split(":")
     (settle,) = [
         node
-        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        for node in ast.walk(tree(ROOT / path))
         if isinstance(node, ast.AsyncFunctionDef) and node.name == "settle"
     ]
     assert path == "streams/kafka/consume.py"
@@ -189,11 +197,10 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     shown = vigie("--help")
     assert shown.returncode == 0
     assert all(re.search(rf"\b{name}\b", shown.stdout) for name in COMMANDS)
-    heavy = "import sys, infra.cli; sys.exit(bool({'torch', 'faust', 'sqlalchemy', 'fastapi', 'numpy', 'pydicom'} & sys.modules.keys()))"
-    assert (
-        subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, check=False, timeout=60).returncode
-        == 0
-    )
+    heavy = {"torch", "faust", "sqlalchemy", "fastapi", "numpy", "pydicom"}
+    program = f"import sys, infra.cli; sys.exit(bool({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("words", [["no-such-command"], ["gateway", "--no-such-option"]])

@@ -21,7 +21,7 @@ def test_postgresql_answers_only_on_loopback_and_ends(tmp_path: Path) -> None:
         with psycopg.connect(server.url) as connection:
             assert connection.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
         with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(server.url.replace("vigie:", "vigie:wrong"), connect_timeout=3)
+            psycopg.connect(server.url.replace("vigie_app:", "vigie_app:wrong"), connect_timeout=3)
         pid = server.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -41,11 +41,14 @@ def test_the_mock_has_our_topics_before_anybody_asks() -> None:
 def environment(tmp_path: Path, kafka: str, database: str) -> dict[str, str]:
     from streams.seal import new_ring, write_ring
 
-    write_ring(new_ring(), tmp_path / "keys.json")
+    for name in ("keys.json", "act-keys.json", "audit-keys.json"):
+        write_ring(new_ring(), tmp_path / name)
     return {
         "VIGIE_KAFKA": kafka,
         "VIGIE_KAFKA_MOCK": "1",
         "VIGIE_KEYS": str(tmp_path / "keys.json"),
+        "VIGIE_ACT_KEYS": str(tmp_path / "act-keys.json"),
+        "VIGIE_AUDIT_KEYS": str(tmp_path / "audit-keys.json"),
         "VIGIE_STATE": str(tmp_path),
         "VIGIE_DATABASE": database,
         "VIGIE_METRICS_PORT": "0",

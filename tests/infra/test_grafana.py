@@ -1,6 +1,4 @@
-"""The dashboard: written by its builder, naming only what exists, and answered by a real Prometheus
-panel by panel.
-"""
+"""The dashboard names only what exists, and a real Prometheus answers it panel by panel."""
 
 from __future__ import annotations
 

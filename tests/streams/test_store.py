@@ -130,6 +130,7 @@ def test_old_series_go_and_unpublished_ones_stay(store: Store) -> None:
     assert store.put("1", "2", "3", b"x", b"m") == published
 
 
+@pytest.mark.slow
 def test_promise_1_removal_beside_a_sender_loses_nothing_answered(store: Store) -> None:
     """Upkeep for which 20 milliseconds are old runs as fast as it can while the same instances come
     again and again.

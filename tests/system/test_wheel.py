@@ -10,9 +10,12 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.system.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_promise_10_the_wheel_plays_a_day(tmp_path: Path) -> None:
     subprocess.run(
         [

@@ -19,17 +19,19 @@ from sqlalchemy import Engine, create_engine, text
 
 from infra.embedded import MockKafka, Postgres
 from streams.errors import Reason, Unavailable
-from streams.events import Event, Parked, decode, encode
+from streams.events import Event, Number, Parked, decode, encode
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.process import run_process
-from streams.seal import KeyRing, write_ring
+from streams.seal import KeyRing, new_ring, write_ring
 from tests.worklist.conftest import T0, Make
 from worklist.agent import Stage, main
 from worklist.order.policy import Policy
+from worklist.record.acts import Act
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store, queue
 from worklist.sql.database import make_engine, migrate
-from worklist.sql.project import Identities
+from worklist.sql.opening import Opener
+from worklist.sql.positions import Look, read
 
 
 class Parking:
@@ -56,8 +58,18 @@ async def no_pause(_seconds: float) -> None:
     await asyncio.sleep(0)
 
 
+def nothing_between(_place: tuple[str, int], wanted: int) -> tuple[int, int]:
+    raise AssertionError(f"nothing is missing before {wanted}")
+
+
 def make_stage(
-    engine: Engine, ring: KeyRing, parking: Parking, sleep: Any = no_pause, **more: Any
+    engine: Engine,
+    ring: KeyRing,
+    parking: Parking,
+    sleep: Any = no_pause,
+    look: Look = nothing_between,
+    opener: Opener | None = None,
+    **more: Any,
 ) -> Stage:
     def clock() -> datetime:
         return T0
@@ -65,15 +77,16 @@ def make_stage(
     return Stage(
         engine,
         Settler("worklist", ring, parking.publish, clock, sleep, lambda: 0.0, **more),
-        Identities(ring),
+        opener or Opener(ring, ring),
         clock,
+        look,
     )
 
 
-def origins(*values: Event | bytes) -> list[Origin]:
+def origins(*values: Event | bytes, since: int = 0) -> list[Origin]:
     return [
         Origin("orders", 0, n, b"k", v if isinstance(v, bytes) else encode(v))
-        for n, v in enumerate(values)
+        for n, v in enumerate(values, since)
     ]
 
 
@@ -93,7 +106,7 @@ def accessions(engine: Engine) -> list[str]:
         b"{}",
         b'{"type": "OrderChanged"}',
         b"[" * 5000,
-        b'{"schema_version": 2}',
+        b'{"schema_version": 999}',
     ],
 )
 async def test_a_poison_event_is_parked_alone_and_the_others_of_its_batch_arrive(
@@ -111,7 +124,7 @@ async def test_events_that_can_never_be_rows_are_parked_with_their_reason(
     engine: Engine, make: Make, ring: KeyRing, parking: Parking
 ) -> None:
     sealed = make.order("A1").model_copy(update={"identity": "k1.AAAA"})
-    nameless = make.order(accessions=(), order="")
+    nameless = make.order().model_copy(update={"numbers": ()})
     # PostgreSQL keeps no NUL: the database refuses it, today and always.
     refused = make.order("A3").model_copy(update={"description": "CT\x00head"})
     assert (
@@ -170,9 +183,175 @@ async def test_a_batch_read_twice_is_the_same_list(
     engine: Engine, make: Make, ring: KeyRing, parking: Parking
 ) -> None:
     stage = make_stage(engine, ring, parking)
-    batch = origins(make.order(), make.series(accessions=("A1",)), make.finding())
+    batch = origins(make.order(), make.series(accession="A1"), make.finding())
     assert [await stage.settle(batch) for _ in range(3)] == [Fate.ACK] * 3
     assert accessions(engine) == ["A1"]
+
+
+async def test_how_far_was_read_is_noted_for_what_was_parked_too(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    stage = make_stage(engine, ring, parking)
+    assert await stage.settle(origins(make.order("A1"), b"poison")) is Fate.ACK
+    assert await stage.settle(origins(b"more poison", since=2)) is Fate.ACK
+    with engine.connect() as connection:
+        assert [(p.place, p.offset) for p in read(connection)] == [(("orders", 0), 2)]
+    assert stage.done == 3
+
+
+async def test_an_error_of_ours_parks_its_event_alone(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    class Careless(Opener):
+        def fact(self, event: Event) -> Any:
+            if event == guilty:
+                raise KeyError("no such thing")
+            return super().fact(event)
+
+    guilty = make.order("A2", patient="P2")
+    stage = make_stage(engine, ring, parking, opener=Careless(ring, ring))
+    batch = origins(make.order("A1"), guilty, make.order("A3", patient="P3"))
+    assert await stage.settle(batch) is Fate.ACK
+    assert accessions(engine) == ["A1", "A3"]
+    assert [(e.offset, e.reason) for e in parking.events] == [(1, Reason.UNEXPECTED)]
+
+
+@pytest.fixture
+def trouble(engine: Engine) -> Iterator[Callable[[str, int], None]]:
+    """`trouble(state, times)`: so often the database refuses the order BOOM with that SQLSTATE."""
+
+    def make_it(state: str, times: int) -> None:
+        with engine.begin() as connection:
+            connection.execute(text("CREATE SEQUENCE boom"))
+            connection.execute(
+                text(f"""CREATE FUNCTION boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                             IF NEW.body->>'description' = 'BOOM' AND nextval('boom') <= {times}
+                             THEN RAISE EXCEPTION 'boom' USING ERRCODE = '{state}'; END IF;
+                             RETURN NEW; END $$""")
+            )
+            connection.execute(
+                text("""CREATE TRIGGER boom BEFORE INSERT ON fact FOR EACH ROW
+                        EXECUTE FUNCTION boom()""")
+            )
+
+    yield make_it
+    with engine.begin() as connection:
+        connection.execute(text("DROP FUNCTION boom CASCADE"))
+        connection.execute(text("DROP SEQUENCE boom"))
+
+
+@pytest.mark.parametrize(
+    ("state", "waited_for"),
+    [
+        ("08006", "database"),  # connection failure
+        ("53300", "database"),  # too many connections
+        ("57P01", "database"),  # shut down
+        ("25006", "database"),  # read-only after a failover
+        ("42P01", "schema"),
+        ("55P03", "lock"),
+    ],
+)
+async def test_what_passes_by_itself_is_waited_for_by_name_and_parks_nothing(
+    engine: Engine,
+    make: Make,
+    ring: KeyRing,
+    parking: Parking,
+    trouble: Callable[[str, int], None],
+    state: str,
+    waited_for: str,
+) -> None:
+    trouble(state, 12)  # more often than a transient failure is tried
+    waits: list[str] = []
+
+    async def note(_seconds: float) -> None:
+        waits.append(stage.settler.waits_for)
+
+    stage = make_stage(engine, ring, parking, note)
+    batch = origins(make.order("A1"), make.order("A2", patient="P2", description="BOOM"))
+    assert await stage.settle(batch) is Fate.ACK
+    assert accessions(engine) == ["A1", "A2"]
+    assert parking.events == []
+    assert waits == [waited_for] * 12
+    assert stage.settler.waits_for == ""
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_conflict_is_tried_again(
+    engine: Engine,
+    make: Make,
+    ring: KeyRing,
+    parking: Parking,
+    trouble: Callable[[str, int], None],
+    state: str,
+) -> None:
+    trouble(state, 3)
+    batch = origins(make.order("A1"), make.order("A2", patient="P2", description="BOOM"))
+    assert await make_stage(engine, ring, parking).settle(batch) is Fate.ACK
+    assert (accessions(engine), parking.events) == (["A1", "A2"], [])
+
+
+@pytest.mark.parametrize("state", ["54000", "54001", "22P05", "23505", "57014", "XX000"])
+async def test_what_the_database_refuses_for_good_parks_its_event_alone(
+    engine: Engine,
+    make: Make,
+    ring: KeyRing,
+    parking: Parking,
+    trouble: Callable[[str, int], None],
+    state: str,
+) -> None:
+    trouble(state, 1000)
+    boom = make.order("A2", patient="P2", description="BOOM")
+    batch = origins(make.order("A1"), boom, make.order("A3", patient="P3"))
+    assert await make_stage(engine, ring, parking).settle(batch) is Fate.ACK
+    assert accessions(engine) == ["A1", "A3"]
+    assert [(e.offset, e.reason) for e in parking.events] == [(1, Reason.CONSTRAINT)]
+
+
+async def test_a_lock_that_somebody_holds_is_waited_for(
+    engine: Engine, database_url: str, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    impatient = create_engine(
+        engine.url, connect_args={"options": "-c lock_timeout=100ms -c timezone=UTC"}
+    )
+    waits: list[str] = []
+    with engine.connect() as holder:
+        holder.execute(text("LOCK TABLE fact IN SHARE MODE"))  # as CREATE INDEX does
+
+        async def note(_seconds: float) -> None:
+            waits.append(stage.settler.waits_for)
+            if len(waits) == 7:
+                holder.rollback()
+
+        stage = make_stage(impatient, ring, parking, note)
+        assert await stage.settle(origins(make.order("A1"))) is Fate.ACK
+    impatient.dispose()
+    assert (waits, parking.events) == (["lock"] * 7, [])
+
+
+async def test_what_a_person_did_is_applied_once_and_read_again_without_effect(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    opener = Opener(ring, ring)
+    stage = make_stage(engine, ring, parking, opener=opener)
+    await stage.settle(origins(make.series(accession="A1"), make.order("A1")))
+    (row,) = listed(engine)
+    act = Act(
+        act_id="a" * 32,
+        act="pin",
+        item=row["study"],
+        actor="anne",
+        role="lead",
+        at=T0,
+        numbers=(Number(kind="study", value="1.2.1"),),
+    )
+    sealed = encode(opener.seal_act(act))
+    for _ in range(2):
+        assert await stage.settle(origins(sealed, since=2)) is Fate.ACK
+        (row,) = listed(engine)
+        assert row["lane"] == 0
+    forged = encode(Opener(ring, new_ring()).seal_act(act.model_copy(update={"act_id": "b" * 32})))
+    assert await stage.settle(origins(forged, since=3)) is Fate.ACK
+    assert [e.reason for e in parking.events] == [Reason.BAD_SEAL]
 
 
 @pytest.fixture
@@ -202,6 +381,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
     write_ring(ring, tmp_path / "keys.json")
     settings = WorklistSettings(
         keys=tmp_path / "keys.json",
+        act_keys=tmp_path / "keys.json",
         kafka=kafka.address,
         kafka_mock=True,
         database=postgres.url,
@@ -209,7 +389,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
         metrics_port=0,
         batch=5,
     )
-    migrate(postgres.url)
+    migrate(postgres.owner)
     own = make_engine(postgres.url)
     with own.begin() as connection:
         policy_store.activate(connection, policy, actor="test", now=T0)
@@ -224,7 +404,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
 
     send("parked", b"{}")
     send("orders", make.order("A1"), b"\xff poison", make.order("A2", patient="P2"))
-    send("series", make.series(accessions=("A1",)))
+    send("series", make.series(accession="A1"))
     send("findings", make.finding())
     running = asyncio.create_task(run_process(settings, lambda process: main(process, settings)))
     try:

@@ -12,9 +12,10 @@ import faust
 
 from streams import metrics as street
 from streams.kafka.consume import Origin, Settler
-from streams.kafka.faust_app import make_app, stop_app
+from streams.kafka.faust_app import make_app, stop_app, until_made_anew
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import ORDERS, SERIES
+from streams.kafka.watermarks import Watermarks
 from streams.process import Process
 from streams.seal import read_ring
 from streams.store import Store
@@ -97,6 +98,9 @@ class Triage:
         stack.push_async_callback(stop_app, app)
         # after `intake.run` ended, before Faust commits
         stack.push_async_callback(intake.drain, self.settings.drain_s)
+        watermarks = Watermarks(self.settings)
+        stack.callback(watermarks.close)
+        process.keep(until_made_anew(app, watermarks))
         process.keep(intake.run())
         process.keep(intake.stopped.wait())  # an outcome said that going on would lose something
         process.keep(constancy.daily(self.settings.constancy_s))

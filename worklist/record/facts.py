@@ -130,6 +130,11 @@ def pair_node(number: Number, patient: Patient | None) -> str:
     return node(number.kind, number.value, *who)
 
 
+def island_node(fact: Fact) -> str:
+    """The node of a fact of which no number joins anything: it is found by itself alone."""
+    return node("island", fact.key)
+
+
 def person_node(patient: Patient) -> str:
     """The node of all patients who have a number of the same value."""
     return node("who", patient.value)

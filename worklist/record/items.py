@@ -185,7 +185,8 @@ def decide_state(
     if closing.state:
         return Decision(closing.state, marks, clock, False)
     old = historic(row, policy.historic_after_days, named)
-    if old and not promoted and not ai.flags:
+    # A flag, or doubt about whose the images are, keeps them on the list.
+    if old and not (promoted or ai.flags or row.person.alone):
         return Decision("historic", marks, clock, False)
     if images.exist or ai.flags:
         # It leaves the first reads only when each order that waits has its preliminary report.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from streams.events import Number, OrderChanged, ReportReceived, VersionKey
+from streams.events import ExamProgressed, Number, OrderChanged, ReportReceived, VersionKey
 from worklist.record.facts import (
     Fact,
     accessions,
@@ -19,7 +19,7 @@ from worklist.record.facts import (
     text_of,
 )
 from worklist.record.persons import Person, Split
-from worklist.record.world import Names, World, connected
+from worklist.record.world import Name, Names, World, connected
 
 _ENDS = frozenset({"cancelled", "replaced"})
 #: What a corrected report replaces and covers is a final one: alone it closes nothing.
@@ -86,6 +86,7 @@ class Order:
         """What each source says of its priority, and since when."""
         return _priorities(self)
 
+    @cached_property
     def members(self) -> dict[str, Fact]:
         """Member id → the fact that was received first."""
         return members_of(self.facts, order_members)
@@ -267,8 +268,27 @@ def _of_studies(
 
 def order_members(fact: Fact) -> list[str]:
     """The member ids of an order by one of its messages: each of its numbers, as its patient's."""
+    return [member for _, member in _named_members(fact)]
+
+
+def _named_members(fact: Fact) -> list[tuple[Number, str]]:
     numbers = (*order_numbers(fact.numbers), *accessions(fact.numbers)) or fact.numbers
-    return [member_id("order", (n.kind, n.authority, n.value), fact) for n in numbers]
+    return [(n, member_id("order", (n.kind, n.authority, n.value), fact)) for n in numbers]
+
+
+def joining_members(order: Order, world: World) -> dict[str, Fact]:
+    """The member ids of an order by the numbers that join something: what a bad number names is no
+    one thing.
+    """
+
+    def ids(fact: Fact) -> list[str]:
+        return [
+            member
+            for number, member in _named_members(fact)
+            if not world.joins_nothing(Name(number, fact.patient))
+        ]
+
+    return members_of(order.facts, ids)
 
 
 def study_member(uid: str, fact: Fact) -> str:
@@ -282,9 +302,11 @@ def fact_member(fact: Fact) -> str:
 
 
 def step_members(fact: Fact) -> list[str]:
-    """The member ids of a step: its UID, as its patient's."""
-    steps = [n.value for n in fact.numbers if n.kind == "step"]
-    return [member_id("step", (uid,), fact) for uid in steps]
+    """The member ids of a step: its UID, as its patient's; without one, each of its numbers."""
+    if not isinstance(fact.event, ExamProgressed):
+        return []
+    steps = [n for n in fact.numbers if n.kind == "step"]
+    return [member_id("step", (n.kind, n.authority, n.value), fact) for n in steps or fact.numbers]
 
 
 def member_id(kind: str, names: tuple[str, ...], fact: Fact) -> str:

@@ -28,6 +28,7 @@ from worklist.record.identities import IdentityHistory
 from worklist.record.orders import (
     Order,
     fact_member,
+    joining_members,
     members_of,
     order_members,
     orders_of,
@@ -35,7 +36,7 @@ from worklist.record.orders import (
     step_members,
     study_member,
 )
-from worklist.record.persons import Person, Split, split, united
+from worklist.record.persons import Person, Split, split, statement, united
 from worklist.record.world import Holders, Names, World, connected
 
 
@@ -46,7 +47,7 @@ class Related:
     Attributes:
         uid: of its study; empty: an order of which no image exists.
         lent: orders of somebody else that the study's numbers name, and whether each is certainly
-            another patient's.
+            another patient's; those are left out while an order of its own is open.
         conflict: its numbers meet another person's.
         reused: a number of its patient was given to somebody else, or moved, in doubt.
         shared: it names a number that too many patients name.
@@ -159,7 +160,7 @@ def _component(
     for row in rows:
         row.reused = any(fact.key in people.marked for fact in row.facts)
         row.shared = any(world.is_shared(n) for f in row.facts for n in f.numbers)
-    _own(rows)
+    _own(rows, world)
     return Component(list(facts), people, rows, history)
 
 
@@ -214,7 +215,9 @@ def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
         stated = {people.of[f.key] for f in said if f.patient}
         for fact in said:
             if not fact.patient and len(stated) == 1:
-                people.of[fact.key] = next(iter(stated))
+                (whose,) = stated
+                if statement(fact).born in ("", whose.born):
+                    people.of[fact.key] = whose
             if not _available(fact):
                 person = people.of[fact.key]
                 exams.setdefault((uid, person), _Exam(person, [])).facts.append(fact)
@@ -272,8 +275,8 @@ def _place_orders(rows: list[Related], orders: Sequence[Order], acts: Acts, worl
             if row.person == order.person and names.meet(there):
                 row.orders.append(order)
     for act in acts.words():
-        _own(studies)
-        meant = [order for order in orders if act.order in order.members()]
+        _own(studies, world)
+        meant = [order for order in orders if act.order in order.members]
         for row in studies:
             if act.item in row.owned:
                 for order in meant:
@@ -311,11 +314,17 @@ def _meet_others(
         return
     named = [(row, Names(row.facts, world)) for row in rows]
     _mark(named, world)
-    lenders = Holders(((Names(order.facts, world), order) for order in orders), world)
+    # An order that a person linked has found its study: it lends to no other.
+    linked = {key for row in rows for key, word in row.said.items() if word == "link"}
+    free = [order for order in orders if id(order) not in linked]
+    lenders = Holders(((Names(order.facts, world), order) for order in free), world)
     for row, wide in named:
         if not row.uid:
             continue
-        study = {id(order) for order in lenders.met(Names(row.study_facts(), world))}
+        waits = any(order.state.open for order in row.orders)
+        study = set()
+        if not waits:  # else what is certainly somebody else's lends nothing
+            study = {id(order) for order in lenders.met(Names(row.study_facts(), world))}
         mine = row.said.keys() | {id(order) for order in row.orders}
         # What is said of one of its orders without its patient may be its own, too.
         for order in lenders.met(wide):
@@ -347,7 +356,7 @@ def _settled_between(one: Related, other: Related) -> bool:
     return bool(words) and all(words)
 
 
-def _own(rows: Sequence[Related]) -> None:
+def _own(rows: Sequence[Related], world: World) -> None:
     """Gives each member to one row: to the only one, else to that whose images came first."""
     ranked = sorted(rows, key=_first_image)
     taken: set[str] = set()
@@ -356,7 +365,7 @@ def _own(rows: Sequence[Related]) -> None:
         taken |= row.owned.keys()
     for row in ranked:
         for order in row.orders:
-            fresh = {m: f for m, f in order.members().items() if m not in taken}
+            fresh = {m: f for m, f in joining_members(order, world).items() if m not in taken}
             row.owned |= fresh
             taken |= fresh.keys()
         if not row.owned:

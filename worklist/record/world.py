@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from streams.events import Number, Patient
-from worklist.record.facts import Fact, meet, number_node, pair_node
+from worklist.record.facts import Fact, island_node, meet, number_node, pair_node
 from worklist.record.groups import Groups
 
 #: So many patients may name one number, and so many studies of one patient; more is a bad number.
@@ -40,7 +40,9 @@ class World:
     authorities: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def nodes(self, fact: Fact) -> set[str]:
-        """The nodes by which `fact` joins others: of a number, of it as its patient's, or none."""
+        """The nodes by which `fact` joins others: of a number, or of it as its patient's; its own
+        where none does.
+        """
         found = set()
         for number in fact.numbers:
             names = [Name(number, patient) for patient in fact.patients]
@@ -49,7 +51,7 @@ class World:
                 found |= {pair_node(*name) for name in known}
             elif known:
                 found.add(number_node(number))
-        return found
+        return found or {island_node(fact)}
 
     def joins(self, one: Name, other: Name) -> bool:
         """Whether two named numbers are one number, and may join what names them."""

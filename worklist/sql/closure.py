@@ -14,8 +14,17 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, text
 
-from streams.events import Event, Parked, PatientMerged, SenderSeen, decode
-from worklist.record.facts import Fact, number_node, pair_node, person_nodes
+from streams.events import (
+    Event,
+    ExamProgressed,
+    OrderChanged,
+    Parked,
+    PatientMerged,
+    ReportReceived,
+    SenderSeen,
+    decode,
+)
+from worklist.record.facts import Fact, island_node, number_node, pair_node, person_nodes
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
 from worklist.sql.opening import Opener
 
@@ -29,6 +38,8 @@ def fact_nodes(fact: Fact) -> list[str]:
     for number in fact.numbers:
         found.add(number_node(number))
         found |= {pair_node(number, patient) for patient in fact.patients}
+    if isinstance(fact.event, OrderChanged | ReportReceived | ExamProgressed):
+        found.add(island_node(fact))  # should none of its numbers join anything
     return sorted(found)
 
 
@@ -189,7 +200,8 @@ def decode_fact(body: dict[str, Any]) -> Event:
 
 
 def _lock(connection: Connection, keys: Collection[str]) -> dict[str, int]:
-    values = {"keys": sorted(keys)}
+    # An island is one fact's own: nothing else can meet it.
+    values = {"keys": sorted(key for key in keys if not key.startswith("i"))}
     connection.execute(
         text("""INSERT INTO node (key) SELECT k FROM unnest(CAST(:keys AS text[])) k
                 ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING"""),

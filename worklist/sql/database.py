@@ -17,9 +17,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from streams.errors import Reason, Retry, Unavailable
 from worklist.sql import roles
 
-#: Deadlock, serialisation failure, lock not had in time (PostgreSQL, appendix A): the same again
-#: will do.
-_AGAIN = {"40P01", "40001", "55P03"}
+#: Deadlock, serialisation failure (PostgreSQL, appendix A): the same again will do.
+_AGAIN = {"40P01", "40001"}
+
+#: A lock not had in time: whoever holds it (CREATE INDEX, a vacuum by hand) will be done some time.
+_LOCKED = {"55P03"}
 
 #: No such table or column: this release's schema is not there yet, and somebody will bring it.
 _NOT_MIGRATED = {"42P01", "42703"}
@@ -127,8 +129,8 @@ def answers(engine: Engine) -> bool:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Database errors as `settle` knows them: trouble with the connection is Unavailable, a
-    conflict is Retry; any other error passes as it is.
+    """Database errors as `settle` knows them: trouble with the connection, and a
+    lock that somebody holds, is Unavailable, a conflict is Retry; any other error passes as it is.
     """
     try:
         yield
@@ -136,11 +138,13 @@ def translated() -> Iterator[None]:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state in _AGAIN:
             raise Retry(Reason.DATABASE_DOWN, "conflict") from None
+        if state in _LOCKED:
+            raise Unavailable(Reason.DATABASE_DOWN, "lock") from None
         if state in _NOT_MIGRATED:
             raise Unavailable(Reason.DATABASE_DOWN, "schema") from None
         # No state: the connection broke. 08: connection, 53: out of resources, 57P: shut down,
         # 25006: read-only after a failover. Class 54 (a row too long) is the event's own fault.
         lost = not state and isinstance(error, OperationalError | InterfaceError)
         if lost or error.connection_invalidated or state.startswith(_AWAY):
-            raise Unavailable(Reason.DATABASE_DOWN) from None
+            raise Unavailable(Reason.DATABASE_DOWN, "database") from None
         raise

@@ -322,22 +322,39 @@ class Outbox(SQLModel, table=True):
     body: dict[str, Any] = _json()
     sent_at: datetime | None = _time(default=None)
     __table_args__ = (
-        Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        Index("outbox_unsent", "kind", "id", postgresql_where=text("sent_at IS NULL")),
         Index("outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
     )
 
 
 class LogPosition(SQLModel, table=True):
-    """How far each partition was applied, in the batch's own transaction: a gap is seen by it."""
+    """How far each partition was applied, in the batch's own transaction: a gap is seen by it.
+
+    `lost`: how many positions were passed over unread; `gap_at`: when that was last seen.
+    """
 
     __tablename__ = "log_position"
     topic: str = Field(primary_key=True)
     partition: int = Field(primary_key=True)
     offset: int = Field(sa_type=BigInteger, nullable=False)
+    topic_id: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     newest_received: datetime | None = _time(default=None)
     applied_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
     lost: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     gap_at: datetime | None = _time(default=None)
+
+
+class Rebuild(SQLModel, table=True):
+    """An announced rebuild of the topics: a gap of that day is noted, not alarmed."""
+
+    __tablename__ = "rebuild"
+    at: datetime = Field(
+        sa_column=Column(
+            DateTime(timezone=True), primary_key=True, server_default=func.clock_timestamp()
+        )
+    )
+    actor: str
+    reason: str
 
 
 class PolicyVersion(SQLModel, table=True):

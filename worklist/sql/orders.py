@@ -63,19 +63,16 @@ def near(
 def _shown(found: list[Order], lent: list[Order]) -> list[OrderShown]:
     placed = {}
     for order in found:
-        members, state = order.members(), order.state
+        members, state = order.members, order.state
         member = min(members, key=lambda m: (members[m].received, m))
         kinds = ("accession", "placer", "filler")
         numbers = {n.value for fact in order.facts for n in fact.numbers if n.kind in kinds}
-        placed[member] = (
-            members[member].received,
-            OrderShown(
-                member,
-                tuple(sorted(numbers)),
-                state.status,
-                state.report,
-                state.open,
-                any(order is one for one in lent),
-            ),
+        placed[members[member].received, member] = OrderShown(
+            member,
+            tuple(sorted(numbers)),
+            state.status,
+            state.report,
+            state.open,
+            lent=any(order is one for one in lent),
         )
-    return [shown for _, (_, shown) in sorted(placed.items(), key=lambda p: (p[1][0], p[0]))]
+    return [placed[place] for place in sorted(placed)]

@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +37,7 @@ from worklist.web.desk import Desk
 from worklist.web.feed import Feed
 from worklist.web.i18n import catalogue, translator
 from worklist.web.problems import STATUS, Problem, problem
+from worklist.web.street import Street
 
 log = structlog.get_logger()
 MAX_BODY = 64 * 1024  # bytes of one request
@@ -180,6 +181,10 @@ def _lifespan(
         parts = [
             asyncio.create_task(app.state.feed.run(), name="feed"),
             asyncio.create_task(chores.run(work), name="chores"),
+            *(
+                asyncio.create_task(part, name=name)
+                for name, part in app.state.street.open().items()
+            ),
         ]
         for part in parts:
             part.add_done_callback(_end_process)
@@ -191,6 +196,7 @@ def _lifespan(
         # A cancelled part may have left a thread in the middle of a query: it ends, and gives its
         # connection back, before the pool closes.
         await asyncio.get_running_loop().shutdown_default_executor()
+        app.state.street.close()
         engine.dispose()
 
     return lifespan
@@ -203,7 +209,7 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         ValueError: the site's readers or VIGIE_TOKENS are not well formed.
     """
     ring = read_ring(settings.keys)
-    opener = Opener(ring, read_ring(settings.act_keys))
+    opener = Opener(ring, read_ring(settings.act_keys, "VIGIE_ACT_KEYS"))
     engine = make_engine(settings.database.get_secret_value(), statement_s=settings.statement_s)
     app = FastAPI(
         title="Vigie",
@@ -215,6 +221,7 @@ def create_app(settings: WorklistSettings) -> FastAPI:
     )
     app.state.desk = Desk(engine, opener, settings.lease_s)
     app.state.feed = Feed(app.state.desk.changes)
+    app.state.street = Street(engine, settings)
     app.state.access = _access_control(settings, ring)
     app.state.last_list = page_routes.LastList()
     app.add_middleware(Edge)
@@ -235,12 +242,8 @@ def _health(app: FastAPI) -> None:
 
     @app.get("/readyz", name="readyz", include_in_schema=False)
     async def readyz() -> Response:
-        up: bool = app.state.feed.up
-        return Response(
-            '{"database":true}' if up else '{"database":false}',
-            200 if up else 503,
-            media_type="application/json",
-        )
+        checks = {"database": app.state.feed.up, "fresh": not app.state.street.stale}
+        return JSONResponse(checks, 200 if all(checks.values()) else 503)
 
     @app.get("/metrics", name="metrics", include_in_schema=False)
     def metrics() -> Response:

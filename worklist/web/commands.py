@@ -1,6 +1,4 @@
-"""The commands of the web process: ``vigie web`` serves page and API, ``vigie token`` makes a
-reader's token.
-"""
+"""``vigie web`` serves page and API; ``vigie token`` makes a reader's token."""
 
 from __future__ import annotations
 
@@ -63,7 +61,7 @@ async def main(process: Process, settings: WebSettings, web: FastAPI, config: Co
 def web_command() -> None:
     """Serve page and API, and do the list's chores."""
     settings = WebSettings()
-    need(settings, "database")
+    need(settings, "kafka", "database")
     if settings.open_demo and not is_loopback(settings.bind):
         fail("VIGIE_OPEN_DEMO is for a loopback VIGIE_BIND only: unset it, and give readers tokens")
     check_binding(settings, protected=False)

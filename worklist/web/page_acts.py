@@ -32,6 +32,8 @@ OUTCOMES = (
     "second_reading",
 )
 
+_LABELS = {"release": "release_by_force", "outcome": "outcome_note"}
+
 
 def forms(
     row: Row, who: Person, choices: Choices, lang: str, translate: Translate
@@ -63,7 +65,7 @@ def forms(
             shown.append(
                 {
                     "act": act,
-                    "label": translate("release_by_force" if act == "release" else act),
+                    "label": translate(_LABELS.get(act, act)),
                     "path": PATHS.get(act, act.replace("_", "-")),
                     "reason": needs_reason(act, own),
                     "choice": _choice(act, choices, words, translate),
@@ -97,7 +99,8 @@ def _choice(
 
 def _in_words(order: OrderShown, words: dict[str, str]) -> str:
     """An order by its numbers and where it stands: of another patient nothing else is shown."""
-    told = words.get(f"state_{order.report or order.status}", order.report or order.status)
+    key = f"report_{order.report}" if order.report else f"order_{order.status}"
+    told = words.get(key, "")
     return clean(" · ".join(part for part in (", ".join(order.numbers), told) if part))
 
 

@@ -1,6 +1,4 @@
-"""Promise 1 at the DICOM door: with real senders, answered means durable, and everything durable is
-published.
-"""
+"""Promise 1 at the DICOM door with real senders: what is answered is durable and is published."""
 
 from __future__ import annotations
 

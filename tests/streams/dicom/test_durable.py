@@ -1,6 +1,4 @@
-"""Promise 1 at the DICOM door: what was answered survives a broker away and a gateway killed; and
-how images become events of a series.
-"""
+"""Promise 1 at the DICOM door: a broker that is away or a gateway that is killed loses nothing."""
 
 from __future__ import annotations
 

@@ -182,6 +182,7 @@ def test_dimensions_of_a_wrong_kind_are_refused(more: bytes) -> None:
     assert refusal(smallest(more=more)) is Reason.BAD_DICOM
 
 
+@pytest.mark.slow
 def test_a_deflate_bomb_costs_no_memory() -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = compressor.compress(
@@ -195,6 +196,7 @@ def test_a_deflate_bomb_costs_no_memory() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
 
 
+@pytest.mark.slow
 def test_a_header_that_never_ends_is_a_bomb() -> None:
     nested = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
         "<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF
@@ -220,6 +222,7 @@ def test_a_cut_compressed_stream_is_refused(cut: int) -> None:
         assert refusal(whole[:-cut], J2K) is Reason.BAD_DICOM
 
 
+@pytest.mark.slow
 @MANY
 @given(uids=st.tuples(*[st.from_regex(r"[0-9]{1,6}(\.[0-9]{1,6}){0,6}", fullmatch=True)] * 3))
 def test_the_wrapper_is_read_back(uids: tuple[str, str, str]) -> None:

@@ -114,7 +114,7 @@ def test_a_deflate_bomb_is_stopped(decoders: DecoderPool, tmp_path: Path, make_c
     )
     raw = Path(plain).read_bytes()
     start = 144 + struct.unpack_from("<L", raw, 140)[0]
-    body = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = struct.pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, 600 * 1024**2)
     bomb = b"".join(
         [body.compress(head), *(body.compress(bytes(1024**2)) for _ in range(600)), body.flush()]

@@ -125,6 +125,7 @@ def test_a_huge_picture_is_made_smaller(kind: str, tmp_path: Path) -> None:
     assert (pixels[:, :5].max(), pixels[:, -5:].min()) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused(tmp_path: Path) -> None:
     Image.new("1", (20000, 20000)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="more pixels"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from triage.judging.flagging import highest, probability
 from triage.train.calibration import SPECIFICITY, Group, calibrate
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), apart=st.floats(0, 4), size=st.integers(1, 6))
 def test_the_threshold_has_its_specificity_and_the_scale_rises(

@@ -103,6 +103,7 @@ def rle_bomb(folder: Path, dataset: FileDataset) -> Path:
     return write(folder, "rle_bomb", dataset, Rows=65535, Columns=65535)
 
 
+@pytest.mark.slow
 async def test_each_kind_of_bad_file_is_a_reason_and_the_next_study_is_analysed(
     decoders: DecoderPool, ring: KeyRing, tmp_path: Path, make_ct: MakeCt
 ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import psutil
+import pytest
 from numpy.typing import NDArray
 
 from streams.events import encode, pack
@@ -80,6 +81,7 @@ class Watched(Harness):
         self.held.set()
 
 
+@pytest.mark.slow
 async def test_a_burst_waits_in_kafka(ring: KeyRing) -> None:
     harness = Watched(ring)
     reading = asyncio.create_task(harness.read())

@@ -255,7 +255,8 @@ class Model:
                 mine = id(order) in row.said or any(order is o for o in row.orders)
                 two = certainly_two(row.person, self.whose(order))
                 # What is said of one of its orders without its patient may be its own, too.
-                if mine or status(order) in ended:
+                linked = any(r.said.get(id(order)) == "link" for r in self.rows)
+                if mine or linked or status(order) in ended:
                     continue
                 if not meet(order, row.study() if two else row.facts):
                     continue
@@ -341,9 +342,11 @@ class Model:
             meet(order, row.study())
             for r in self.rows
             for order in r.orders
-            if r.person is not row.person and id(order) not in row.said
+            if r.person is not row.person
+            and id(order) not in row.said
+            and not any(x.said.get(id(order)) == "link" for x in self.rows)
         )
-        if row.orders or steps or lent or self.done(row, "promote"):
+        if row.orders or steps or lent or row.person.alone or self.done(row, "promote"):
             return False
         events = [f.event for f in row.images if isinstance(f.event, SeriesReceived)]
         limit = timedelta(days=self.historic_days)

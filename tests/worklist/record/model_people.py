@@ -80,7 +80,7 @@ def people(component: list[Fact], history: History) -> list[Person]:
             for p in found + doubtful
             if any(step & numbers(f) for f in kind(p.facts, ExamProgressed) if f.patient)
         ]
-        if step and len(whose) == 1:
+        if step and len(whose) == 1 and born(fact) in ("", whose[0].born):
             whose[0].facts.append(fact)
             bare.remove(fact)
     dates = ({p.born for p in found} | {born(f) for f in bare}) - {""}

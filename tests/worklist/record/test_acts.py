@@ -1,8 +1,8 @@
-"""What persons do, and what brings back what was read, each in every order of arrival."""
+"""What persons do, and what brings back what was read, each in many orders of arrival."""
 
 from __future__ import annotations
 
-from tests.worklist.record.say import act, at, finding, image, merge, order, report
+from tests.worklist.record.say import act, at, finding, image, merge, order, report, step
 from tests.worklist.record.test_faults import P1, finished, items, row
 from worklist.record.acts import Cleared
 
@@ -126,3 +126,9 @@ def test_two_hospitals_with_one_accession_finish_apart() -> None:
     said = [image("u1.1 a12345", "P1@A"), image("u1.2 a12345", "P7@B")]
     after = items([*said, finished(said)])
     assert {i.uid: i.open for i in after} == {"1.1": False, "1.2": True}
+
+
+def test_what_was_said_of_an_exam_stays_when_its_images_come() -> None:
+    said = [step("a8", P1, "available")]
+    raised = act("set_priority", items(said)[0].name, code="stat")
+    assert [i.priority for i in items([*said, raised, image("u1.1 a8", P1)])] == ["stat"]

@@ -1,9 +1,9 @@
-"""Faults that were found, each with its right outcome, in every order of arrival."""
+"""Faults that were found, each with its right outcome, in many orders of arrival."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from itertools import islice, permutations
 
 import pytest
 
@@ -30,7 +30,8 @@ def items(facts: Sequence[Fact], known: World | None = None) -> list[Item]:
     """The rows, the same in every order and however often a fact is said."""
     known = known or world(facts)
     found = derive(facts, known, policy())
-    for way in islice(permutations(facts), 24):
+    for seed in range(8):
+        way = random.Random(seed).sample(list(facts), len(facts))
         assert derive([*way, *way[:2]], known, policy()) == found
     return found
 

@@ -23,7 +23,8 @@ from worklist.record.world import World
 
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
-CHECKS = settings(max_examples=120, deadline=None, suppress_health_check=SLOW)
+#: The same cases in each run: more of them, and others, are tried by hand.
+CHECKS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=SLOW)
 
 NUMBERS = ("P1@A", "P1@A", "P2@A", "P1@B", "P3@B", "P1", "P2", "")
 BIRTHS = ("", "", "/19610204", "/19610402")

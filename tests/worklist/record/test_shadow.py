@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import Reason
-from streams.events import Event, FindingsMade
+from streams.events import FindingsMade
 from streams.seal import KeyRing
 from streams.studykey import digest
 from tests.worklist.conftest import ROOT, Make
 from worklist.order.policy import Policy, load
 from worklist.order.rank import rank
-from worklist.record.facts import Known, fact_key, newer, nodes
+from worklist.record.facts import Fact
 from worklist.record.items import Item, derive
+from worklist.record.world import World
 
 SITE = load(ROOT / "infra" / "site")
 LIVE = SITE.model_copy(update={"live": ("head-ct-ich",)})
@@ -53,14 +54,12 @@ def say(saying: Saying) -> FindingsMade:
 
 def item(sayings: Iterable[Saying], policy: Policy) -> Item:
     """The row that one series and `sayings`, in that order, give."""
-    facts: dict[str, Known] = {}
-    for event in [MAKE.series(), *map(say, sayings)]:
-        key, old = fact_key(event), facts.get(fact_key(event))
-        newest: Event = event if old is None or newer(event, old.event) else old.event
-        facts[key] = Known(newest, event.received_at, frozenset(nodes(newest)))
-    sealed = {known.event.identity for known in facts.values() if known.event.identity}
-    identities = {identity: MAKE.ring.open_identity(identity) for identity in sealed}
-    (only,) = derive(facts, identities, policy)
+    events = [MAKE.series(), *map(say, sayings)]
+    facts = [
+        Fact(event, MAKE.ring.open_identity(event.identity) if event.identity else None)
+        for event in events
+    ]
+    (only,) = derive(facts, World(), policy)
     return only
 
 
@@ -75,17 +74,15 @@ def test_promise_3_what_does_not_count_changes_neither_place_nor_flags(
 ) -> None:
     told = item(data.draw(st.permutations(sayings)), LIVE)
     alone = item([saying for saying in sayings if counted(saying)], LIVE)
-    assert (told.flags, told.looked_for, told.abstained) == (
-        alone.flags,
-        alone.looked_for,
-        alone.abstained,
+    assert (told.ai.flags, told.ai.looked_for, told.ai.abstained) == (
+        alone.ai.flags,
+        alone.ai.looked_for,
+        alone.ai.abstained,
     )
-    assert rank(told.rank_facts(pinned=False, promoted=False), LIVE) == rank(
-        alone.rank_facts(pinned=False, promoted=False), LIVE
-    )
-    assert (told.ai == "flagged") == any(counted(s) and s[1] and s[3] is None for s in sayings)
-    if told.ai != "not_analysed":
-        assert told.ai == alone.ai
+    assert rank(told.rank_facts(), LIVE) == rank(alone.rank_facts(), LIVE)
+    assert (told.ai.word == "flagged") == any(counted(s) and s[1] and s[3] is None for s in sayings)
+    if told.ai.word != "not_analysed":
+        assert told.ai.word == alone.ai.word
 
 
 @given(before=st.lists(SAYINGS, max_size=4), after=st.lists(SAYINGS, max_size=4))
@@ -94,25 +91,23 @@ def test_promise_3_a_flag_that_was_given_stays_whatever_the_package_says_while_i
 ) -> None:
     first = item(before, LIVE)
     then = item([*before, *((p, f, False, r, i, v) for p, f, _, r, i, v in after)], LIVE)
-    assert set(first.flags) == set(then.flags)
-    assert first.ai != "flagged" or then.ai == "flagged"
+    assert set(first.ai.flags) == set(then.ai.flags)
+    assert first.ai.word != "flagged" or then.ai.word == "flagged"
 
 
 @given(sayings=st.lists(SAYINGS, min_size=1, max_size=4))
 def test_a_site_that_names_no_package_has_all_in_shadow(sayings: list[Saying]) -> None:
     assert SITE.live == ()
     told, silent = item(sayings, SITE), item([], SITE)
-    assert (told.ai, told.ai_reason, told.flags, told.abstained) == (
+    assert (told.ai.word, told.ai.reason, told.ai.flags, told.ai.abstained) == (
         "not_analysed",
         "shadow",
         (),
         (),
     )
-    assert rank(told.rank_facts(pinned=False, promoted=False), SITE) == rank(
-        silent.rank_facts(pinned=False, promoted=False), SITE
-    )
+    assert rank(told.rank_facts(), SITE) == rank(silent.rank_facts(), SITE)
 
 
 def test_that_no_package_was_meant_for_a_series_is_said_all_the_same() -> None:
     nobody = ("", False, True, Reason.NO_MODEL, 1, "")
-    assert item([nobody], SITE).ai_reason == "no_model"
+    assert item([nobody], SITE).ai.reason == "no_model"

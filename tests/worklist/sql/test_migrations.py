@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 
 import worklist.sql.models  # noqa: F401 — fills the metadata
 from infra.embedded import Postgres
-from worklist.sql import policy_store, roles
+from worklist.sql import invariants, policy_store, roles
 from worklist.sql.database import alembic, answers, make_engine, migrate
 
 RELEASES = Path(__file__).parent / "releases"
@@ -133,6 +133,7 @@ def test_a_database_filled_by_a_release_before_keeps_its_rows(
     with engine.connect() as connection:
         assert counts(connection) == before
         assert policy_store.active(connection).version
+        assert invariants.violations(connection) == {}
     assert catalogue(engine) == modelled
     engine.dispose()
 

@@ -199,17 +199,23 @@ CREATE TABLE outbox (
     body jsonb NOT NULL,
     sent_at timestamptz
 );
-CREATE INDEX outbox_unsent ON outbox (id) WHERE sent_at IS NULL;
+CREATE INDEX outbox_unsent ON outbox (kind, id) WHERE sent_at IS NULL;
 CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
 CREATE TABLE log_position (
     topic varchar,
     partition integer,
     "offset" bigint NOT NULL,
+    topic_id varchar NOT NULL DEFAULT '',
     newest_received timestamptz,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     lost bigint NOT NULL DEFAULT 0,
     gap_at timestamptz,
     PRIMARY KEY (topic, partition)
+);
+CREATE TABLE rebuild (
+    at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),
+    actor varchar NOT NULL,
+    reason varchar NOT NULL
 );
 CREATE TABLE policy_version (
     version varchar PRIMARY KEY,
