@@ -30,6 +30,7 @@ COMMANDS = {
     "audit": ("worklist.commands", "The record of every decision."),
     "models": ("triage.model_commands", "The model packages."),
     "evaluate": ("triage.model_commands", "Measure a model package."),
+    "simulate": ("worklist.simulate.commands", "Minutes saved and minutes lost."),
     "check": ("infra.commands", "Check a site's folder."),
     "demo": ("infra.commands", "A department's day, in one command."),
     "bench": ("infra.commands", "Measure stages beside the bare libraries."),

@@ -10,7 +10,7 @@ from infra.bench.measure import Result, compare
 
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the
 #: two sides.
-NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline")
+NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline", "twin")
 _PAIRS = {
     "decode": "triage.bench.decode",
     "model": "triage.bench.model",

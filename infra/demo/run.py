@@ -33,6 +33,7 @@ from infra.demo.report import (
     unsettled,
     waits,
 )
+from infra.demo.simulated import ACTS, Act, against_simulator
 from infra.demo.traffic import Traffic
 from streams.health import write_whole
 from streams.kafka.topics import PARKED
@@ -251,6 +252,14 @@ def _report(
             )
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
+        lines = connection.execute(
+            text(
+                "SELECT a.study, a.at, a.act, a.detail, s.clock FROM audit a "
+                "LEFT JOIN study s USING (study) WHERE a.act = ANY(:acts) ORDER BY a.id"
+            ),
+            {"acts": list(ACTS)},
+        )
+        simulated = against_simulator((Act(*line) for line in lines), policy, traffic.speed)
     engine.dispose()
     to_list, to_rank = latencies(traffic, rows, history)
     studies = count_studies(
@@ -267,6 +276,7 @@ def _report(
         "mean_wait_s": waits(
             traffic, readers.reads, rows, history, policy, time.time() - time.monotonic()
         ),
+        "readers_and_simulator": simulated,
         "reads": len(readers.reads),
         "restarts": installation.supervisor.restarts,
     }

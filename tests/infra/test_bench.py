@@ -38,7 +38,7 @@ def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["worklist", pytest.param("image-to-rank", marks=pytest.mark.slow)]
+    "name", ["worklist", "twin", pytest.param("image-to-rank", marks=pytest.mark.slow)]
 )
 def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(
