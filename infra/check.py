@@ -4,21 +4,18 @@ whose modules answer), and with the list in the database, where one is configure
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
 from sqlalchemy.exc import ArgumentError
 
 from infra.cli import strangers
+from infra.settings import HOUSES, unknown
 from streams.errors import Unavailable, VigieError
-from streams.settings import StreamsSettings
+from streams.process import explain
+from streams.site import load_site
 from triage.packages.load import find_packages
 from triage.packages.thresholds import read_thresholds
 from triage.settings import TriageSettings, shipped_models
@@ -28,16 +25,14 @@ from worklist.sql.database import make_engine, translated
 from worklist.sql.invariants import violations
 from worklist.web.auth import read_readers
 
-_PREFIX = "VIGIE_"
-_HOUSES: tuple[type[BaseSettings], ...] = (StreamsSettings, TriageSettings, WorklistSettings)
-
 
 def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
     """One line for each mistake in the folder `site`, in the settings, in what is installed and in
     the list; none when all is sound.
     """
     found = [
-        f"{name}: another distribution answers to this name: give vigie a virtual environment of its own"
+        f"{name}: another distribution answers to this name: "
+        "give vigie a virtual environment of its own"
         for name in strangers()
     ]
     found += _settings(environment)
@@ -66,7 +61,7 @@ def _readers(site: Path) -> None:
 
 
 def _policy(site: Path) -> None:
-    """A name that no package has would leave the package that was meant in shadow, without a word."""
+    """A name that no package has would leave the package that was meant in shadow, unsaid."""
     if strange := sorted(set(policy.load(site).live) - set(_packages())):
         raise ValueError(
             f"live: {', '.join(strange)}: no such package (there are: {', '.join(_packages())})"
@@ -85,31 +80,11 @@ def _packages() -> list[str]:
     return [package.name for package in find_packages(folder)]
 
 
-def _street(site: Path) -> None:
-    """What the doors read of the site. A release without that loader has only the files' syntax to
-    look at.
-    """
-    if importlib.util.find_spec("streams.site") is not None:
-        load: Callable[[Path], object] = importlib.import_module("streams.site").load_site
-        load(site)
-        return
-    for name in ("senders.toml", "codes.toml"):
-        if (site / name).exists():
-            _syntax(site / name)
-
-
-def _syntax(file: Path) -> None:
-    try:
-        tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file.name}: no TOML: {error}") from None
-
-
-_FILES: dict[str, Callable[[Path], None]] = {
+_FILES: dict[str, Callable[[Path], object]] = {
     "policy.toml": _policy,
     "models.toml": _models,
     "readers.toml": _readers,
-    "senders.toml and codes.toml": _street,
+    "senders.toml and codes.toml": load_site,
 }
 
 
@@ -151,18 +126,16 @@ def _list() -> list[str]:
 
 def _settings(environment: Mapping[str, str]) -> list[str]:
     found: list[str] = []
-    for house in _HOUSES:
+    for house in HOUSES:
         try:
             house()
         except ValidationError as error:
-            pieces = error.errors(include_input=False, include_url=False)
-            lines = [f"{_PREFIX}{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in pieces]
+            lines = explain(error)[0].split("; ")
             found += [line for line in lines if line not in found]
-    known = {_PREFIX + name.upper() for house in _HOUSES for name in house.model_fields}
-    for name in sorted(set(environment) - known):
-        # Other programs and the tests have names of their own; only what looks like one of ours,
-        # misspelt, is a mistake.
-        near = difflib.get_close_matches(name, known, 1, 0.85) if name.startswith(_PREFIX) else []
-        if near:
-            found.append(f"{name}: no such setting; {near[0]} is one")
-    return found
+    # Other programs may have names of their own that begin like ours; what looks like a setting,
+    # misspelt, is a mistake.
+    return found + [
+        f"{name}: no such setting; {near} is one"
+        for name, near in unknown(environment).items()
+        if near
+    ]

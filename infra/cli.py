@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -34,6 +36,8 @@ COMMANDS = {
     "bench": ("infra.commands", "Measure stages beside the bare libraries."),
     "kafka": ("infra.commands", "A real Apache Kafka on loopback, by Maven."),
 }
+#: Those whose settings are all given by the environment: a name that is none is said at start.
+_PROCESSES = frozenset({"gateway", "triage", "worklist", "web", "demo"})
 _HOUSES = ("streams", "triage", "worklist", "infra")
 
 
@@ -64,14 +68,43 @@ app = typer.Typer(
     help="Streaming triage for radiology.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show values of variables
 )
 
 
+class Lines(StrEnum):
+    """How lines on stderr look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @app.callback()
-def vigie(version: bool = typer.Option(False, "--version", help="Show the version.")) -> None:
+def vigie(
+    context: typer.Context,
+    log: Annotated[
+        Lines | None, typer.Option(help="lines on stderr; default: VIGIE_LOG, else text")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
     """Streaming triage for radiology: studies in, screened, and the reading list in the order
     patients need it.
     """
+    from streams.logs import set_up_logs
+
+    if log is not None:
+        os.environ["VIGIE_LOG"] = log.value  # for the settings of this process and its children
+    set_up_logs()
+    if context.invoked_subcommand in _PROCESSES:
+        _name_strange_settings()
+
+
+def _name_strange_settings() -> None:
+    from infra.settings import unknown
+    from streams.logs import tell
+
+    for name, near in unknown(os.environ).items():
+        tell(f"{name}: no such setting{f'; {near} is one' if near else ': vigie ignores it'}")
 
 
 def strangers() -> list[str]:
@@ -89,32 +122,29 @@ def strangers() -> list[str]:
 
 
 def main() -> None:
-    """The program. Exit codes: 0 done, 1 failed (one line on stderr), 2 wrong usage."""
+    """The program. Exit codes: 0 done, 1 failed (one line on stderr), 2 wrong usage, 130 ended by
+    Ctrl-C.
+    """
     if names := strangers():
-        _fail(
-            f"another distribution answers to {', '.join(names)}: install vigie into a virtual environment of its own"
+        sys.stderr.write(
+            f"another distribution answers to {', '.join(names)}: "
+            "install vigie into a virtual environment of its own\n"
         )
+        raise SystemExit(1)
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(importlib.metadata.version("vigie") + "\n")
         return
     from pydantic import ValidationError
 
-    from streams.errors import VigieError
+    from streams.errors import Misconfigured, VigieError
+    from streams.process import INTERRUPTED, explain, fail
 
     try:
         app()
-    except ValidationError as error:
-        first = error.errors()[0]
-        _fail(f"VIGIE_{'_'.join(str(part) for part in first['loc']).upper()}: {first['msg']}", 2)
-    except VigieError as error:
-        _fail(str(error))
-    except (OSError, ImportError, LookupError) as error:
-        _fail(f"{type(error).__name__}: {error}")
-
-
-def _fail(text: str, code: int = 1) -> None:
-    sys.stderr.write(text.replace("\n", " ") + "\n")
-    raise SystemExit(code)
+    except KeyboardInterrupt:  # while a command's module is imported; typer sees the rest
+        raise SystemExit(INTERRUPTED) from None
+    except (ValidationError, Misconfigured, VigieError, OSError, ImportError, LookupError) as error:
+        fail(*explain(error))
 
 
 if __name__ == "__main__":

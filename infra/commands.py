@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streams.logs import tell
+from streams.process import WRONG_USAGE, fail
+
 app = typer.Typer(no_args_is_help=True)
-
-
-def _fail(text: str, code: int = 1) -> typer.Exit:
-    sys.stderr.write(text.replace("\n", " ") + "\n")
-    return typer.Exit(code)
 
 
 @app.command("demo")
@@ -47,14 +44,14 @@ def demo(
     from infra.embedded import StartError
 
     if labels and not images:
-        raise _fail("--labels needs --images", 2)
+        fail("--labels needs --images: name the folder that the CSV is about", WRONG_USAGE)
     options = Options(
         empty, kafka, database, ready, images, labels, headless, seconds, speed, seed, report
     )
     try:
         code = run(options)
     except (StartError, ValueError) as error:
-        raise _fail(str(error)) from None
+        fail(str(error))
     raise typer.Exit(code)
 
 
@@ -70,7 +67,7 @@ def check(
 
     mistakes = check_site(site or StreamsSettings().site)
     for mistake in mistakes:
-        sys.stderr.write(mistake + "\n")
+        tell(mistake)
     if mistakes:
         raise typer.Exit(1)
     typer.echo("the site is sound")
@@ -95,7 +92,7 @@ def kafka(
     try:
         serve(port, folder, lambda address: typer.echo(address))
     except StartError as error:
-        raise _fail(str(error)) from None
+        fail(str(error))
 
 
 @app.command("bench")
@@ -114,14 +111,11 @@ def bench(
     import orjson
 
     from infra.bench import catalogue
-    from streams.logs import log_to_stderr
 
-    log_to_stderr()
     wanted = list(dict.fromkeys(names or catalogue.NAMES))
     if unknown := [name for name in wanted if name not in catalogue.NAMES]:
-        raise _fail(
-            f"no such bench: {', '.join(unknown)} (there are {', '.join(catalogue.NAMES)})", 2
-        )
+        there = ", ".join(catalogue.NAMES)
+        fail(f"no such bench: {', '.join(unknown)} (there are {there})", WRONG_USAGE)
     results, failed = [], []
     for name in wanted:
         try:
@@ -131,14 +125,12 @@ def bench(
             continue
         results += [result.as_dict() for result in measured]
         if json != Path("-"):
-            for one in measured:
-                typer.echo(
-                    f"{one.name:10} {one.ratio:7.3g} × the reference  ({one.ours:g} beside {one.reference:g} {one.unit}) {one.what}"
-                )
+            for result in measured:
+                typer.echo(result.as_line())
     text = orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
     if json == Path("-"):
         typer.echo(text, nl=False)
     elif json:
         json.write_text(text)
     if failed:
-        raise _fail("; ".join(failed))
+        fail("; ".join(failed))

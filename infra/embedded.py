@@ -1,11 +1,10 @@
-"""Embedded Kafka (librdkafka's mock cluster) and PostgreSQL 18 (from a wheel): pip alone, loopback
-only, for demo and tests.
-"""
+"""Kafka (librdkafka's mock) and PostgreSQL 18 that pip alone brings, for demo and tests."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -37,8 +36,7 @@ class MockKafka:
     """The mock cluster: lives in this process, in memory, as long as this object does."""
 
     def __init__(self) -> None:
-        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital (DESIGN
-        # §3).
+        # What it keeps is bounded (5 MiB a partition), so it suits a demo and no hospital.
         self._cluster = Producer({"test.mock.num.brokers": 1, "log_level": 2})
         self.address = ",".join(
             f"{b.host}:{b.port}"
@@ -56,8 +54,8 @@ class MockKafka:
 
 
 class Postgres:
-    """A PostgreSQL server of our own on loopback, with a password, in `folder`; ends with this
-    process.
+    """A PostgreSQL server of our own on loopback, with a password, in `folder`, from entry to exit;
+    it ends with this process. `url` is known before.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,8 +66,6 @@ class Postgres:
         self._port = free_port()
         self.url = f"postgresql://vigie:{self._password}@127.0.0.1:{self._port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
-        self._init()
-        self._start()
 
     @property
     def pid(self) -> int:
@@ -78,7 +74,8 @@ class Postgres:
             raise StartError("PostgreSQL is not running")
         return self._process.pid
 
-    def _init(self) -> None:
+    def create(self) -> None:
+        """Makes the empty database, once. Raises StartError."""
         self._folder.mkdir(parents=True, mode=0o700)
         secret = self._folder.with_name("postgres.password")
         secret.write_text(self._password)
@@ -96,13 +93,15 @@ class Postgres:
         ]
         command: list[str | Path] = [self._bin / "initdb", *options, "-D", self._folder]
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, cwd="/", text=True, check=False, **self._as_user()
+            command, capture_output=True, text=True, check=False, **self._as_child()
         )
         secret.unlink()
         if done.returncode:
-            raise StartError(f"PostgreSQL: initdb failed: {done.stderr.strip().splitlines()[-1:]}")
+            said = " ".join(done.stderr.split())
+            raise StartError(f"PostgreSQL: initdb failed ({done.returncode}): {said[-600:]}")
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Returns once it answers, for the first time or after `stop`. Raises StartError."""
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self._port,
@@ -116,13 +115,7 @@ class Postgres:
         command += [f"--{name}={value}" for name, value in options.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                preexec_fn=die_with_parent,
-                **self._as_user(),
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_child()
             )
         deadline = time.monotonic() + _START_S
         while not self._answers():
@@ -139,23 +132,28 @@ class Postgres:
             return False
         return True
 
-    def _as_user(self) -> dict[str, Any]:
-        return {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
+    def _as_child(self) -> dict[str, Any]:
+        """How its programs run: apart from our terminal, whose Ctrl-C is for us to pass on."""
+        own = {"cwd": "/", "start_new_session": True, "preexec_fn": die_with_parent}
+        user = {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
+        return own | user
 
-    def stop(self) -> None:
-        """Fast shutdown."""
+    def stop(self, within_s: float = 10.0) -> None:
+        """Fast shutdown; SIGKILL after `within_s`."""
         if self._process is None:
             return
         if self._process.poll() is None:
-            self._process.send_signal(2)
+            self._process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(10)
+                self._process.wait(within_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
         self._process = None
 
     def __enter__(self) -> Postgres:
+        self.create()
+        self.start()
         return self
 
     def __exit__(

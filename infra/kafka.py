@@ -1,6 +1,4 @@
-"""A real Apache Kafka (KRaft, one broker) on loopback, brought by Maven: what the mock cannot prove
-is proved on it.
-"""
+"""A real Apache Kafka (KRaft, one broker) on loopback, by Maven: for what a mock cannot prove."""
 
 from __future__ import annotations
 
@@ -103,7 +101,8 @@ def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise StartError(
-            f"{name} is missing: Apache Kafka needs a Java runtime (17 or newer), and Maven to fetch it"
+            f"{name} is missing: Apache Kafka needs a Java runtime (17 or newer), and Maven "
+            "fetches it"
         )
     return found
 

@@ -1,6 +1,4 @@
-"""What every child process of ours is given at birth: it ends with its parent, whatever kills the
-parent.
-"""
+"""What each child process of ours is given at birth: it ends with its parent in any case."""
 
 from __future__ import annotations
 

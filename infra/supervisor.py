@@ -21,17 +21,20 @@ from infra.processes import die_with_parent
 log = structlog.get_logger()
 _LOOK_S = 0.1
 _BACKOFF_S = 1.0  # between two starts of one process
-_STOP_S = 15.0
+_STOP_S = 15.0  # for what is under way
 
 
 @dataclass
 class Child:
-    """One process of ours: what it is called, its command, its environment."""
+    """One process of ours: what it is called, its command, its environment; it is first started
+    when the one that it comes `after` serves.
+    """
 
     name: str
     command: str
     environment: Mapping[str, str]
     ready_file: Path
+    after: str = ""
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     starts: int = 0
@@ -52,13 +55,19 @@ class Supervisor:
         self._children: list[Child] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._stop_s = 0.0
         # The kernel kills a child when the *thread* that started it ends, so one thread starts them
         # all.
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
-    def add(self, name: str, command: str, environment: Mapping[str, str]) -> None:
-        """One more process: ``vigie COMMAND`` with `environment` over ours."""
-        self._children.append(Child(name, command, environment, self._folder / f"{name}.ready"))
+    def add(
+        self, name: str, command: str, environment: Mapping[str, str], *, after: str = ""
+    ) -> None:
+        """One more process: ``vigie COMMAND`` with `environment` over ours; the first time once
+        the process `after` serves.
+        """
+        file = self._folder / f"{name}.ready"
+        self._children.append(Child(name, command, environment, file, after))
 
     def start(self) -> None:
         """Starts them all; `wait` says when they serve."""
@@ -98,7 +107,8 @@ class Supervisor:
             if broken is not None or time.monotonic() > deadline:
                 child = broken or waiting[0]
                 raise StartError(
-                    f"vigie {child.command} does not start: {self._last(child)} (log: {self.log_of(child.name)})"
+                    f"vigie {child.command} does not start: {self._last_line(child)} "
+                    f"(log: {self.log_of(child.name)})"
                 )
             time.sleep(_LOOK_S)
 
@@ -106,8 +116,9 @@ class Supervisor:
         """The log of a process."""
         return self._folder / f"{name}.log"
 
-    def _last(self, child: Child) -> str:
-        lines = self.log_of(child.name).read_text(errors="replace").strip().splitlines()
+    def _last_line(self, child: Child) -> str:
+        file = self.log_of(child.name)
+        lines = file.read_text(errors="replace").strip().splitlines() if file.is_file() else []
         return lines[-1][:300] if lines else "it said nothing"
 
     def _watch(self) -> None:
@@ -129,6 +140,8 @@ class Supervisor:
             with self._lock:
                 child.body = json.loads(child.ready_file.read_text())
             return False
+        if not child.starts and any(c.name == child.after and not c.body for c in self._children):
+            return True
         lived = time.monotonic() - child.started
         if child.process is not None:
             if child.body:
@@ -155,8 +168,9 @@ class Supervisor:
         child.started = time.monotonic()
         child.starts += 1
 
-    def stop(self) -> None:
-        """SIGTERM to all, in the order of the flow; SIGKILL to what is left."""
+    def stop(self, within_s: float = _STOP_S) -> None:
+        """SIGTERM to all, in the order of the flow; SIGKILL to what is left after `within_s`."""
+        self._stop_s = within_s
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -171,7 +185,7 @@ class Supervisor:
         ]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + _STOP_S
+        deadline = time.monotonic() + self._stop_s
         for process in running:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))

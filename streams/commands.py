@@ -1,16 +1,14 @@
-"""Commands of the street: the gateway, and what is parked."""
+"""Commands of the street: the gateway, the topics, the key ring, and what is parked."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streams.errors import VigieError
-from streams.logs import start_logs
+from streams.process import fail, need, run
 from streams.settings import StreamsSettings
 
 app = typer.Typer(no_args_is_help=True)
@@ -23,14 +21,11 @@ app.add_typer(parked_app, name="parked")
 @app.command("gateway")
 def gateway() -> None:
     """Run the doors: HL7 over MLLP, DICOM. They answer yes only for what is durable."""
-    from streams.gateway import run
-
     settings = StreamsSettings()
-    start_logs(settings)
-    try:
-        asyncio.run(run(settings))
-    except (VigieError, ValueError, OSError) as error:
-        raise SystemExit(f"vigie gateway: {error}") from None
+    need(settings, "kafka")
+    from streams.gateway import main
+
+    run(settings, main)
 
 
 @app.command("keys")
@@ -41,11 +36,8 @@ def keys(path: Annotated[Path, typer.Argument(help="file to write; it must not e
     from streams.seal import new_ring, write_ring
 
     if path.exists():
-        raise SystemExit(f"vigie keys: {path} is there already; a ring is never overwritten")
-    try:
-        write_ring(new_ring(), path)
-    except OSError as error:
-        raise SystemExit(f"vigie keys: {error}") from None
+        fail(f"{path} is there already, and a ring is never overwritten: name another file")
+    write_ring(new_ring(), path)
 
 
 @app.command("topics")
@@ -63,17 +55,10 @@ def topics(
     from streams.kafka.topics import ALL, RETENTION_MS
 
     if create:
-        try:
-            make_topics(StreamsSettings(), replicas=replicas)
-        except VigieError as error:
-            raise SystemExit(
-                f"vigie topics: {error}; is the broker of VIGIE_KAFKA running?"
-            ) from None
-
+        make_topics(StreamsSettings(), replicas=replicas)
+    days = RETENTION_MS // 86_400_000
     for topic in ALL:
-        typer.echo(
-            f"{topic.name:10} {topic.partitions} partitions, {RETENTION_MS // 86_400_000} days: {topic.why}"
-        )
+        typer.echo(f"{topic.name:10} {topic.partitions} partitions, {days} days: {topic.why}")
 
 
 @parked_app.command("list")
@@ -83,18 +68,14 @@ def parked_list(
     """List what is parked: where it came from and why. Never its content."""
     from streams.kafka.parked import entries
 
-    try:
-        found = [entry.public() for entry in entries(StreamsSettings())]
-    except VigieError as error:
-        raise SystemExit(
-            f"vigie parked list: {error}; is the broker of VIGIE_KAFKA running?"
-        ) from None
+    found = [entry.public() for entry in entries(StreamsSettings())]
     if as_json:
         typer.echo(json.dumps(found))
         return
     for item in found:
         typer.echo(
-            f"{item['id']:>10}  {item['parked_at']}  {item['stage']:9} {item['topic']:9} {item['reason']}"
+            f"{item['id']:>10}  {item['parked_at']}  {item['stage']:9} {item['topic']:9} "
+            f"{item['reason']}"
         )
     typer.echo(f"{len(found)} parked", err=True)
 
@@ -105,6 +86,7 @@ def parked_replay(
     reason: Annotated[str, typer.Option(help="all that were parked for this reason")] = "",
 ) -> None:
     """Send parked events again, after their cause was mended. Twice is harmless."""
+    from streams.errors import VigieError
     from streams.kafka.parked import entries, replay
     from streams.kafka.produce import Publisher
     from streams.seal import read_ring
@@ -113,25 +95,21 @@ def parked_replay(
     if not ids and not reason:
         raise typer.BadParameter("name ids, or --reason")
     settings = StreamsSettings()
-    failed = done = 0
-    try:
-        site, ring, publisher = (
-            load_site(settings.site),
-            read_ring(settings.keys),
-            Publisher(settings),
-        )
-        for entry in list(entries(settings)):
-            if entry.id not in (ids or ()) and entry.parked.reason.value != reason:
-                continue
-            try:
-                replay(entry, site, ring, publisher)
-                done += 1
-            except VigieError as error:
-                failed += 1
-                typer.echo(f"{entry.id}: {error}", err=True)
-        publisher.close()
-    except (VigieError, ValueError, OSError) as error:
-        raise SystemExit(f"vigie parked replay: {error}") from None
-    typer.echo(f"{done} sent again, {failed} failed", err=True)
-    if failed or not done:
-        raise SystemExit(1)
+    site, ring = load_site(settings.site), read_ring(settings.keys)
+    publisher = Publisher(settings)
+    sent = failed = 0
+    for entry in list(entries(settings)):
+        if entry.id not in (ids or ()) and entry.parked.reason.value != reason:
+            continue
+        try:
+            replay(entry, site, ring, publisher)
+            sent += 1
+        except VigieError as error:
+            failed += 1
+            typer.echo(f"{entry.id}: {error}", err=True)
+    publisher.close()
+    typer.echo(f"{sent} sent again, {failed} failed", err=True)
+    if failed:
+        fail("some failed and stay parked: mend what is named above, and replay again")
+    if not sent:
+        fail("nothing parked matches: vigie parked list shows what is there")

@@ -11,7 +11,8 @@ small tree.
     └── Stop          going on would lose something: end the process
 
 Each carries a `Reason`, never free text: doors map it to ERR, a DICOM status or problem+json;
-metrics use it as a label; locales translate it (promise 8: no name in a reason).
+metrics use it as a label; locales translate it (promise 8: no name in a reason). `Misconfigured`
+stands apart: it is for the operator who starts a process, and becomes no event's fate.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ _VIGIE = {
     Reason.CONSTANCY_FAILED,
 }
 _RETRYABLE = {Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.STORE_FULL}
-#: An abstention is "a model looked, or tried to look, and was unsure"; only these may raise a study
-#: (DESIGN §5).
+#: An abstention: a model looked, or tried to look, and was unsure. Only these may raise a study,
+#: else an outage of the models would turn the list upside down.
 ABSTENTIONS = frozenset({Reason.UNSURE, Reason.OUT_OF_DISTRIBUTION})
 
 
@@ -145,3 +146,7 @@ class Unavailable(Retry):
 
 class Stop(VigieError):
     """Going on would lose something: end the process and let the supervisor start it anew."""
+
+
+class Misconfigured(ValueError):
+    """A setting, or a file that one names, cannot be used: the text says which and what to do."""

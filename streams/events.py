@@ -252,11 +252,8 @@ def decode(value: bytes) -> Event | Parked:
     """
     try:
         raw: Any = orjson.loads(value)
-        if (
-            isinstance(raw, dict)
-            and isinstance(v := raw.get("schema_version"), int)
-            and v > SCHEMA_VERSION
-        ):
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise Park(Reason.NEWER_SCHEMA)
         return _ADAPTER.validate_python(raw)
     except (orjson.JSONDecodeError, ValidationError, RecursionError):

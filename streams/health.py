@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-from streams.errors import Reason, Refuse
+from streams.errors import Misconfigured
 from streams.settings import StreamsSettings
+
+_ADDRESS_TROUBLE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 class Health:
@@ -49,27 +53,41 @@ def serve_health(settings: StreamsSettings, checks: Mapping[str, Callable[[], bo
     metrics_app = make_wsgi_app()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            return list(metrics_app(environ, start_response))
-        if path == "/livez":
-            status, body = "200 OK", {"live": True}
-        elif path == "/readyz":
-            results = {name: check() for name, check in checks.items()}
-            status, body = (
-                ("200 OK" if all(results.values()) else "503 Service Unavailable"),
-                results,
-            )
-        else:
-            status, body = "404 Not Found", {"paths": ["/metrics", "/livez", "/readyz"]}  # type: ignore[dict-item]
+        body: dict[str, Any]
+        match environ.get("PATH_INFO", ""):
+            case "/metrics":
+                return list(metrics_app(environ, start_response))
+            case "/livez":
+                status, body = "200 OK", {"live": True}
+            case "/readyz":
+                body = {name: check() for name, check in checks.items()}
+                status = "200 OK" if all(body.values()) else "503 Service Unavailable"
+            case _:
+                status, body = "404 Not Found", {"paths": ["/metrics", "/livez", "/readyz"]}
         start_response(
             status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         )
         return [json.dumps(body).encode()]
 
-    return Health(
-        make_server(settings.bind, settings.metrics_port, application, handler_class=_Quiet)
-    )
+    with listening("VIGIE_METRICS_PORT", settings.bind, settings.metrics_port):
+        server = make_server(
+            settings.bind, settings.metrics_port, application, handler_class=_Quiet
+        )
+    return Health(server)
+
+
+@contextmanager
+def listening(setting: str, address: str, port: int) -> Iterator[None]:
+    """While a port is opened: an address that cannot be had is said with its setting."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ADDRESS_TROUBLE:
+            raise
+        raise Misconfigured(
+            f"{setting}: {port} at {address} cannot be listened on ({os.strerror(error.errno)}): "
+            "set another port, or VIGIE_BIND to an address of this machine; 0 takes a free port"
+        ) from None
 
 
 def is_loopback(address: str) -> bool:
@@ -81,17 +99,13 @@ def is_loopback(address: str) -> bool:
 
 
 def check_binding(settings: StreamsSettings, *, protected: bool) -> None:
-    """Refuses to start an open door: a non-loopback address without TLS or tokens. Raises Refuse
-    `not_authorised`.
-    """
+    """Refuses an open door: a non-loopback address without TLS or tokens. Raises Misconfigured."""
     if not is_loopback(settings.bind) and not protected and not settings.insecure:
-        raise Refuse(Reason.NOT_AUTHORISED, "VIGIE_BIND")
-
-
-def check_broker(settings: StreamsSettings) -> None:
-    """Refuses to start without a broker."""
-    if not settings.kafka:
-        raise Refuse(Reason.BROKER_DOWN, "VIGIE_KAFKA")
+        raise Misconfigured(
+            f"VIGIE_BIND: {settings.bind} can be reached from elsewhere, without encryption: put a "
+            "TLS proxy before a loopback address (the MLLP door: set VIGIE_MLLP_TLS_CERT), or set "
+            "VIGIE_INSECURE=1 where the network is closed"
+        )
 
 
 def write_ready(settings: StreamsSettings, body: Mapping[str, Any]) -> None:

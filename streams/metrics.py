@@ -1,6 +1,4 @@
-"""All metrics of the street. Labels come from closed lists; nothing is measured that is not
-declared here.
-"""
+"""The metrics of doors, topics and store. Labels come from closed lists. Each shop has its own."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 
-DOORS = ("mllp", "dicom", "http")
+DOORS = ("mllp", "dicom")
 received = Counter(
     "vigie_received_total", "Messages and instances that reached a door", ["door", "kind"]
 )

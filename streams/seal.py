@@ -1,6 +1,4 @@
-"""Seals: patient identity travels encrypted and authenticated, under a ring of keys that rotate
-(promise 8).
-"""
+"""Seals: identity travels encrypted and authenticated, under keys that rotate (promise 8)."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import ValidationError
 
-from streams.errors import Park, Reason
+from streams.errors import Misconfigured, Park, Reason
 from streams.events import Identity
 
 _NONCE = 12  # bytes, NIST SP 800-38D §8.2.2: random 96-bit nonces
@@ -82,15 +81,36 @@ def write_ring(ring: KeyRing, path: Path) -> None:
 
 
 def read_ring(path: Path) -> KeyRing:
-    """The ring in `path`. Raises ValueError when the file does not hold one, OSError when it cannot
-    be read.
+    """The ring in `path`.
+
+    Raises:
+        Misconfigured: there is none, it cannot be read, everybody can read it, or it holds no ring.
+            The text never quotes the file.
     """
-    body = json.loads(path.read_text())
     try:
+        mode, text = path.stat().st_mode, path.read_text()
+    except FileNotFoundError:
+        raise Misconfigured(
+            f"VIGIE_KEYS: {path} is not there: copy the site's key ring to it, or make a first one "
+            f"with vigie keys {path}"
+        ) from None
+    except OSError as error:
+        raise Misconfigured(
+            f"VIGIE_KEYS: {path} cannot be read ({error.strerror}): it belongs to the user that "
+            "runs this process"
+        ) from None
+    if mode & stat.S_IRWXO:
+        raise Misconfigured(f"VIGIE_KEYS: everybody can read {path}: chmod 600 {path}")
+    return _parse(text, path.name)
+
+
+def _parse(text: str, name: str) -> KeyRing:
+    try:
+        body = json.loads(text)
         keys = {name: base64.b64decode(key, validate=True) for name, key in body["keys"].items()}
         ring = KeyRing(body["current"], keys, base64.b64decode(body["pseudonym"], validate=True))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path.name} is no key ring: {type(error).__name__}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Misconfigured(f"{name} is no key ring: {type(error).__name__}") from None
     if ring.current not in keys or any(len(key) != 32 for key in (*keys.values(), ring.pseudonym)):
-        raise ValueError(f"{path.name}: each key has 32 bytes, and `current` names one of them")
+        raise Misconfigured(f"{name}: each key has 32 bytes, and `current` names one of them")
     return ring

@@ -1,11 +1,32 @@
-"""The street's settings: each with its default, its unit and a sentence. Environment: ``VIGIE_…``."""
+"""The street's settings, each with default, unit and a sentence; environment: ``VIGIE_…``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def name_of(default: str) -> Any:
+    """The setting ``name``, whose default differs by kind of process."""
+    return Field(
+        default,
+        description="this process's name among its kind, stable over restarts; "
+        "the first of each is gateway-1, triage-1, worklist-1, web-1",
+    )
+
+
+def metrics_port_of(default: int) -> Any:
+    """The setting ``metrics_port``, whose default differs by kind of process."""
+    return Field(
+        default,
+        description="/metrics, /livez, /readyz: 9101 gateway, 9102 triage, 9103 worklist; web "
+        "shows them on its own port; 0 takes a free one",
+        ge=0,
+        le=65535,
+    )
 
 
 class StreamsSettings(BaseSettings):
@@ -19,7 +40,9 @@ class StreamsSettings(BaseSettings):
     )
     kafka: str = Field("", description="bootstrap servers, host:port,…; empty refuses to start")
     kafka_security: str = Field(
-        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+        "PLAINTEXT",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+        pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
     )
     kafka_username: str = Field("", description="SASL user (SCRAM-SHA-512)")
     kafka_password: SecretStr = Field(SecretStr(""), description="SASL password")
@@ -27,24 +50,19 @@ class StreamsSettings(BaseSettings):
     kafka_mock: bool = Field(
         False, description="the broker is the embedded mock: demo and tests only"
     )
-    keys: Path = Field(Path("keys.json"), description="key ring: seals and pseudonyms")
+    keys: Path = Field(
+        Path("keys.json"), description="key ring: seals and pseudonyms; vigie keys makes it"
+    )
     store: Path = Field(
         Path("store"), description="folder where pixels wait: shared by gateways and triage"
     )
     state: Path = Field(Path("."), description="folder for what a process remembers between starts")
-    name: str = Field(
-        "gateway-1", description="this process's name among its kind, stable over restarts"
-    )
+    name: str = name_of("gateway-1")
     bind: str = Field("127.0.0.1", description="address the doors and pages listen on")
     mllp_port: int = Field(2575, description="HL7 over MLLP; 0 takes a free one", ge=0, le=65535)
     dicom_port: int = Field(11112, description="DICOM; 0 takes a free one", ge=0, le=65535)
     ae_title: str = Field("VIGIE", description="our AE title", max_length=16)
-    http_port: int = Field(
-        8081, description="the gateway's HTTP door; 0 takes a free one", ge=0, le=65535
-    )
-    metrics_port: int = Field(
-        9101, description="/metrics, /livez, /readyz; 0 takes a free one", ge=0, le=65535
-    )
+    metrics_port: int = metrics_port_of(9101)
     mllp_tls_cert: Path | None = Field(
         None, description="PEM certificate of the MLLP door; with it clients must present one too"
     )
@@ -62,7 +80,8 @@ class StreamsSettings(BaseSettings):
     dicom_max_bytes: int = Field(2 * 1024**3, description="largest DICOM instance, bytes", gt=0)
     quiet_s: float = Field(
         2.0,
-        description="a series whose sender opens one association per image is published after this silence",
+        description="a series whose sender opens one association per image is published after so "
+        "much silence, seconds",
         gt=0,
     )
     store_min_free: float = Field(
@@ -82,7 +101,11 @@ class StreamsSettings(BaseSettings):
     insecure: bool = Field(
         False, description="allow a non-loopback address without TLS and tokens; a lab's switch"
     )
-    log: str = Field("text", description="text or json")
+    log: str = Field(
+        "text",
+        description="text or json: the lines on stderr; vigie --log sets it for one command",
+        pattern="^(text|json)$",
+    )
     ready_file: Path | None = Field(
         None, description="written once this process serves: its ports, as JSON"
     )

@@ -1,6 +1,4 @@
-"""The site's senders and codes: who may send, and what their words mean here (``senders.toml``,
-``codes.toml``).
-"""
+"""The site's senders and codes: who may send, and what their words mean here."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from streams.errors import Reason, Refuse
+from streams.errors import Misconfigured, Reason, Refuse
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -122,15 +120,15 @@ def load_site(folder: Path) -> Site:
     """The senders and codes in `folder`.
 
     Raises:
-        ValueError: a file is missing, is not TOML, or says what the schema does not know; the text
-            names file and field.
+        Misconfigured: a file is missing, is not TOML, or says what the schema does not know; the
+            text names file and field.
     """
     senders, codes = _table(folder / "senders.toml"), _table(folder / "codes.toml")
     default = {"name": "default", **_mapping(senders.pop("default", {}), "senders.toml")}
     named = _mapping(senders.pop("senders", {}), "senders.toml")
     accept = senders.pop("accept_unknown", False)
     if senders:
-        raise ValueError(f"senders.toml: {', '.join(sorted(senders))}: no such setting")
+        raise Misconfigured(f"senders.toml: {', '.join(sorted(senders))}: no such setting")
     return Site(
         senders=tuple(
             _make(
@@ -147,13 +145,18 @@ def load_site(folder: Path) -> Site:
 def _table(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{file.name}: {error}") from None
+    except OSError as error:
+        raise Misconfigured(
+            f"{file.name}: cannot be read from {file.parent} ({error.strerror}): "
+            "VIGIE_SITE names the site's folder"
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"{file.name}: is no TOML: {error}") from None
 
 
 def _mapping(value: object, file: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{file}: a table was expected")
+        raise Misconfigured(f"{file}: a table was expected")
     return value
 
 
@@ -164,4 +167,4 @@ def _make(kind: type[Model], values: Mapping[str, Any], file: str) -> Model:
         wrong = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
-        raise ValueError(f"{file}: {wrong}") from None
+        raise Misconfigured(f"{file}: {wrong}") from None

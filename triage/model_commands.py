@@ -9,17 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from streams.process import WRONG_USAGE, fail
+
 app = typer.Typer(no_args_is_help=True)
 models_app = typer.Typer(no_args_is_help=True, help="The model packages of this site.")
 app.add_typer(models_app, name="models")
 
 Packages = Annotated[list[str] | None, typer.Argument(help="names or folders; default: all")]
 OnePackage = Annotated[str, typer.Argument(help="name or folder")]
-
-
-def _fail(text: str, code: int = 1) -> typer.Exit:
-    sys.stderr.write(text + "\n")
-    return typer.Exit(code)
 
 
 def _folder(name: str) -> Path:
@@ -42,7 +39,7 @@ def _check_drawable(plot: Path | None) -> None:
     from triage.evaluation.plots import DRAWN
 
     if plot and plot.suffix.lower() not in DRAWN:
-        raise _fail(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed", 2)
+        fail(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed", WRONG_USAGE)
 
 
 @models_app.command("list")
@@ -159,7 +156,7 @@ def show_card(
         shown = f"\n\n![Reliability and ROC of each source]({plot.name})" if plot else ""
         typer.echo(card(loaded) + shown)
     except (PackageError, OSError, ValueError) as error:
-        raise _fail(str(error)) from None
+        fail(str(error))
 
 
 @app.command("evaluate")
@@ -200,7 +197,7 @@ def evaluate(
             auroc = result.figures.auroc
             draw([panel(result.package, result.truth, result.probability, auroc)], plot)
     except (EvaluateError, PackageError, OSError, ValueError) as error:
-        raise _fail(str(error)) from None
+        fail(str(error))
     if result.outside:
         sys.stderr.write(f"note: {result.outside}\n")
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from streams.settings import StreamsSettings
+from streams.settings import StreamsSettings, metrics_port_of, name_of
 
 
 def shipped_models() -> Path:
@@ -19,6 +19,8 @@ def shipped_models() -> Path:
 class TriageSettings(StreamsSettings):
     """What `vigie triage` needs beyond the settings of all processes (environment: VIGIE_…)."""
 
+    name: str = name_of("triage-1")
+    metrics_port: int = metrics_port_of(9102)
     models: Path = Field(
         default_factory=shipped_models, description="folder of model packages: one folder each"
     )

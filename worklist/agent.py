@@ -8,24 +8,23 @@ One in-order stream per process; nothing is acknowledged before its commit, and 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from streams import metrics as street
 from streams.errors import Park, Reason, Unavailable
 from streams.events import Event, Parked, decode
-from streams.health import serve_health, write_ready
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.kafka.faust_app import make_app
+from streams.kafka.faust_app import make_app, stop_app
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
+from streams.process import Process
 from streams.seal import read_ring
 from worklist import metrics
 from worklist.settings import WorklistSettings
@@ -33,7 +32,7 @@ from worklist.sql import policy_store
 from worklist.sql.database import make_engine, translated
 from worklist.sql.project import Identities, apply, measure
 
-log = structlog.get_logger()
+_STAGE = "worklist"
 
 
 class Stage:
@@ -56,10 +55,7 @@ class Stage:
             if fate is not Fate.PARK:
                 return fate
         for origin in batch:
-            if (
-                await self._settler.settle(lambda origin=origin: self._apply([origin]), origin)
-                is Fate.STOP
-            ):  # type: ignore[misc]
+            if await self._settler.settle(partial(self._apply, [origin]), origin) is Fate.STOP:
                 return Fate.STOP
         return Fate.ACK
 
@@ -90,16 +86,47 @@ def _event(origin: Origin) -> Event:
     return event
 
 
-async def run(settings: WorklistSettings) -> None:
-    """Runs until SIGTERM, or until `settle` says stop (then raises SystemExit 1, and the supervisor
-    starts it anew).
-    """
-    engine = make_engine(settings.database.get_secret_value())
-    publisher = Publisher(settings)
+class Agent:
+    """Feeds one in-order stream of batches to `stage`; `fail` is called when it says stop."""
+
+    def __init__(self, stage: Stage, settings: WorklistSettings, fail: Callable[[], None]) -> None:
+        self._stage = stage
+        self._settings = settings
+        self._fail = fail
+
+    async def consume(self, stream: Any) -> None:
+        """Takes batches for ever; each is acknowledged after its commit."""
+        settings = self._settings
+        async for events in stream.noack_take(settings.batch, within=settings.batch_wait_s):
+            batch = [_origin(event) for event in events]
+            for origin in batch:
+                street.consumed.labels(_STAGE, origin.topic).inc()
+            if await self._stage.settle(batch) is Fate.STOP:
+                self._fail()
+                # Unacknowledged: whoever reads the partition next gets the batch again.
+                await asyncio.Event().wait()
+            for event in events:
+                event.ack()
+
+
+def _origin(event: Any) -> Origin:
+    message = event.message
+    return Origin(message.topic, message.partition, message.offset, message.key or b"", event.value)
+
+
+async def main(process: Process, settings: WorklistSettings) -> None:
+    """Applies events until the process is to end, or until `settle` says stop."""
+    stack = process.stack
     ring = read_ring(settings.keys)
+    engine = make_engine(settings.database.get_secret_value())
+    stack.callback(engine.dispose)
+    # a batch in mid-transaction ends before the pool closes
+    stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
+    publisher = Publisher(settings)
+    stack.callback(publisher.close)
     stage = Stage(
         engine,
-        Settler("worklist", ring, publisher.publish, lambda: datetime.now(UTC)),
+        Settler(_STAGE, ring, publisher.publish, lambda: datetime.now(UTC)),
         Identities(ring),
         lambda: datetime.now(UTC),
     )
@@ -107,57 +134,13 @@ async def run(settings: WorklistSettings) -> None:
     topic = app.topic(
         ORDERS.name, SERIES.name, FINDINGS.name, value_serializer="raw", key_serializer="raw"
     )
-    ended = asyncio.Event()
-    failed = False
-
-    async def consume(stream: Any) -> None:
-        nonlocal failed
-        async for events in stream.noack_take(settings.batch, within=settings.batch_wait_s):
-            batch = [
-                Origin(
-                    e.message.topic,
-                    e.message.partition,
-                    e.message.offset,
-                    e.message.key or b"",
-                    e.value,
-                )
-                for e in events
-            ]
-            for origin in batch:
-                metrics_consumed(origin.topic)
-            if await stage.settle(batch) is Fate.STOP:
-                failed = True
-                ended.set()
-                # Unacknowledged: whoever reads the partition next gets the batch again.
-                await asyncio.Event().wait()
-            for event in events:
-                event.ack()
-
-    app.agent(topic, name="worklist")(consume)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, ended.set)
-    health = serve_health(
-        settings, {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
-    )
+    app.agent(topic, name=_STAGE)(Agent(stage, settings, process.fail).consume)
+    checks = {"kafka": publisher.reachable, "database": lambda: reachable(engine)}
+    metrics_port = process.serve_health(checks)
     await app.start()
-    write_ready(settings, {"metrics": health.port, "pid": os.getpid()})
-    log.info("serving", part="worklist", metrics=health.port)
-    await ended.wait()
-    await app.stop()
-    await asyncio.to_thread(publisher.close)
-    health.stop()
-    await loop.shutdown_default_executor()  # a batch in mid-transaction ends before the pool closes
-    engine.dispose()
-    if failed:
-        raise SystemExit(1)
-
-
-def metrics_consumed(topic: str) -> None:
-    """Counts one event taken."""
-    from streams import metrics as street
-
-    street.consumed.labels("worklist", topic).inc()
+    stack.push_async_callback(stop_app, app)
+    process.ready(metrics=metrics_port)
+    await process.until_ended()
 
 
 def reachable(engine: Engine) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
-from streams.settings import StreamsSettings
+from streams.settings import StreamsSettings, metrics_port_of, name_of
+
+_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 class WorklistSettings(StreamsSettings):
     """What ``vigie worklist`` and ``vigie web`` need."""
 
+    name: str = name_of("worklist-1")
+    metrics_port: int = metrics_port_of(9103)
     database: SecretStr = Field(
         SecretStr(""),
         description="PostgreSQL (15 or newer) address: postgresql://user:password@host:port/name",
@@ -29,3 +33,16 @@ class WorklistSettings(StreamsSettings):
     open_demo: bool = Field(
         False, description="loopback only: a browser is signed in as a lead without a token"
     )
+
+    @field_validator("database")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+        if (url := value.get_secret_value()) and not url.startswith(_SCHEMES):
+            raise ValueError("not an address of the form postgresql://user:password@host:port/name")
+        return value
+
+
+class WebSettings(WorklistSettings):
+    """The same, as ``vigie web`` is called by default."""
+
+    name: str = name_of("web-1")

@@ -1,3 +1,1 @@
-"""``vigie bench``: each stage beside the bare libraries it stands on, in the same minute, so that
-the ratio means something.
-"""
+"""``vigie bench``: each stage beside the bare libraries it stands on, by turns, in one minute."""

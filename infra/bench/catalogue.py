@@ -1,6 +1,4 @@
-"""Which benches there are; each is imported only when it runs, so that one without torch needs no
-torch.
-"""
+"""Which benches there are; each is imported only when it runs: not all need torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The same little hospital for every bench: studies of an order, a series and a finding, and a
-database to put them in.
-"""
+"""The same little hospital for every bench: studies as events, and a database to put them in."""
 
 from __future__ import annotations
 
@@ -52,21 +50,35 @@ def events(studies: int, ring: KeyRing, tag: str) -> list[Origin]:
 
 
 def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin]:
-    patient, accession = f"{tag}P{number}", f"{tag}A{number}"
-    uid = f"1.2.826.0.{int(digest(tag.encode())[:8], 16)}.{number}"
-    when = T0 + timedelta(seconds=number)
-    key = digest(accession.encode())
-    identity = ring.seal_identity(
-        Identity(patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101")
+    study = _Study(number, ring, tag)
+    key = digest(study.accession.encode()).encode()
+    return (
+        Origin(ORDERS.name, 0, number, key, encode(study.order())),
+        Origin(SERIES.name, 0, number, key, encode(study.series())),
+        Origin(FINDINGS.name, 0, number, key, encode(study.finding())),
     )
-    person: dict[str, Any] = {
-        "patient": patient_pseudonym(ring.pseudonym, "H", patient),
-        "identity": identity,
-    }
 
-    def base(kind: str, minutes: float) -> dict[str, Any]:
-        at = when + timedelta(minutes=minutes)
-        name = digest(f"{kind}{accession}".encode())
+
+class _Study:
+    """One study of the bench: its three events, a minute or ten apart."""
+
+    def __init__(self, number: int, ring: KeyRing, tag: str) -> None:
+        patient = f"{tag}P{number}"
+        identity = Identity(
+            patient_id=patient, issuer="H", name=f"NAME^{patient}", birth_date="19600101"
+        )
+        self._number = number
+        self._person: dict[str, Any] = {
+            "patient": patient_pseudonym(ring.pseudonym, "H", patient),
+            "identity": ring.seal_identity(identity),
+        }
+        self._uid = f"1.2.826.0.{int(digest(tag.encode())[:8], 16)}.{number}"
+        self._ordered = T0 + timedelta(seconds=number)
+        self.accession = f"{tag}A{number}"
+
+    def _base(self, kind: str, minutes: float) -> dict[str, Any]:
+        at = self._ordered + timedelta(minutes=minutes)
+        name = digest(f"{kind}{self.accession}".encode())
         return {
             "event_id": name,
             "sender": "bench",
@@ -74,52 +86,53 @@ def _study(number: int, ring: KeyRing, tag: str) -> tuple[Origin, Origin, Origin
             "version": Version(time=at, digest=name),
         }
 
-    order = OrderChanged(
-        **base("order", 0),
-        **person,
-        accessions=(accession,),
-        order=accession,
-        priority=_PRIORITIES[number % 4],
-        modality="CT",
-        description="CT head",
-    )
-    series = SeriesReceived(
-        **base("series", 10),
-        **person,
-        accessions=(accession,),
-        study_uid=uid,
-        study_uids=(uid,),
-        series_uid=f"{uid}.1",
-        gateway="g",
-        reference="ab/cd",
-        instances=tuple(sorted(digest(f"{uid}{i}".encode()) for i in range(_IMAGES))),
-        sop_class="1.2.840.10008.5.1.4.1.1.2",
-        modality="CT",
-        acquired_at=when + timedelta(minutes=5),
-    )
-    flagged = number % 5 == 0
-    finding = FindingsMade(
-        **base("finding", 11),
-        study_uid=uid,
-        series_uid=f"{uid}.1",
-        package="head-ct-ich",
-        package_version="1",
-        input_digest=digest(uid.encode()),
-        outcome="flagged" if flagged else "not_flagged",
-        screened_at=when + timedelta(minutes=11),
-        findings=(
-            Finding(
-                code="RID4700", name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5
-            ),
-        ),
-    )
-    topics = (ORDERS.name, SERIES.name, FINDINGS.name)
-    values = (encode(order), encode(series), encode(finding))
-    made = [
-        Origin(topic, 0, number, key.encode(), value)
-        for topic, value in zip(topics, values, strict=True)
-    ]
-    return made[0], made[1], made[2]
+    def order(self) -> OrderChanged:
+        """The RIS orders it."""
+        return OrderChanged(
+            **self._base("order", 0),
+            **self._person,
+            accessions=(self.accession,),
+            order=self.accession,
+            priority=_PRIORITIES[self._number % 4],
+            modality="CT",
+            description="CT head",
+        )
+
+    def series(self) -> SeriesReceived:
+        """Its images come."""
+        names = sorted(digest(f"{self._uid}{image}".encode()) for image in range(_IMAGES))
+        return SeriesReceived(
+            **self._base("series", 10),
+            **self._person,
+            accessions=(self.accession,),
+            study_uid=self._uid,
+            study_uids=(self._uid,),
+            series_uid=f"{self._uid}.1",
+            gateway="g",
+            reference="ab/cd",
+            instances=tuple(names),
+            sop_class="1.2.840.10008.5.1.4.1.1.2",
+            modality="CT",
+            acquired_at=self._ordered + timedelta(minutes=5),
+        )
+
+    def finding(self) -> FindingsMade:
+        """A model has read it; every fifth is flagged."""
+        flagged = self._number % 5 == 0
+        bleed = Finding(
+            code="RID4700", name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5
+        )
+        return FindingsMade(
+            **self._base("finding", 11),
+            study_uid=self._uid,
+            series_uid=f"{self._uid}.1",
+            package="head-ct-ich",
+            package_version="1",
+            input_digest=digest(self._uid.encode()),
+            outcome="flagged" if flagged else "not_flagged",
+            screened_at=self._ordered + timedelta(minutes=11),
+            findings=(bleed,),
+        )
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ def _what(bench: _Bench, seen: Sequence[tuple[float, ...]]) -> str:
     )
     reached = statistics.median(bench.rates[1:])
     return (
-        f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: 1 / p95 beside 1 / sum of the parts alone "
+        f"event of a 2048² film to its finding, {reached:.1f} of {RATE:.0f} studies/s: "
+        "1 / p95 beside 1 / sum of the stages alone "
         f"({', '.join(told)} ms); 0.333 is p95 = 3 × the sum"
     )
 
@@ -188,7 +189,8 @@ class _Bench:
                 found.setdefault(event.study_uid, time.perf_counter())
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"{len(found)} of {self.studies} films have a finding {_END_S:.0f} s after the last event"
+                    f"{len(found)} of {self.studies} films have a finding "
+                    f"{_END_S:.0f} s after the last event"
                 )
         thread.join()
         reader.close()

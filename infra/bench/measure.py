@@ -34,10 +34,16 @@ class Result:
         """As ``--json`` has it."""
         return asdict(self)
 
+    def as_line(self) -> str:
+        """For a person."""
+        rates = f"{self.ours:g} beside {self.reference:g} {self.unit}"
+        return f"{self.name:10} {self.ratio:7.3g} × the reference  ({rates}) {self.what}"
+
 
 def machine() -> str:
     """What it ran on, without a name that says whose it is."""
-    return f"{os.cpu_count()} × {_processor()}, {platform.system()}, Python {platform.python_version()}"
+    cores, system = os.cpu_count(), platform.system()
+    return f"{cores} × {_processor()}, {system}, Python {platform.python_version()}"
 
 
 def _processor() -> str:
@@ -52,7 +58,7 @@ def _processor() -> str:
 
 
 def compare(name: str, what: str, unit: str, ours: Run, reference: Run, *, runs: int) -> Result:
-    """`runs` pairs, after one of each that is not counted; who goes first changes with each pair."""
+    """`runs` pairs, after one of each that is not counted; who goes first alternates."""
     ours(), reference()
     pairs: list[tuple[float, float]] = []
     for number in range(runs):
@@ -64,9 +70,9 @@ def compare(name: str, what: str, unit: str, ours: Run, reference: Run, *, runs:
     return Result(
         name,
         what,
-        _round(statistics.median(a for a, _ in pairs)),
-        _round(statistics.median(b for _, b in pairs)),
-        _round(statistics.median(a / b for a, b in pairs)),
+        _round(statistics.median(own for own, _ in pairs)),
+        _round(statistics.median(bare for _, bare in pairs)),
+        _round(statistics.median(own / bare for own, bare in pairs)),
         unit,
         runs,
         machine(),

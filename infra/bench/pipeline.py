@@ -48,7 +48,10 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
         site = {"database": base.url, "batch": BATCH, "site": Path(__file__).parents[1] / "site"}
         agent = process("worklist", Path(name), broker.address, ring, site)
         with agent, psycopg.connect(base.url, options="-c timezone=UTC") as bare:
-            what = "publish to ranked row through Kafka and the agent, beside bare confluent-kafka and psycopg with the same SQL"
+            what = (
+                "publish to ranked row through Kafka and the agent, beside bare confluent-kafka "
+                "and psycopg with the same SQL"
+            )
             result = compare(
                 "pipeline",
                 what,

@@ -1,6 +1,4 @@
-"""One of our processes while its stage is measured: started with a site's settings, ready, and
-stopped at the end.
-"""
+"""One of our processes while its stage is measured: started, ready, and stopped at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from streams.seal import KeyRing, write_ring
 def process(
     stage: str, folder: Path, broker: str, ring: KeyRing, settings: Mapping[str, object]
 ) -> Iterator[None]:
-    """``vigie STAGE`` on the mock at `broker`, with its state and the keys of `ring` in `folder`."""
+    """``vigie STAGE`` on the mock at `broker`; its state and the keys of `ring` are in `folder`."""
     write_ring(ring, folder / "keys.json")
     common = {
         "kafka": broker,

@@ -1,6 +1,4 @@
-"""The list's stage (decode, open seals, project, rank, audit) beside a plain loop that does its
-very SQL by bare psycopg.
-"""
+"""The list's stage, bytes to ranked rows, beside a plain loop that does its very SQL by psycopg."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""A department's day, played through the real doors: `day` writes it, `players` act it, `report`
-counts what became of it.
+"""A department's day, played through the real doors: `day` writes it, `traffic`
+acts it through `senders`, `report` counts what became of it; `installation` is what it runs on.
 """

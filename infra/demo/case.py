@@ -1,6 +1,4 @@
-"""What the demo knows of a study that it makes up: the patient, the order, the images, and the
-truth.
-"""
+"""What the demo knows of a study that it makes up: patient, order, images, and the truth."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 
 from infra.demo.case import (
     EXPLICIT,
@@ -70,7 +71,7 @@ MINIMUM = len(_SCRIPT)
 
 
 def write_day(seed: int, seconds: float, per_hour: float = STUDIES_PER_HOUR) -> Day:
-    """The day of `seed`, `seconds` simulated seconds long; at least the script's sixteen studies."""
+    """The day of `seed`, `seconds` simulated seconds long; all of `_SCRIPT` at least."""
     rng = random.Random(seed)  # noqa: S311 — a scenario, no secret
     count = max(MINIMUM, round(per_hour * seconds / 3600))
     cases: list[Case] = []
@@ -170,12 +171,12 @@ def with_pictures(day: Day, pictures: Sequence[Case]) -> Day:
         replace(
             case,
             kind="picture",
-            finding=p.finding,
-            picture=p.picture,
-            age=p.age,
-            seed=p.seed,
+            finding=picture.finding,
+            picture=picture.picture,
+            age=picture.age,
+            seed=picture.seed,
             read_s=READ_S["picture"],
         )
-        for case, p in ((case, pictures[case.number % len(pictures)]) for case in day.cases)
+        for case, picture in zip(day.cases, cycle(pictures), strict=False)
     ]
     return Day(tuple(cases), day.steps)

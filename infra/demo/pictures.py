@@ -1,6 +1,4 @@
-"""Real images for the demo: a folder, and a CSV with at least the columns ``file`` and ``urgent``
-(1 or 0).
-"""
+"""Real images for the demo: a folder, and a CSV with the columns ``file`` and ``urgent``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Simulated radiologists: each takes the next study through the API, reads for its time, and
-finishes it.
-"""
+"""Simulated radiologists: each takes the next study through the API, reads it, finishes it."""
 
 from __future__ import annotations
 

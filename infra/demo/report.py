@@ -1,6 +1,4 @@
-"""Counts what became of the day: what was sent against what the list holds, how long it took, what
-the rank was worth.
-"""
+"""Counts what became of the day: what was sent, what the list holds, how long it took."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from typing import Any
 
 from infra.demo.case import Case
 from infra.demo.readers import Read
-from infra.demo.stage import Seen, Stage
+from infra.demo.traffic import Seen, Traffic
 from infra.demo.waits import Arrival, mean_waits
 from worklist.order.policy import Policy
 
@@ -23,9 +21,9 @@ _LOCATION = {"E": "emergency", "I": "inpatient", "O": "outpatient", "": ""}
 def rows_of(case: Case, rows: Rows) -> Rows:
     """The rows that are about `case`: one, if all went well."""
     return [
-        r
-        for r in rows
-        if case.accession in (r.get("accessions") or ()) or case.study_uid == r.get("study_uid")
+        row
+        for row in rows
+        if case.accession in (row.get("accessions") or ()) or case.study_uid == row.get("study_uid")
     ]
 
 
@@ -97,8 +95,9 @@ def flags_in_words(studies: Mapping[str, int]) -> str:
         for name in ("ppv", "sensitivity")
     )
     return (
-        f"of {found['flagged']} flagged studies {found['truly_positive']} are truly positive (PPV {ppv}); of {found['positive_screened']} "
-        f"truly positive studies that were screened {found['truly_positive']} are flagged (sensitivity {sensitivity})"
+        f"of {found['flagged']} flagged studies {found['truly_positive']} are truly positive "
+        f"(PPV {ppv}); of {found['positive_screened']} truly positive studies that were screened "
+        f"{found['truly_positive']} are flagged (sensitivity {sensitivity})"
     )
 
 
@@ -126,7 +125,7 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
 
 
 def latencies(
-    stage: Stage, rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]]
+    traffic: Traffic, rows: Rows, history: Mapping[str, Sequence[tuple[float, str]]]
 ) -> tuple[list[float], list[float]]:
     """Seconds from a door's first answer to the list, and from the last image's answer to the rank
     that followed its screening.
@@ -135,8 +134,8 @@ def latencies(
         history: by study, the audit's rank acts as (wall time, ai), oldest first.
     """
     to_list, to_rank = [], []
-    for case in stage.day.cases:
-        known = stage.seen[case.number]
+    for case in traffic.day.cases:
+        known = traffic.seen[case.number]
         acts = sorted(act for row in rows_of(case, rows) for act in history.get(row["study"], ()))
         if known.first_answer is None or not acts:
             continue
@@ -148,7 +147,7 @@ def latencies(
 
 
 def waits(
-    stage: Stage,
+    traffic: Traffic,
     reads: Sequence[Read],
     rows: Rows,
     history: Mapping[str, Sequence[tuple[float, str]]],
@@ -162,11 +161,11 @@ def waits(
     """
 
     def simulated(wall: float) -> float:
-        return max(0.0, (wall - wall_to_mono - stage.started) * stage.speed)
+        return max(0.0, (wall - wall_to_mono - traffic.started) * traffic.speed)
 
     arrivals = []
-    for case in stage.day.cases:
-        known = stage.seen[case.number]
+    for case in traffic.day.cases:
+        known = traffic.seen[case.number]
         found = rows_of(case, rows)
         if known.first_images is None or known.cancelled or not found:
             continue
@@ -185,7 +184,7 @@ def waits(
                 flags=flags,
             )
         )
-    taken = [max(0.0, (read.taken - stage.started) * stage.speed) for read in reads]
+    taken = [max(0.0, (read.taken - traffic.started) * traffic.speed) for read in reads]
     return mean_waits(arrivals, taken, policy)
 
 

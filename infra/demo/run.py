@@ -1,23 +1,23 @@
-"""``vigie demo``: starts the street, plays the day, drains, reports."""
+"""``vigie demo``: starts an installation, plays the day, waits for what is under way, reports."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from infra.demo.api import Api
 from infra.demo.case import Day
 from infra.demo.day import with_pictures, write_day
+from infra.demo.drain import drain, parked_count
+from infra.demo.installation import AE_TITLE, Installation
 from infra.demo.pictures import read_pictures
 from infra.demo.readers import Readers
 from infra.demo.report import (
@@ -27,17 +27,15 @@ from infra.demo.report import (
     latencies,
     percentiles,
     rank_history,
-    unsettled,
     waits,
 )
-from infra.demo.stage import Stage
-from infra.demo.street import AE_TITLE, Street
+from infra.demo.traffic import Traffic
 from infra.demo.waits import ACTS, Act, against_simulator
 from streams.health import write_whole
-from streams.kafka.topics import PARKED
+from streams.logs import tell
 
-_DRAIN_S = 90.0
 _READERS = 2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -59,32 +57,71 @@ class Options:
     report: Path | None = None
 
 
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM, raised in the main thread wherever it is; `code` is the exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    for name in _SIGNALS:  # once: the end that this one begins is not to be interrupted
+        signal.signal(name, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
 def run(options: Options) -> int:
-    """Runs the demo; the exit code: 0, or 1 when something was lost or doubled."""
-    ended = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: ended.set())
-    say("starting Kafka and PostgreSQL" if not options.kafka else "starting")
-    street = Street(
+    """Runs the demo; the exit code: 0, 1 when something was lost or doubled, 128 + the signal's
+    number when it was ended before it had reported.
+    """
+    for name in _SIGNALS:
+        signal.signal(name, _interrupt)
+    try:
+        return _run(options)
+    except Interrupted as interrupt:
+        tell("demo: ended before the day was over: there is no report")
+        return interrupt.code
+
+
+def _run(options: Options) -> int:
+    tell("demo: starting Kafka and PostgreSQL" if not options.kafka else "demo: starting")
+    installation = Installation(
         kafka=options.kafka,
         database=options.database,
         ready=options.ready,
         historic=not (options.empty or options.images),
     )
     day = None if options.empty else _day(options)
-    with street:
-        street.supervisor.wait()
-        say(
-            f"the reading list: {street.http}/   HL7 (MLLP): {street.mllp}   DICOM: {street.dicom}, AE title {AE_TITLE}"
+    with installation, _hurried(installation):
+        tell(
+            f"demo: the reading list: {installation.http}/   HL7 (MLLP): {installation.mllp}   "
+            f"DICOM: {installation.dicom}, AE title {AE_TITLE}"
         )
-        code = 0
-        if day is not None:
-            code = _play(options, street, day, ended)
-        if not options.headless and not ended.is_set():
-            say("it keeps running: Ctrl-C ends it")
-        while (options.empty or not options.headless) and not ended.wait(1):
-            pass
+        installation.supervisor.wait()  # the list's agent and screening take longer
+        tell("demo: everything serves")
+        code = 0 if day is None else _play(options, installation, day)
+        if not options.headless:
+            tell("demo: it keeps running: Ctrl-C ends it")
+            _until_interrupted()
+            installation.hurry()
     return code
+
+
+@contextmanager
+def _hurried(installation: Installation) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted:
+        installation.hurry()
+        raise
+
+
+def _until_interrupted() -> None:
+    try:
+        threading.Event().wait()
+    except Interrupted:
+        return
 
 
 def _day(options: Options) -> Day:
@@ -95,43 +132,47 @@ def _day(options: Options) -> Day:
     return with_pictures(day, read_pictures(options.images, labels, options.seed))
 
 
-def _play(options: Options, street: Street, day: Day, ended: threading.Event) -> int:
-    stage = Stage(day, options.speed, street.mllp, street.dicom, AE_TITLE, street.kafka)
-    say(
-        f"a day of {len(day.cases)} studies and {len(day.steps)} acts, {options.seconds:g} s of it, {options.speed:g} times as fast"
+def _play(options: Options, installation: Installation, day: Day) -> int:
+    traffic = Traffic(
+        day,
+        options.speed,
+        installation.mllp,
+        installation.dicom,
+        AE_TITLE,
+        installation.kafka,
+    )
+    tell(
+        f"demo: a day of {len(day.cases)} studies and {len(day.steps)} acts, "
+        f"{options.seconds:g} s of it, {options.speed:g} times as fast"
     )
     readers = Readers(
-        street.http,
-        street.token,
+        installation.http,
+        installation.token,
         _READERS if options.headless else 0,
         _read_seconds(day, options.speed),
     )
-
-    def stop_early() -> None:
-        ended.wait()
-        stage.stop()
-
-    watch = threading.Thread(target=stop_early, daemon=True)
-    watch.start()
     readers.start()
-    stage.play(lambda done, count: _progress(done, count))
+    try:
+        traffic.play(_progress)
+    finally:
+        traffic.stop()
     # `--for` is the length of the traffic: readers sit until its end.
-    ended.wait(max(0.0, stage.started + options.seconds - time.monotonic()))
+    time.sleep(max(0.0, traffic.started + options.seconds - time.monotonic()))
     readers.stop()
-    rows = _drain(street, stage, ended)
-    report = _report(street, stage, readers, rows)
+    rows = drain(installation, traffic)
+    report = _report(installation, traffic, readers, rows)
     text = json.dumps(report, indent=2)
     if options.report:
         write_whole(options.report, text + "\n")
     if options.headless and not options.report:
         sys.stdout.write(text + "\n")
     studies = report["studies"]
-    say(", ".join(f"{name} {count}" for name, count in studies.items()))
-    say(flags_in_words(studies))
+    tell("demo: " + ", ".join(f"{name} {count}" for name, count in studies.items()))
+    tell("demo: " + flags_in_words(studies))
     return 1 if studies["lost"] or studies["doubled"] else 0
 
 
-def _read_seconds(day: Day, speed: float) -> Any:
+def _read_seconds(day: Day, speed: float) -> Callable[[Mapping[str, Any]], float]:
     by_accession = {case.accession: case.read_s for case in day.cases}
     by_uid = {case.study_uid: case.read_s for case in day.cases}
 
@@ -146,40 +187,21 @@ def _read_seconds(day: Day, speed: float) -> Any:
     return seconds
 
 
-def _drain(street: Street, stage: Stage, ended: threading.Event) -> list[dict[str, Any]]:
-    """Waits until each study that was answered is on the list and looked at; the list."""
-    api = Api(street.http, street.token)
-    deadline = time.monotonic() + _DRAIN_S
-    rows: list[dict[str, Any]] = []
-    while True:
-        try:
-            rows = api.rows()
-            left = unsettled(stage.day.cases, stage.seen, rows)
-            parked = _parked(street.kafka)
-        except (OSError, http.client.HTTPException, KafkaException):  # something is being restarted
-            left, parked = -1, 0
-        if (left == 0 and parked >= stage.poisoned) or time.monotonic() > deadline:
-            api.close()
-            return rows
-        say(f"draining: {left} studies on their way")
-        ended.wait(0.5 if not ended.is_set() else 0)
-        time.sleep(0.1)
-
-
 def _report(
-    street: Street, stage: Stage, readers: Readers, rows: list[dict[str, Any]]
+    installation: Installation, traffic: Traffic, readers: Readers, rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     from sqlalchemy import text
 
     from worklist.sql import policy_store
     from worklist.sql.database import make_engine
 
-    engine = make_engine(street.database, pool=1)
+    engine = make_engine(installation.database, pool=1)
     with engine.connect() as connection:
         policy = policy_store.active(connection)
         acts = connection.execute(
             text(
-                "SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit WHERE act = 'rank' ORDER BY id"
+                "SELECT study, extract(epoch FROM at)::float8, detail->>'ai' FROM audit "
+                "WHERE act = 'rank' ORDER BY id"
             )
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
@@ -190,49 +212,27 @@ def _report(
             ),
             {"acts": list(ACTS)},
         )
-        simulated = against_simulator((Act(*line) for line in lines), policy, stage.speed)
+        simulated = against_simulator((Act(*line) for line in lines), policy, traffic.speed)
     engine.dispose()
-    to_list, to_rank = latencies(stage, rows, history)
-    studies = count_studies(stage.day.cases, stage.seen, rows, _parked(street.kafka))
+    to_list, to_rank = latencies(traffic, rows, history)
+    studies = count_studies(traffic.day.cases, traffic.seen, rows, parked_count(installation.kafka))
     return {
-        "sent": dict(stage.tally.sent),
-        "answered": dict(stage.tally.answered),
-        "retried": dict(stage.tally.retried),
+        "sent": dict(traffic.tally.sent),
+        "answered": dict(traffic.tally.answered),
+        "retried": dict(traffic.tally.retried),
         "studies": studies,
         "flags": flags(studies),
         "door_to_list_s": percentiles(to_list),
         "last_image_to_rank_s": percentiles(to_rank),
         "mean_wait_s": waits(
-            stage, readers.reads, rows, history, policy, time.time() - time.monotonic()
+            traffic, readers.reads, rows, history, policy, time.time() - time.monotonic()
         ),
         "readers_and_simulator": simulated,
         "reads": len(readers.reads),
-        "restarts": street.supervisor.restarts,
+        "restarts": installation.supervisor.restarts,
     }
-
-
-def _parked(address: str) -> int:
-    """How many events the parked topic holds."""
-    consumer = Consumer(
-        {"bootstrap.servers": address, "group.id": "vigie-demo-report", "log_level": 2}
-    )
-    try:
-        found = consumer.list_topics(PARKED.name, timeout=10).topics[PARKED.name].partitions
-        marks = [
-            consumer.get_watermark_offsets(TopicPartition(PARKED.name, number), timeout=10)
-            for number in found
-        ]
-    finally:
-        consumer.close()
-    return sum(high - low for low, high in marks)
 
 
 def _progress(done: int, count: int) -> None:
     if done % max(1, count // 10) == 0:
-        say(f"played {done} of {count} acts")
-
-
-def say(text: str) -> None:
-    """One line of progress, for a person, on stderr."""
-    sys.stderr.write(f"demo: {text}\n")
-    sys.stderr.flush()
+        tell(f"demo: played {done} of {count} acts")

@@ -1,6 +1,4 @@
-"""The demo's own site: a copy of the example, with the shipped models live and every sender allowed
-to close a study.
-"""
+"""The demo's own site: the example, with the shipped models live; every sender may close."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What the simulator makes of the day that was, for the same arrivals and the same starts of reads:
-mean waits under our rank, with AI off and under FIFO, and each study's beside the one that it had.
+"""The waits that the simulator gives the day's arrivals, at the very reads that were.
+
+Mean waits under our rank, with AI off and under FIFO; and each study's beside the one that it had.
 """
 
 from __future__ import annotations

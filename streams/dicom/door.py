@@ -19,6 +19,7 @@ from streams.dicom.exams import Exams
 from streams.dicom.headers import SenderLike, facts
 from streams.dicom.publishing import PublisherLike, SeriesPublisher
 from streams.errors import Reason, Refuse, VigieError
+from streams.health import listening
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from streams.store import Store
@@ -117,8 +118,8 @@ class DicomDoor:
         )
 
     def start(self) -> None:
-        """Listens, and takes up what a killed gateway left unpublished. Raises OSError when the
-        port is taken.
+        """Listens, and takes up what a killed gateway left unpublished. Raises
+        Misconfigured when the port is taken.
         """
         listener.quiet()
         ae = AE(ae_title=self._settings.ae_title)
@@ -128,22 +129,23 @@ class DicomDoor:
         ae.network_timeout = _IDLE_S
         ae.add_supported_context(VERIFICATION)
         ae.add_supported_context(steps.MPPS, _PLAIN_SYNTAXES)
-        self._server = ae.make_server(
-            (self._settings.bind, self._settings.dicom_port),
-            server_class=ThreadedAssociationServer,
-            request_handler=listener.handler(
-                self._settings.dicom_max_bytes, 2 * self._settings.dicom_connections
-            ),
-            evt_handlers=[
-                (evt.EVT_C_ECHO, self._on_echo),
-                (evt.EVT_C_STORE, self._on_store),
-                (evt.EVT_N_CREATE, self._on_create),
-                (evt.EVT_N_SET, self._on_set),
-                (evt.EVT_CONN_OPEN, self._on_open),
-                (evt.EVT_RELEASED, self._on_over),
-                (evt.EVT_CONN_CLOSE, self._on_close),
-            ],
-        )
+        with listening("VIGIE_DICOM_PORT", self._settings.bind, self._settings.dicom_port):
+            self._server = ae.make_server(
+                (self._settings.bind, self._settings.dicom_port),
+                server_class=ThreadedAssociationServer,
+                request_handler=listener.handler(
+                    self._settings.dicom_max_bytes, 2 * self._settings.dicom_connections
+                ),
+                evt_handlers=[
+                    (evt.EVT_C_ECHO, self._on_echo),
+                    (evt.EVT_C_STORE, self._on_store),
+                    (evt.EVT_N_CREATE, self._on_create),
+                    (evt.EVT_N_SET, self._on_set),
+                    (evt.EVT_CONN_OPEN, self._on_open),
+                    (evt.EVT_RELEASED, self._on_over),
+                    (evt.EVT_CONN_CLOSE, self._on_close),
+                ],
+            )
         self.series.start()
         self._threads = [
             threading.Thread(

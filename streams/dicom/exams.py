@@ -1,4 +1,4 @@
-"""MPPS: a modality says that an exam began or is over; each word of it becomes one ExamProgressed."""
+"""MPPS: a modality says that an exam began or is over; each word becomes one ExamProgressed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The header gate: any bytes become a checked header or a refusal, before anything in them is
-believed.
-"""
+"""The header gate: any bytes become a checked header or a refusal, before anything is believed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A checked header becomes the facts of its series: what SeriesReceived says, identity sealed,
-every field clamped.
-"""
+"""A checked header becomes the facts of its series, identity sealed, every field clamped."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The listening side of pynetdicom, kept quiet and bounded: no log line with values, no PDU or
-message without a limit.
-"""
+"""The listening side of pynetdicom, kept quiet and bounded: no values in logs, no endless PDU."""
 
 from __future__ import annotations
 

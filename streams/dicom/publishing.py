@@ -1,6 +1,4 @@
-"""When a series is published: as soon as it can be whole, and again until the broker has confirmed
-it (promise 1).
-"""
+"""When a series is published, and again until the broker has confirmed it (promise 1)."""
 
 from __future__ import annotations
 
@@ -114,9 +112,8 @@ class SeriesPublisher:
         self._wake = threading.Condition()
         self._closing = False
         self._swept = 0.0
-        self._unreadable: float | None = (
-            None  # when the oldest marker was stored that cannot be read
-        )
+        # when the oldest marker was stored that cannot be read
+        self._unreadable: float | None = None
         self._thread = threading.Thread(target=self._run, name="series-publisher", daemon=True)
 
     def start(self) -> None:
@@ -162,7 +159,7 @@ class SeriesPublisher:
     def added(
         self, facts: Facts, name: str, *, reference: str | None = None, since: float | None = None
     ) -> str:
-        """An instance is durable in the store with its marker. Returns the reference of its series."""
+        """An instance is durable in the store with its marker; the reference of its series."""
         reference = reference or self._store.folder(facts.study_uid, facts.series_uid)
         now = self._clock()
         with self._wake:

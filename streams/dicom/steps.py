@@ -1,6 +1,4 @@
-"""MPPS data sets (PS3.4 Annex F): what a modality says it is doing, and how many images to expect
-of which series.
-"""
+"""MPPS data sets (PS3.4 Annex F): what a modality says it does, and how many images to expect."""
 
 from __future__ import annotations
 

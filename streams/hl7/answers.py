@@ -1,4 +1,4 @@
-"""Acknowledgements in original mode (HL7 v2.5.1 §2.9.2): MSA, and ERR with its code (table 0357)."""
+"""Acknowledgements in original mode (HL7 v2.5.1 §2.9.2): MSA, and ERR with a code of table 0357."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SAYS = {
     Reason.NOT_HL7: "This is no HL7 v2 message.",
     Reason.MISSING_FIELD: "This field or segment is required.",
     Reason.BAD_FIELD: "The value of this field is not one that can be used.",
-    Reason.NO_STUDY_KEY: "No accession number and no Study Instance UID: the study cannot be found.",
+    Reason.NO_STUDY_KEY: "No accession number, no Study Instance UID: the study cannot be found.",
     Reason.UNKNOWN_CHARSET: "MSH-18 names no character set of HL7 table 0211 that is supported.",
     Reason.UNDECODABLE_TEXT: "The text is not in the character set that MSH-18 declares.",
     Reason.UNSUPPORTED_MESSAGE: "Messages of this type are not taken here.",

@@ -1,6 +1,4 @@
-"""The MLLP door: a positive answer only when the broker has confirmed every event of the message
-(promise 1).
-"""
+"""The MLLP door: yes only when the broker has confirmed every event of the message (promise 1)."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ from typing import Protocol
 import structlog
 
 from streams import metrics
-from streams.errors import Reason, Refuse, VigieError, facts
+from streams.errors import Misconfigured, Reason, Refuse, VigieError, facts
 from streams.events import Parked, encode
+from streams.health import listening
 from streams.hl7 import answers, mapping
 from streams.hl7.framing import Frames, TooLarge, frame
 from streams.hl7.message import Header, parse, peek
@@ -70,14 +69,13 @@ class MllpDoor:
         return int(self._server.sockets[0].getsockname()[1]) if self._server else 0
 
     async def start(self) -> None:
-        """Listens. Raises OSError when the port is taken or a TLS file cannot be read."""
-        self._server = await asyncio.start_server(
-            self._connected,
-            self._settings.bind,
-            self._settings.mllp_port,
-            ssl=tls(self._settings),
-            limit=65536,
-        )
+        """Listens. Raises Misconfigured when the port is taken or a TLS file cannot be used."""
+        settings = self._settings
+        context = tls(settings)
+        with listening("VIGIE_MLLP_PORT", settings.bind, settings.mllp_port):
+            self._server = await asyncio.start_server(
+                self._connected, settings.bind, settings.mllp_port, ssl=context, limit=65536
+            )
 
     async def stop(self) -> None:
         """Takes no new message; those under way get their answers."""
@@ -205,13 +203,17 @@ class MllpDoor:
 
 
 def tls(settings: StreamsSettings) -> ssl.SSLContext | None:
-    """Mutual TLS (IHE ATNA) when a certificate is set; None without. Raises OSError when a file
-    cannot be read.
-    """
+    """Mutual TLS (IHE ATNA) when a certificate is set; None without. Raises Misconfigured."""
     if settings.mllp_tls_cert is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.mllp_tls_ca)
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.mllp_tls_ca)
+        context.load_cert_chain(settings.mllp_tls_cert, settings.mllp_tls_key)
+    except OSError as error:  # an SSLError is one too
+        raise Misconfigured(
+            "VIGIE_MLLP_TLS_CERT, VIGIE_MLLP_TLS_KEY, VIGIE_MLLP_TLS_CA: a file cannot be used "
+            f"({error.strerror or type(error).__name__}): each is PEM, readable by this user"
+        ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.mllp_tls_cert, settings.mllp_tls_key)
     context.verify_mode = ssl.CERT_REQUIRED
     return context

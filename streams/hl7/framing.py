@@ -1,6 +1,4 @@
-"""MLLP frames (HL7 Transport Specification: MLLP release 1): VT, the message, FS, CR; bounded in
-size and in time.
-"""
+"""MLLP frames (HL7 Transport Specification, release 1), bounded in size and in time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A message becomes events, by rule and by the site's tables. Pure: time, keys and tables are
-arguments.
-"""
+"""A message becomes events by rule and by the site's tables. Pure: time and keys are arguments."""
 
 from __future__ import annotations
 
@@ -21,119 +19,14 @@ from streams.events import (
     ReportReceived,
     Version,
 )
-from streams.hl7.message import Message, Segment, when
+from streams.hl7 import tables
+from streams.hl7.message import Group, Message, Segment, when
 from streams.seal import KeyRing
 from streams.site import Sender, Site
 from streams.studykey import digest, patient_pseudonym, topic_key
 
-#: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing (DESIGN
-#: §5).
+#: What we call ourselves in MSH-3; a message that says so is an echo and changes nothing.
 OWN_APPLICATION = "VIGIE"
-#: HL7 table 0119. A control that is in neither set leaves the state to ORC-5.
-_CANCELS = frozenset({"CA", "OC", "CR", "DC", "OD", "DR"})
-_REPLACED = frozenset({"RP", "RU", "RQ"})
-_NO_CHANGE = frozenset(
-    {"DE", "DF", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "SS", "SR", "MC"}
-)
-_KNOWN = (
-    _CANCELS
-    | _REPLACED
-    | _NO_CHANGE
-    | frozenset(
-        {
-            "",
-            "NW",
-            "OK",
-            "XO",
-            "XR",
-            "XX",
-            "SC",
-            "SN",
-            "NA",
-            "OE",
-            "OF",
-            "OH",
-            "OR",
-            "PA",
-            "PR",
-            "PY",
-            "CH",
-            "CN",
-            "RE",
-            "RF",
-            "RL",
-            "RO",
-            "RR",
-            "HD",
-            "HR",
-            "AF",
-            "FU",
-            "LI",
-            "PC",
-            "OP",
-            "CP",
-        }
-    )
-)
-#: HL7 table 0038.
-_STATUS = {
-    "IP": "in_progress",
-    "A": "in_progress",
-    "CM": "performed",
-    "CA": "cancelled",
-    "DC": "cancelled",
-    "RP": "replaced",
-}
-#: HL7 tables 0123 and 0085; what is not here says nothing of a report (I, S, O, N: not there yet).
-_REPORT = {
-    "P": "preliminary",
-    "R": "preliminary",
-    "A": "preliminary",
-    "F": "final",
-    "C": "corrected",
-    "K": "corrected",
-    "X": "cancelled",
-}
-_NO_REPORT = frozenset({"I", "S", "O", "N", "Y", "Z", "D", "U", "W", "V"})
-#: HL7 table 0074: sections whose orders and results are not imaging.
-_NOT_IMAGING = frozenset(
-    {
-        "AU",
-        "BG",
-        "BLB",
-        "CG",
-        "CH",
-        "CP",
-        "EC",
-        "EN",
-        "GE",
-        "HM",
-        "IMM",
-        "LAB",
-        "MB",
-        "MCB",
-        "MYC",
-        "NRS",
-        "OSL",
-        "OTH",
-        "PAT",
-        "PAR",
-        "PF",
-        "PHR",
-        "PHY",
-        "PT1",
-        "RC",
-        "RT",
-        "SP",
-        "SR",
-        "TX",
-        "VR",
-        "CUS0",
-    }
-)
-_ADT_NEWS = frozenset({"A01", "A02", "A04", "A05", "A06", "A07", "A08", "A28", "A31"})
-_DEFAULT_EVENT = {"ORM": "O01", "ORU": "R01", "OMI": "O23", "OMG": "O19"}
-_ORDERS = frozenset({("ORM", "O01"), ("OMI", "O23"), ("OMG", "O19")})
 
 
 @dataclass(frozen=True)
@@ -150,8 +43,8 @@ class Context:
 
 def kind(message_type: str, event: str) -> str:
     """``TYPE^EVENT`` of what is mapped, ``ADT``, or ``other``: a label from a closed list."""
-    event = event or _DEFAULT_EVENT.get(message_type, "")
-    if (message_type, event) in _ORDERS or (message_type, event) in {
+    event = event or tables.DEFAULT_EVENT.get(message_type, "")
+    if (message_type, event) in tables.ORDER_MESSAGES or (message_type, event) in {
         ("ORU", "R01"),
         ("ADT", "A08"),
         ("ADT", "A40"),
@@ -168,17 +61,17 @@ def events(message: Message, context: Context) -> list[tuple[str, Event]]:
         Refuse: with the reason and the field (``PID-3``), never a value.
     """
     header = message.header
-    event = header.event or _DEFAULT_EVENT.get(header.type, "")
+    event = header.event or tables.DEFAULT_EVENT.get(header.type, "")
     if header.application.upper() == OWN_APPLICATION:
         return []
     try:
-        if (header.type, event) in _ORDERS:
+        if (header.type, event) in tables.ORDER_MESSAGES:
             return _Mapping(message, context).orders()
         if (header.type, event) == ("ORU", "R01"):
             return _Mapping(message, context).reports()
         if (header.type, event) == ("ADT", "A40"):
             return _Mapping(message, context).merges()
-        if header.type == "ADT" and event in _ADT_NEWS:
+        if header.type == "ADT" and event in tables.PATIENT_NEWS:
             return _Mapping(message, context).patient()
     except ValidationError as error:
         # A value that no event can hold; pydantic's text quotes it, so only the name of the field
@@ -209,24 +102,24 @@ class _Mapping:
             raise Refuse(Reason.MISSING_FIELD, "ORC")
         self._need("PID")
         last = _last_uids(groups)
-        found = [self._order(_Group(group), last) for group in groups]
+        found = [self._order(group, last) for group in groups]
         return [event for event in found if event is not None]
 
-    def _order(self, group: _Group, last_uids: tuple[str, ...]) -> tuple[str, Event] | None:
+    def _order(self, group: Group, last_uids: tuple[str, ...]) -> tuple[str, Event] | None:
         control = group.text("ORC", 1).upper()
-        if control not in _KNOWN:
+        if control not in tables.CONTROLS:
             raise Refuse(Reason.BAD_FIELD, "ORC-1")
         codes = self._context.site.codes
         section = group.text("OBR", 24).upper()
         uids = group.uids() or last_uids
         if (
-            control in _NO_CHANGE
-            or (not uids and section in _NOT_IMAGING)
+            control in tables.CHANGES_NOTHING
+            or (not uids and section in tables.NOT_IMAGING)
             or "OBR" not in group.names
         ):
             return (
                 None
-                if control in _NO_CHANGE or "OBR" in group.names
+                if control in tables.CHANGES_NOTHING or "OBR" in group.names
                 else self._bare(group, control, uids)
             )
         procedure = codes.procedures.get(group.text("OBR", 4))
@@ -259,13 +152,16 @@ class _Mapping:
             ),
         )
 
-    def _bare(self, group: _Group, control: str, uids: tuple[str, ...]) -> tuple[str, Event] | None:
+    def _bare(self, group: Group, control: str, uids: tuple[str, ...]) -> tuple[str, Event] | None:
         """An ORC without OBR: legal where it only cancels or changes a state; pharmacy orders look
         so too and name no study.
         """
         if not uids and not group.text("ORC", 3) and not group.text("ORC", 2):
             return None
-        if control not in _CANCELS | _REPLACED and group.text("ORC", 5) not in _STATUS:
+        if (
+            control not in tables.CANCELS | tables.REPLACES
+            and group.text("ORC", 5) not in tables.ORDER_STATUS
+        ):
             return None
         return self._study_event(
             OrderChanged,
@@ -277,39 +173,28 @@ class _Mapping:
             location=self._location(),
         )
 
-    def _status(self, group: _Group, control: str) -> str:
-        said = _STATUS.get(group.text("ORC", 5).upper(), "scheduled")
-        status = (
-            "cancelled" if control in _CANCELS else "replaced" if control in _REPLACED else said
-        )
+    def _status(self, group: Group, control: str) -> str:
+        status = tables.ORDER_STATUS.get(group.text("ORC", 5).upper(), "scheduled")
+        if control in tables.CANCELS:
+            status = "cancelled"
+        elif control in tables.REPLACES:
+            status = "replaced"
         if status in ("cancelled", "replaced"):
             self._need_right_to_close("ORC-1")
         return status
 
     def reports(self) -> list[tuple[str, Event]]:
-        groups = [_Group(group) for group in self._message.groups("OBR")]
+        groups = self._message.groups("OBR")
         if not groups:
             raise Refuse(Reason.MISSING_FIELD, "OBR")
         self._need("PID")
-        orders = [_Group(group) for group in self._message.groups("ORC", "OBR")]
-        last = _last_uids([group.segments for group in groups])
+        orders = self._message.groups("ORC", "OBR")
+        last = _last_uids(groups)
         found: list[tuple[str, Event]] = []
         for position, group in enumerate(groups):
-            if group.text("OBR", 24).upper() in _NOT_IMAGING or _measured(group):
+            if group.text("OBR", 24).upper() in tables.NOT_IMAGING or _measured(group):
                 continue
-            code = (
-                group.text("OBR", 25)
-                or next((s.text(11) for s in group.all("OBX") if s.text(11)), "")
-            ).upper()
-            if not code:
-                raise Refuse(Reason.MISSING_FIELD, "OBR-25")
-            status = (
-                _REPORT.get(code)
-                or self._context.site.codes.report.get(code)
-                or ("none" if code in _NO_REPORT else "")
-            )
-            if not status:
-                raise Refuse(Reason.BAD_FIELD, "OBR-25")
+            status = self._report_status(group)
             if status == "none":
                 continue
             self._need_right_to_close("OBR-25")
@@ -323,10 +208,22 @@ class _Mapping:
             )
         return found
 
+    def _report_status(self, group: Group) -> str:
+        results = (segment.text(11) for segment in group.all("OBX"))
+        code = (group.text("OBR", 25) or next(filter(None, results), "")).upper()
+        if not code:
+            raise Refuse(Reason.MISSING_FIELD, "OBR-25")
+        if code in tables.REPORT_STATUS:
+            return tables.REPORT_STATUS[code]
+        if status := self._context.site.codes.report.get(code):
+            return status
+        if code in tables.NO_REPORT:
+            return "none"
+        raise Refuse(Reason.BAD_FIELD, "OBR-25")
+
     def merges(self) -> list[tuple[str, Event]]:
         found: list[tuple[str, Event]] = []
-        for segments in self._message.groups("PID", "MRG"):
-            group = _Group(segments)
+        for group in self._message.groups("PID", "MRG"):
             if "MRG" not in group.names:
                 raise Refuse(Reason.MISSING_FIELD, "MRG-1")
             who = self._identity(group.first("PID"))
@@ -352,7 +249,7 @@ class _Mapping:
     def _study_event(
         self,
         make: Callable[..., Event],
-        group: _Group,
+        group: Group,
         uids: tuple[str, ...],
         times: tuple[str, str],
         **facts: Any,
@@ -451,47 +348,13 @@ class _Mapping:
         return self._first_time(text, clamp=True)
 
 
-class _Group:
-    """The segments of one order or one report."""
-
-    def __init__(self, segments: list[Segment]) -> None:
-        self.segments = segments
-        self.names = {segment.name for segment in segments}
-
-    def all(self, name: str) -> list[Segment]:
-        return [segment for segment in self.segments if segment.name == name]
-
-    def first(self, name: str) -> Segment | None:
-        return next((segment for segment in self.segments if segment.name == name), None)
-
-    def text(self, name: str, field: int, component: int = 1) -> str:
-        segment = self.first(name)
-        return segment.text(field, component) if segment else ""
-
-    def named(self, field: str) -> str:
-        """The value of ``OBR-18``."""
-        name, _, number = field.partition("-")
-        return self.text(name, int(number))
-
-    def timing(self, component: int) -> tuple[str, str]:
-        """A component of quantity/timing (ORC-7, OBR-27; before 2.5.1)."""
-        return self.text("ORC", 7, component), self.text("OBR", 27, component)
-
-    def uids(self) -> tuple[str, ...]:
-        """Study Instance UIDs: IPC-3 (2.5), ZDS-1 (IHE RAD TF-2 §4.4)."""
-        found = {segment.text(3) for segment in self.all("IPC")} | {
-            segment.text(1) for segment in self.all("ZDS")
-        }
-        return tuple(sorted(found - {""}))
-
-
-def _measured(group: _Group) -> bool:
+def _measured(group: Group) -> bool:
     """Whether all results are numbers: a laboratory's, not a report that somebody read."""
     values = {segment.text(2) for segment in group.all("OBX")}
-    return bool(values) and values <= {"NM", "SN", "NA", "MA"}
+    return bool(values) and values <= tables.NUMERIC
 
 
-def _last_uids(groups: list[list[Segment]]) -> tuple[str, ...]:
+def _last_uids(groups: list[Group]) -> tuple[str, ...]:
     """A single ZDS at the end speaks for all groups before it; several speak each for its own."""
-    named = [uids for group in groups if (uids := _Group(group).uids())]
+    named = [uids for group in groups if (uids := group.uids())]
     return named[0] if len(named) == 1 else ()

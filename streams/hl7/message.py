@@ -126,6 +126,47 @@ def _clean(text: str) -> str:
     return "" if cleaned == '""' else cleaned
 
 
+class Group:
+    """The segments of one order or one report within a message, in order."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+
+    @property
+    def names(self) -> set[str]:
+        """Which segments are there."""
+        return {segment.name for segment in self.segments}
+
+    def all(self, name: str) -> list[Segment]:
+        """The segments of that name."""
+        return [segment for segment in self.segments if segment.name == name]
+
+    def first(self, name: str) -> Segment | None:
+        """The first segment of that name."""
+        return next((segment for segment in self.segments if segment.name == name), None)
+
+    def text(self, name: str, field: int, component: int = 1) -> str:
+        """One value of the first segment of that name; ``""`` where it is missing."""
+        segment = self.first(name)
+        return segment.text(field, component) if segment else ""
+
+    def named(self, field: str) -> str:
+        """The value of a field that is called as in ``OBR-18``."""
+        name, _, number = field.partition("-")
+        return self.text(name, int(number))
+
+    def timing(self, component: int) -> tuple[str, str]:
+        """A component of quantity/timing (ORC-7, OBR-27; before 2.5.1)."""
+        return self.text("ORC", 7, component), self.text("OBR", 27, component)
+
+    def uids(self) -> tuple[str, ...]:
+        """Study Instance UIDs: IPC-3 (2.5), ZDS-1 (IHE RAD TF-2 §4.4)."""
+        found = {segment.text(3) for segment in self.all("IPC")} | {
+            segment.text(1) for segment in self.all("ZDS")
+        }
+        return tuple(sorted(found - {""}))
+
+
 class Message:
     """The read segments of one message, in order."""
 
@@ -136,23 +177,21 @@ class Message:
         """The first segment of that name."""
         return next((segment for segment in self.segments if segment.name == name), None)
 
-    def groups(self, *starts: str) -> list[list[Segment]]:
+    def groups(self, *starts: str) -> list[Group]:
         """Runs of segments, each beginning with the first of `starts` or, where that one is
         missing, with a later one.
 
         Raises:
             Refuse: `bad_field` when there are more groups than one message can sensibly have.
         """
-        groups: list[list[Segment]] = []
+        groups: list[Group] = []
         for segment in self.segments:
             if segment.name in starts and (
-                not groups
-                or segment.name in {s.name for s in groups[-1]}
-                or segment.name == starts[0]
+                not groups or segment.name in groups[-1].names or segment.name == starts[0]
             ):
-                groups.append([])
+                groups.append(Group())
             if groups:
-                groups[-1].append(segment)
+                groups[-1].segments.append(segment)
         if len(groups) > _MAX_GROUPS:
             raise Refuse(Reason.BAD_FIELD, starts[0])
         return groups

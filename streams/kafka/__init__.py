@@ -1,3 +1,9 @@
-"""How events travel: topics, the producer that a yes waits for, and the one place where an outcome
-is settled.
+"""How events travel, and the one place where an outcome becomes an acknowledgement.
+
+- `topics`: each topic, what it carries, how long it is kept
+- `admin`: makes those that a broker does not have
+- `produce`: the publisher that a door's yes waits for
+- `faust_app`: the Faust application of triage and worklist, its defaults explained
+- `consume`: `settle`, where an outcome becomes ack, retry, park or stop
+- `parked`: what failed for good: list it, send it again
 """

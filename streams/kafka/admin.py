@@ -1,4 +1,4 @@
-"""Makes the four topics on a real broker; those that exist are left as they are."""
+"""Makes our topics on a real broker; those that exist are left as they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.settings import StreamsSettings
 
 def make_topics(settings: StreamsSettings, *, replicas: int = 1, timeout_s: float = 15.0) -> None:
     """Creates what is missing at the site's broker. Raises Unavailable when it does not answer."""
-    admin = AdminClient(client_config(settings) | {"log_level": 2})
+    admin = AdminClient(client_config(settings))
     # With acks=all a positive answer means: one broker may be lost and the event is still there.
     config = {"retention.ms": str(RETENTION_MS), "min.insync.replicas": str(max(1, replicas - 1))}
     wanted = [NewTopic(topic.name, topic.partitions, replicas, config=config) for topic in ALL]

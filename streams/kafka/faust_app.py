@@ -52,9 +52,18 @@ def make_app(name: str, settings: StreamsSettings) -> faust.App:
     return app
 
 
-_LAST_COMMIT_S = (
-    2.0  # of the 10 s that a rebalance may take; a broker that does not answer must not hold it up
-)
+async def stop_app(app: faust.App) -> None:
+    """Commits and leaves the group. A broker that does not answer is not waited for: what was not
+    committed is read again.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_S):
+            await app.stop()
+
+
+_STOP_S = 8.0
+#: Of the 10 s that a rebalance may take: a broker that does not answer must not hold it up.
+_LAST_COMMIT_S = 2.0
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -69,9 +78,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
         if fresh := [
             partition for partition, offset in committed.items() if offset is None or offset <= 0
         ]:
-            with suppress(
-                IllegalStateError
-            ):  # taken away meanwhile: the next assignment seeks again
+            # Where it is taken away meanwhile, the next assignment seeks again.
+            with suppress(IllegalStateError):
                 # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
                 # partitions fails.
                 await self.seek_wait(await self.earliest_offsets(*fresh))

@@ -1,6 +1,4 @@
-"""Publishing: an event counts as sent only when the broker has confirmed it with acks=all (promise
-1).
-"""
+"""Publishing: an event is sent only when the broker has confirmed it with acks=all (promise 1)."""
 
 from __future__ import annotations
 
@@ -22,6 +20,8 @@ def client_config(settings: StreamsSettings) -> dict[str, Any]:
         "security.protocol": settings.kafka_security,
         # a broker that comes back is used within a second, not ten
         "reconnect.backoff.max.ms": 1000,
+        # it would write "connection refused" to stderr by itself, each second
+        "log_level": 2,
     }
     if settings.kafka_username:
         config |= {
@@ -126,7 +126,7 @@ class Publisher:
 
 
 class _SilentLogger:
-    """librdkafka repeats "connection refused" each second; `reachable` and a counter say it better."""
+    """librdkafka says "connection refused" each second; `reachable` and a counter say it better."""
 
     def log(self, *_args: object, **_kwargs: object) -> None:
         """Drops the line."""

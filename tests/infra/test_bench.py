@@ -69,5 +69,8 @@ def test_results_have_stdout_to_themselves() -> None:
 
 
 def test_the_names_are_those_of_the_design() -> None:
-    design = "mllp, hl7, cstore, decode, model, screening, image-to-rank, worklist, pipeline, top50, claim, sse, twin"
+    design = (
+        "mllp, hl7, cstore, decode, model, screening, image-to-rank, worklist, pipeline, top50, "
+        "claim, sse, twin"
+    )
     assert set(catalogue.NAMES) <= set(re.split(", ", design))

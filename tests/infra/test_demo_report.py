@@ -9,7 +9,7 @@ import pytest
 from infra.demo.case import Case, Patient
 from infra.demo.report import count_studies, flags, flags_in_words
 from infra.demo.site import make_site
-from infra.demo.stage import Seen
+from infra.demo.traffic import Seen
 from triage.packages.load import find_packages
 from triage.settings import shipped_models
 from worklist.order.policy import load

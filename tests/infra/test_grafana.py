@@ -1,6 +1,4 @@
-"""The dashboard: written by its builder, naming only what exists, and answered by a real Prometheus
-panel by panel.
-"""
+"""The dashboard names only what exists, and a real Prometheus answers it panel by panel."""
 
 from __future__ import annotations
 
@@ -13,13 +11,13 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 import yaml
 
-from infra.grafana import build
+from infra.grafana import build, panels
 from tests.infra.metric_names import GIVEN, ROOT, declared, named, recorded, selected
 from tests.infra.prometheus_server import panel_queries, prometheus, unanswered
 
 QUERIES = [
     pytest.param(expression, id=f"{panel.title}-{legend}")
-    for row in build.ROWS
+    for row in panels.ROWS
     for panel in row.panels
     for expression, legend in panel.queries
 ]

@@ -1,6 +1,4 @@
-"""The rules are what Prometheus reads, each alert fires when it should, and names only what the
-code measures.
-"""
+"""The rules are readable, each alert fires when it should, and names only what is measured."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import Park, Reason
+from streams.errors import Misconfigured, Park, Reason
 from streams.events import Identity
 from streams.seal import KeyRing, new_ring, read_ring, write_ring
 
@@ -90,6 +90,21 @@ def test_a_ring_survives_its_file_which_its_owner_alone_reads(tmp_path: Path) ->
     assert read_ring(tmp_path / "keys.json") == ring
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
     assert new_ring() != ring
+
+
+def test_a_ring_that_everybody_can_read_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_ring(RING, path)
+    path.chmod(0o640)
+    assert read_ring(path) == RING  # a group may be the operators'
+    path.chmod(0o604)
+    with pytest.raises(Misconfigured, match=r"VIGIE_KEYS: .* chmod 600 .*keys\.json"):
+        read_ring(path)
+
+
+def test_a_ring_that_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"VIGIE_KEYS: .*none\.json .*vigie keys"):
+        read_ring(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""Keyed pseudonyms: the same for the same thing, apart for different ones, and no way back without
-the key (promise 8).
-"""
+"""Keyed pseudonyms: alike for the same thing, apart for others, no way back without the key."""
 
 from __future__ import annotations
 

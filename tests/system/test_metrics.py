@@ -1,6 +1,4 @@
-"""A department's day seen by a real Prometheus: every panel has something to show, and nobody is
-paged.
-"""
+"""A department's day seen by a real Prometheus: no panel is empty, and nobody is paged."""
 
 from __future__ import annotations
 

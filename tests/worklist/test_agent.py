@@ -21,9 +21,10 @@ from infra.embedded import MockKafka, Postgres
 from streams.errors import Reason, Unavailable
 from streams.events import Event, Parked, decode, encode
 from streams.kafka.consume import Fate, Origin, Settler
+from streams.process import run_process
 from streams.seal import KeyRing, write_ring
 from tests.worklist.conftest import T0, Make
-from worklist.agent import Stage, run
+from worklist.agent import Stage, main
 from worklist.order.policy import Policy
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store, queue
@@ -225,7 +226,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
     send("orders", make.order("A1"), b"\xff poison", make.order("A2", patient="P2"))
     send("series", make.series(accessions=("A1",)))
     send("findings", make.finding())
-    running = asyncio.create_task(run(settings))
+    running = asyncio.create_task(run_process(settings, lambda process: main(process, settings)))
     try:
         await until((tmp_path / "ready").exists)
         await until(
@@ -248,7 +249,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
         send("orders", make.order("A4", patient="P4"), make.order("A5", patient="P5"))
         await asyncio.sleep(1.0)
         assert not running.done()
-        postgres._start()
+        postgres.start()
         await until(lambda: {"A4", "A5"} <= set(accessions(own)))
         assert [e.reason for e in await asyncio.to_thread(read_parked, kafka.address)] == [
             Reason.BAD_EVENT
@@ -256,7 +257,7 @@ async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away
     finally:
         if not running.done() and (tmp_path / "ready").exists():
             os.kill(os.getpid(), signal.SIGTERM)
-        await running
+        assert await running == 0
         own.dispose()
 
 

@@ -81,7 +81,6 @@ def serving(settings: WorklistSettings) -> Iterator[tuple[FastAPI, httpx.Client]
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2),
-        app,
         ready.set,
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import faust
-import structlog
 
 from streams import metrics as street
-from streams.health import serve_health, write_ready
 from streams.kafka.consume import Origin, Settler
-from streams.kafka.faust_app import make_app
+from streams.kafka.faust_app import make_app, stop_app
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import ORDERS, SERIES
+from streams.process import Process
 from streams.seal import read_ring
 from streams.store import Store
 from triage.decoding.limits import Limits
@@ -31,7 +28,6 @@ from triage.worker.loaded_model import LoadedModel
 from triage.worker.series import Analyst, make_threads
 from triage.worker.urgency import URGENT
 
-log = structlog.get_logger()
 _STAGE = "triage"
 
 
@@ -70,49 +66,45 @@ def build_app(
 
 
 class Triage:
-    """The process: opens its parts in order, runs until told to stop, closes them in reverse."""
+    """The parts of the screening process, opened in order onto the stack of `process`."""
 
     def __init__(
         self,
+        process: Process,
         settings: TriageSettings,
         models: Sequence[LoadedModel],
         references: Sequence[ReferenceSeries] = (),
     ) -> None:
+        self.process = process
         self.settings = settings
         self.models = models
         self.references = references
-        self.stopping = asyncio.Event()
         self.app: faust.App | None = None
         self.intake: Intake | None = None
 
-    async def run(self) -> int:
-        """Serves until `stopping` is set or going on would lose something; the exit code."""
-        async with AsyncExitStack() as stack:
-            publisher = Publisher(self.settings)
-            stack.callback(publisher.close)
-            intake = self.intake = self._open_intake(stack, publisher)
-            batching = self._background(stack, intake.analyst.queue.run(intake.look_for_work))
-            constancy = Constancy(intake.analyst, self.references)
-            await constancy.once()
-            app = self.app = build_app(self.settings, lambda: intake)
-            app.finalize()
-            await app.start()
-            stack.push_async_callback(app.stop)
-            # After `intake.run` ended, before Faust commits.
-            stack.push_async_callback(intake.drain, self.settings.drain_s)
-            working = self._background(stack, intake.run())
-            self._background(stack, constancy.daily(self.settings.constancy_s))
-            self._background(stack, self._tick(intake))
-            await self._serve(stack, app, publisher)
-            stopping = asyncio.create_task(self.stopping.wait())
-            halted = asyncio.create_task(intake.stopped.wait())
-            done, _ = await asyncio.wait(
-                {stopping, halted, working, batching}, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in (stopping, halted):
-                task.cancel()
-            log.info("closing", stage=_STAGE, asked=stopping in done)
-            return 0 if stopping in done and not intake.stopped.is_set() else 1
+    async def run(self) -> None:
+        """Serves until the process is to end; what is under way is finished first."""
+        process, stack = self.process, self.process.stack
+        publisher = Publisher(self.settings)
+        stack.callback(publisher.close)
+        intake = self.intake = self._open_intake(stack, publisher)
+        process.keep(intake.analyst.queue.run(intake.look_for_work))
+        constancy = Constancy(intake.analyst, self.references)
+        await constancy.once()
+        app = self.app = build_app(self.settings, lambda: intake)
+        app.finalize()
+        await app.start()
+        stack.push_async_callback(stop_app, app)
+        # after `intake.run` ended, before Faust commits
+        stack.push_async_callback(intake.drain, self.settings.drain_s)
+        process.keep(intake.run())
+        process.keep(intake.stopped.wait())  # an outcome said that going on would lose something
+        process.keep(constancy.daily(self.settings.constancy_s))
+        process.keep(self._tick(intake))
+        metrics = process.serve_health({"kafka": publisher.reachable, "models": self._models_pass})
+        serving = asyncio.create_task(self._say_when_ready(app, metrics))
+        stack.callback(serving.cancel)
+        await process.until_ended()
 
     def _open_intake(self, stack: AsyncExitStack, publisher: Publisher) -> Intake:
         settings = self.settings
@@ -156,42 +148,19 @@ class Triage:
         return 0 if self.app is None else int(self.app.consumer_generation_id)
 
     @staticmethod
-    def _background(stack: AsyncExitStack, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)
-
-        async def end() -> None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-        stack.push_async_callback(end)
-        return task
-
-    @staticmethod
     async def _tick(intake: Intake) -> None:
         """After a rebalance nothing may happen that would wake a reader that waits for room."""
         while True:
             await asyncio.sleep(1)
             await intake.wake_readers()
 
-    async def _serve(self, stack: AsyncExitStack, app: faust.App, publisher: Publisher) -> None:
-        health = serve_health(
-            self.settings, {"kafka": publisher.reachable, "models": self._models_pass}
-        )
-        stack.callback(health.stop)
+    async def _say_when_ready(self, app: faust.App, metrics: int) -> None:
         # Faust has no event for it. Without partitions (more workers than partitions) this one
         # stands by.
-        while not self.stopping.is_set() and not (  # noqa: ASYNC110
-            app.consumer is not None and app.consumer.assignment()
-        ):
+        while not (app.consumer is not None and app.consumer.assignment()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         packages = [model.name for model in self.models]
-        log.info("ready", stage=_STAGE, packages=packages)
-        if self.settings.ready_file is not None:
-            address = f"http://{self.settings.bind}:{health.port}/metrics"
-            write_ready(
-                self.settings, {"pid": os.getpid(), "metrics": address, "packages": packages}
-            )
+        self.process.ready(metrics=metrics, packages=packages)
 
     def _models_pass(self) -> bool:
         """Whether each package that was loaded passed its last constancy check."""
@@ -201,14 +170,11 @@ class Triage:
         return not analyst.failed | analyst.drifted
 
 
-async def run(
+async def main(
+    process: Process,
     settings: TriageSettings,
     models: Sequence[LoadedModel],
     references: Sequence[ReferenceSeries] = (),
-) -> int:
-    """Runs the process until SIGTERM or SIGINT; returns its exit code."""
-    triage = Triage(settings, models, references)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, triage.stopping.set)
-    return await triage.run()
+) -> None:
+    """Screens with `models` until the process is to end."""
+    await Triage(process, settings, models, references).run()

@@ -1,6 +1,4 @@
-"""A door on loopback with a real broker protocol behind it, and small DICOM objects of known
-content.
-"""
+"""A door on loopback with a real broker protocol behind it, and small DICOM objects."""
 
 from __future__ import annotations
 

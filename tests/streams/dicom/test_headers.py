@@ -1,6 +1,4 @@
-"""Header → facts: whatever the values say, facts are clamped, readable or not, and merge in any
-order.
-"""
+"""Header → facts: clamped, readable or not, and merged in any order, whatever the values say."""
 
 from __future__ import annotations
 

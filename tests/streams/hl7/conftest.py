@@ -1,6 +1,4 @@
-"""A site in which everybody may close, messages that are easy to change, and a door with a
-publisher that can fail.
-"""
+"""A site in which everybody may close, messages, and a door with a publisher that can fail."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ async def test_too_many_connections_are_closed_and_the_open_ones_served(
 
 
 def _mutations() -> st.SearchStrategy[bytes]:
-    """Real messages with bytes cut out, doubled or put in: closer to what is dangerous than noise."""
+    """Real messages with bytes cut out, doubled or put in: more dangerous than noise."""
 
     def change(parts: tuple[int, int, bytes]) -> bytes:
         start, length, put = parts

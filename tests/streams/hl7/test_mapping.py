@@ -147,7 +147,10 @@ def test_several_orders_share_the_one_study_uid_that_comes_last(context: Context
 
 
 def test_merge_and_demographics(context: Context) -> None:
-    head = "MSH|^~\\&|RIS|HOSP|||20260314101500||ADT^{}|M3|P|2.5\rEVN||20260314101400\rPID|1||P1^^^HOSP^MR||Doe\r"
+    head = (
+        "MSH|^~\\&|RIS|HOSP|||20260314101500||ADT^{}|M3|P|2.5\r"
+        "EVN||20260314101400\rPID|1||P1^^^HOSP^MR||Doe\r"
+    )
     merged = only((head.format("A40") + "MRG|P0^^^HOSP^MR\r").encode(), context)
     assert isinstance(merged, PatientMerged)
     assert merged.patient not in (None, merged.retired)

@@ -1,6 +1,4 @@
-"""`settle`: the one place where an outcome becomes ack, retry in place, park or stop. No exception
-leaves it.
-"""
+"""`settle`, where an outcome becomes ack, retry, park or stop: no exception leaves it."""
 
 from __future__ import annotations
 

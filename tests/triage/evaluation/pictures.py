@@ -29,10 +29,9 @@ def pictures(folder: Path, count: int) -> list[Labelled]:
 
 
 def labelled(folder: Path) -> Path:
-    """Six of them, and a `labels.csv` that names them; its path."""
-    lines = [
-        "file,truth,patient_id",
-        *(f"{case.file.name},{case.truth},{case.patient}" for case in pictures(folder, 6)),
-    ]
+    """Six of them, two of each patient, and a `labels.csv` that names them; its path."""
+    lines = ["file,truth,patient_id"]
+    for number, case in enumerate(pictures(folder, 6)):
+        lines.append(f"{case.file.name},{case.truth},p{number // 2}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder / "labels.csv"

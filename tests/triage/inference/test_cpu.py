@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from triage.packages.load import find_packages, load_package
 
 from triage.inference.compile import MAX_DRIFT, compile_network, compile_packages, phantom_images
 from triage.inference.cpu import INDEX, NotCompiled, folder_of, key, load_compiled
 from triage.inference.devices import EagerNetwork, has_bf16
 from triage.inference.network import Screener
+from triage.packages.load import find_packages, load_package
 from triage.settings import TriageSettings
 
 SHAPE = (2, 32, 32)

@@ -24,6 +24,7 @@ from streams.events import (
     decode,
     encode,
 )
+from streams.process import Process, run_process
 from streams.seal import KeyRing, write_ring
 from streams.store import Store
 from triage.decoding.frames import Frame
@@ -140,14 +141,20 @@ async def test_series_become_findings_and_poison_is_parked(
         client.produce("series", event, b"k", partition=0)
     client.flush(10)
 
-    triage = Triage(settings, [MODEL])
-    running = asyncio.create_task(triage.run())
+    started: list[Triage] = []
+
+    async def main(process: Process) -> None:
+        started.append(Triage(process, settings, [MODEL]))
+        await started[0].run()
+
+    running = asyncio.create_task(run_process(settings, main))
     consumer = Consumer(
         {"bootstrap.servers": address, "group.id": "test", "auto.offset.reset": "earliest"}
     )
     consumer.subscribe(["findings", "parked"])
     values = await asyncio.to_thread(read, consumer, 2 + 5)
     consumer.close()
+    triage = started[0]
     intake = triage.intake
     assert intake is not None
     for _ in range(100):
@@ -155,7 +162,7 @@ async def test_series_become_findings_and_poison_is_parked(
             break
         await asyncio.sleep(0.05)
     assert len(intake) == 0  # all acknowledged, the poison among them
-    triage.stopping.set()
+    triage.process.end()
     assert await running == 0
     assert (tmp_path / "ready").exists()
 

@@ -1,6 +1,4 @@
-"""Sends the day through the real doors: MLLP over TCP and C-STORE associations, each retried until
-it is answered yes.
-"""
+"""A RIS and modalities: they send through the real doors until they are answered yes."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
-"""Acts the day out: each step at its time, through the players; keeps what the report needs to
-know.
-"""
+"""Acts the day out: each step at its time, through the senders; keeps what the report needs."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -15,7 +13,7 @@ from confluent_kafka import Producer
 
 from infra.demo import dicom_files, hl7_messages
 from infra.demo.case import Case, Day, Step
-from infra.demo.players import MllpSender, Modality, Tally
+from infra.demo.senders import MllpSender, Modality, Tally
 from streams.kafka.topics import ORDERS
 
 _GIVE_UP_S = 60.0
@@ -25,7 +23,7 @@ _IMAGES = frozenset({"images", "images_again", "late_images", "broken_file"})
 
 @dataclass
 class Seen:
-    """What a case's sender was told: wall times of positive answers, of its images and of anything."""
+    """What a case's sender was told: wall times of positive answers, to images and to anything."""
 
     first_answer: float | None = None
     images: float | None = None
@@ -34,8 +32,8 @@ class Seen:
 
 
 @dataclass
-class Stage:
-    """Plays `day` at `speed` simulated seconds a second, through the doors of one street."""
+class Traffic:
+    """Plays `day` at `speed` simulated seconds a second, through the doors of one installation."""
 
     day: Day
     speed: float
@@ -56,16 +54,14 @@ class Stage:
         """
         self.seen = {case.number: Seen() for case in self.day.cases}
         self.started = time.monotonic()
-        with (
-            ThreadPoolExecutor(1, "ris") as ris,
-            ThreadPoolExecutor(_MODALITIES, "modality") as modalities,
-        ):
-            sender = MllpSender(self.mllp)
-            tasks = []
+        ris = ThreadPoolExecutor(1, "ris")
+        modalities = ThreadPoolExecutor(_MODALITIES, "modality")
+        sender = MllpSender(self.mllp)
+        try:
+            tasks: list[Future[None]] = []
             for number, step in enumerate(self.day.steps):
-                if self._stop.wait(
-                    max(0.0, self.started + step.at / self.speed - time.monotonic())
-                ):
+                at = self.started + step.at / self.speed
+                if self._stop.wait(max(0.0, at - time.monotonic())):
                     break
                 progress(number, len(self.day.steps))
                 case = self.day.cases[step.case]
@@ -78,6 +74,10 @@ class Stage:
             for task in tasks:
                 task.result()
             sender.close()
+        finally:
+            # After Ctrl-C nothing is waited for: what a thread still sends ends with the doors.
+            for pool in (ris, modalities):
+                pool.shutdown(wait=False, cancel_futures=True)
         progress(len(self.day.steps), len(self.day.steps))
 
     def stop(self) -> None:
@@ -117,7 +117,7 @@ class Stage:
                 seen.first_answer = seen.first_answer or seen.images
 
     def _poison(self) -> None:
-        """Bytes on a topic that are no event: they must be parked, and the next event be on time."""
+        """Bytes on a topic that are no event: they must be parked, and the next be on time."""
         self.tally.count("sent", "poison")
         producer = Producer(
             {

@@ -1,6 +1,4 @@
-"""All of Vigie on one machine: Kafka and PostgreSQL, embedded or given, and the four processes
-under a supervisor.
-"""
+"""All of Vigie on one machine: Kafka, PostgreSQL and the four processes, started and stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,10 +22,12 @@ from streams.settings import StreamsSettings
 
 AE_TITLE = "VIGIE"
 _ROLES = ("gateway", "triage", "worklist", "web")
+_HURRY_S, _PATIENT_S = 0.5, 15.0  # for the processes, and again for the database, to end
 
 
-class Street:
-    """Starts on entry, stops on exit, leaves nothing behind. Everything listens on loopback alone.
+class Installation:
+    """Doors and page serve once it is entered, the rest when `supervisor.wait` returns; stops on
+    exit, leaves nothing behind. Everything listens on loopback alone.
 
     Args:
         kafka: an address, or empty for the embedded mock.
@@ -45,20 +46,22 @@ class Street:
     ) -> None:
         self._kafka, self._database, self._ready, self._historic = kafka, database, ready, historic
         self._stack = ExitStack()
+        self._hurried = False
         self.token = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
         self.kafka = self.database = ""
         self.ports = {
             name: free_port()
-            for name in ("mllp", "dicom", "http", "web", *(f"metrics_{role}" for role in _ROLES))
+            for name in ("mllp", "dicom", "web", *(f"metrics_{role}" for role in _ROLES))
         }
         self.supervisor = Supervisor(self.folder, self._tell)
         self.ring: KeyRing = new_ring()
 
-    def __enter__(self) -> Street:
+    def __enter__(self) -> Installation:
         try:
             self._start()
-        except BaseException:
+        except BaseException:  # an interrupt too
+            self.hurry()
             self._stack.close()
             raise
         return self
@@ -82,18 +85,34 @@ class Street:
             broker = MockKafka()
             self._stack.callback(broker.stop)
             self.kafka = broker.address
-        self.database = self._database or self._stack.enter_context(Postgres(self.folder)).url
         write_ring(self.ring, self.folder / "keys.json")
         site = make_site(self.folder / "site", historic=self._historic)
-        self._migrate(site)
+        server = None if self._database else Postgres(self.folder)
+        self.database = server.url if server else self._database
         for role in _ROLES:
-            self.supervisor.add(role, role, self._environment(role, site))
-        self._stack.callback(self.supervisor.stop)
-        self.supervisor.start()
+            environment = self._environment(role, site)
+            # Loading networks takes the processor for seconds: the page comes first.
+            after = "web" if role == "triage" else ""
+            self.supervisor.add(role, role, environment, after=after)
+        if server:  # stopped after the processes
+            self._stack.callback(lambda: server.stop(_HURRY_S if self._hurried else _PATIENT_S))
+        self._stack.callback(self._stop_processes)
+        self.supervisor.start()  # they load while the database is made, and wait for it
+        if server:
+            server.create()
+            server.start()
+        self._migrate(site)
+        self.supervisor.wait({"gateway", "web"})
+
+    def hurry(self) -> None:
+        """The end is to come at once: what is under way in the processes is not waited for."""
+        self._hurried = True
+
+    def _stop_processes(self) -> None:
+        self.supervisor.stop(_HURRY_S if self._hurried else _PATIENT_S)
 
     def _migrate(self, site: Path) -> None:
-        from datetime import UTC, datetime
-
+        # imported here: the processes start without waiting for SQLAlchemy
         from worklist.order.policy import load
         from worklist.sql import policy_store
         from worklist.sql.database import make_engine, migrate
@@ -119,7 +138,6 @@ class Street:
             "bind": "127.0.0.1",
             "mllp_port": self.ports["mllp"],
             "dicom_port": self.ports["dicom"],
-            "http_port": self.ports["http"],
             "web_port": self.ports["web"],
             "metrics_port": self.ports[f"metrics_{role}"],
             "ae_title": AE_TITLE,
@@ -148,11 +166,11 @@ class Street:
         return f"127.0.0.1:{self.ports['dicom']}"
 
     def settings(self) -> StreamsSettings:
-        """What a client of our own needs of the street's settings."""
+        """What a client of our own needs of the installation's settings."""
         return StreamsSettings(kafka=self.kafka, kafka_mock=not self._kafka)
 
     def edges(self) -> dict[str, Any]:
-        """What ``--ready`` holds (DESIGN §8)."""
+        """What ``--ready`` holds."""
         pids = self.supervisor.pids()
         metrics = [
             f"http://127.0.0.1:{self.ports[f'metrics_{role}']}/metrics"
