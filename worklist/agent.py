@@ -1,4 +1,4 @@
-"""The list's agent: a thin Faust shell around `sql.apply`. Batches in, one transaction each, then
+"""The list's agent: a thin Faust shell around `sql.writing`. Batches in, one transaction each, then
 acknowledged.
 
 One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves
