@@ -49,7 +49,7 @@ AUTHORITY = "H"
 TABLES = (
     *("fact", "node", "naming", "patient_number", "item", "closed", "member", "lease"),
     *("in_reading", "gone", "tally", "audit", "audit_seal", "outbox", "log_position"),
-    "policy_version",
+    *("rebuild", "policy_version"),
 )
 EMPTY = "WITH " + ", ".join(f"d_{name} AS (DELETE FROM {name})" for name in TABLES) + " SELECT 1"
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -355,8 +356,9 @@ async def test_what_a_person_did_is_applied_once_and_read_again_without_effect(
 
 
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("own")) as server:
+def postgres() -> Iterator[Postgres]:
+    # Not under pytest's own folder: another run may close that to the server's user meanwhile.
+    with TemporaryDirectory(prefix="vigie-own-") as folder, Postgres(Path(folder)) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ from streams.errors import VigieError
 from streams.kafka.topics import ACTS
 from worklist import metrics
 from worklist.sql.database import translated
-from worklist.sql.leader import Leader
+from worklist.writeback.leader import Leader
 
 log = structlog.get_logger()
 _LOCK = 7_310_004
