@@ -28,6 +28,7 @@ COMMANDS = {
     "parked": ("streams.commands", "What failed for good: list it, replay it."),
     "policy": ("worklist.commands", "The rules that order the list."),
     "audit": ("worklist.commands", "The record of every decision."),
+    "rebuild": ("worklist.commands", "What is known of a rebuild of the topics."),
     "models": ("triage.model_commands", "The model packages."),
     "evaluate": ("triage.model_commands", "Measure a model package."),
     "simulate": ("worklist.simulate.commands", "Minutes saved and minutes lost."),

@@ -21,11 +21,11 @@ from worklist.record.acts import Act, ActName, Cleared
 from worklist.record.items import Item, by_member, derive
 from worklist.record.orders import order_members
 from worklist.sql import audit, leases
-from worklist.sql.apply import apply
-from worklist.sql.closure import Reached, hold, world_of
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
 from worklist.sql.rights import may, needs_reason
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.closure import Reached, hold, world_of
+from worklist.sql.writing.opening import Opener
 
 #: So long a person may take back what they did, by the database's clock.
 UNDO_FOR = timedelta(seconds=10)

@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 
 from worklist.record.orders import Order
 from worklist.record.relate import components
-from worklist.sql.closure import reached, world_of
-from worklist.sql.opening import Opener
 from worklist.sql.queue import detail
+from worklist.sql.writing.closure import reached, world_of
+from worklist.sql.writing.opening import Opener
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from streams.seal import KeyRing, read_ring
 from worklist import chores
 from worklist.settings import WorklistSettings
 from worklist.sql.database import make_engine
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
+from worklist.sql.writing.opening import Opener
 from worklist.web import api, page_acts, page_routes
 from worklist.web.access import AccessControl, LoginNeeded, authorise, is_api
 from worklist.web.auth import Person, Role, Sessions, read_readers

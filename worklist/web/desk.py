@@ -20,9 +20,9 @@ from worklist.order.rank import overtaken_until
 from worklist.sql import acts, audit, counts, leases, orders, policy_store, queue
 from worklist.sql.acts import Wish
 from worklist.sql.database import translated
-from worklist.sql.opening import Opener
 from worklist.sql.orders import OrderShown
 from worklist.sql.rights import may
+from worklist.sql.writing.opening import Opener
 from worklist.web.auth import Person
 from worklist.web.schema import Changes, Claimed, LeaseOut, Listing, Row, SiblingOut
 

@@ -26,7 +26,7 @@ from streams.events import (
 )
 from worklist.record.facts import Fact, island_node, number_node, pair_node, person_nodes
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
-from worklist.sql.opening import Opener
+from worklist.sql.writing.opening import Opener
 
 _READ = "SELECT key, received, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
 _ABOUT = _READ + " AND type IN ('PatientChanged', 'PatientMerged')"
