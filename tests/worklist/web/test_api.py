@@ -283,9 +283,9 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 def until(
     stream: Iterator[dict[str, str]],
     kind: str,
-    told: Callable[[dict[str, Any]], bool] | None = None,
+    told: Callable[[dict[str, Any]], bool] = lambda _: True,
 ) -> dict[str, str]:
-    """The first event of that kind (that tells this); the stream beats for ever, we do not wait."""
+    """The first event of that kind (that tells this); the stream beats for ever, we do not."""
     end = time.monotonic() + 15
     for event in stream:
         if event["event"] == kind and told(json.loads(event["data"])):
