@@ -48,7 +48,9 @@ def test_promise_7_an_act_on_one_row_changes_no_other(
 
 @CHECKS
 @given(CASES)
-def test_promise_2_a_flagged_row_leaves_the_list_only_by_a_person_or_a_report(facts: list[Fact]) -> None:
+def test_promise_2_a_flagged_row_leaves_the_list_only_by_a_person_or_a_report(
+    facts: list[Fact],
+) -> None:
     for item in items_of(facts):
         if item.ai.flags and not item.open:
             assert item.finish or item.state in ("final", "cancelled")
