@@ -124,6 +124,18 @@ FLOW = Row(
             unit="ops",
         ),
         Panel(
+            "Behind",
+            "For so long the oldest event has waited that a sender was promised and the list has "
+            "not. Web measures it, also when the worklist is dead.",
+            (
+                ('max(vigie_worklist_behind_seconds{job=~"web|worklist"})', "oldest waits"),
+                ('max(vigie_outbox_oldest_seconds{job="web"})', "oldest act waits"),
+            ),
+            unit="s",
+            warn=10,
+            bad=60,
+        ),
+        Panel(
             "Transactions of the list",
             "Time of one transaction, and the events in it.",
             ((_quantile(0.95, "vigie_worklist_batch_seconds", job="worklist"), "p95"),),

@@ -146,16 +146,15 @@ class _Thread(driver.AIOKafkaConsumerThread):
         said = await asyncio.to_thread(cast(_Transport, self.transport).begin, extents)
         begins = {
             place: said.get(
-                (place.topic, place.partition), _inside(offset, starts[place], ends[place])
+                (place.topic, place.partition), inside(offset, starts[place], ends[place])
             )
             for place, offset in committed.items()
         }
-        moved = {place: offset for place, offset in begins.items() if offset != committed[place]}
         # Where one is taken away meanwhile, the next assignment seeks again.
         with suppress(IllegalStateError):
             # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
             # partitions fails.
-            await self.seek_wait(moved)
+            await self.seek_wait(begins)
         return begins
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
@@ -165,7 +164,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         return consumer
 
 
-def _inside(offset: int | None, start: int, end: int) -> int:
+def inside(offset: int | None, start: int, end: int) -> int:
     """The committed `offset`, where the log still holds it; else its start."""
     return offset if offset is not None and start <= offset <= end else start
 

@@ -178,6 +178,37 @@ async def test_what_no_group_has_committed_is_read_again_after_a_rebalance(
         publisher.close()
 
 
+async def test_a_group_that_committed_beyond_the_log_reads_it_from_its_start(
+    address: str, tmp_path: Path
+) -> None:
+    """As after a topic was made anew: Kafka would wait until the new log is as long."""
+    tag = uuid.uuid4().hex
+    publisher = Publisher(settings(address))
+    await publisher.publish(ORDERS.name, tag, b"x")
+    group = Consumer({"bootstrap.servers": address, "group.id": f"beyond-{tag}", "log_level": 0})
+    beyond = [TopicPartition(ORDERS.name, number, 10**6) for number in range(ORDERS.partitions)]
+    group.commit(offsets=beyond, asynchronous=False)
+    group.close()
+    app = make_app(f"beyond-{tag}", StreamsSettings(kafka=address, state=tmp_path))
+    seen: list[bytes] = []
+
+    @app.agent(app.topic(ORDERS.name, key_type=bytes, value_type=bytes), name="beyond")
+    async def take(stream: Any) -> AsyncIterator[None]:
+        async for event in stream.noack().events():
+            seen.append(event.key)
+            yield None
+
+    app.finalize()
+    await app.start()
+    try:
+        async with asyncio.timeout(30):
+            while tag.encode() not in seen:
+                await asyncio.sleep(0.05)
+    finally:
+        await app.stop()
+        publisher.close()
+
+
 def test_no_broker_is_no_answer() -> None:
     publisher = Publisher(settings("127.0.0.1:1", confirm_s=0.5))
     assert not publisher.reachable(0.2)

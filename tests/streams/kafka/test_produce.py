@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
@@ -125,3 +125,22 @@ def test_a_secured_cluster_gets_its_credentials() -> None:
         "s",
     )
     assert "sasl.username" not in client_config(StreamsSettings(kafka="k:9092"))
+
+
+async def test_a_producer_with_a_fatal_error_is_replaced_and_publishing_goes_on(
+    broker: MockKafka,
+) -> None:
+    """librdkafka says it by this callback; from then on such a producer refuses everything."""
+    publisher = Publisher(settings(broker.address))
+    before = REGISTRY.get_sample_value("vigie_producers_replaced_total") or 0.0
+    first = publisher._producer
+    publisher._on_error(KafkaError(KafkaError._TIMED_OUT, "a passing one"))
+    await publisher.publish("orders", "k", b"before")
+    assert publisher._producer is first
+    publisher._on_error(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
+    async with asyncio.timeout(10):
+        while publisher._producer is first:
+            await asyncio.sleep(0.01)
+    await publisher.publish("orders", "k", b"after")
+    publisher.close()
+    assert (REGISTRY.get_sample_value("vigie_producers_replaced_total") or 0) == before + 1

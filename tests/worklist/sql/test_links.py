@@ -11,8 +11,8 @@ from tests.worklist.conftest import Feed, Make, empty
 from tests.worklist.sql.acting import Act, Rows, read_it, refused
 from worklist.order.policy import Policy
 from worklist.sql import leases
-from worklist.sql.apply import apply
-from worklist.sql.opening import Opener
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
 
 
 def test_a_report_for_another_patient_closes_nothing(make: Make, feed: Feed, rows: Rows) -> None:
