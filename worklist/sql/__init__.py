@@ -1,6 +1,6 @@
 """The list in PostgreSQL: `writing` takes events in, in one transaction; `queue` reads the list.
 
-`leases` gives studies to readers, `acts` is what persons do and `rights` who may; `counts` the list in
-numbers; `audit` and `history` keep every decision; `policy_store` the rules that rank; `models`
+`leases` gives studies to readers, `acts` is what persons do and `rights` who may; `counts` the list
+in numbers; `audit` and `history` keep every decision; `policy_store` the rules that rank; `models`
 declares the tables, `roles` who may touch them, `invariants` what must hold.
 """
