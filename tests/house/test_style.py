@@ -14,7 +14,7 @@ import pytest
 
 from tests.house.test_house import PACKAGES, ROOT, WRITTEN, committed, tree
 
-ROOM_FILES = 14
+ROOM_FILES = 15
 #: Names of one letter in the whole code, where they stand for longer than a line. It may only fall.
 ONE_LETTER_CEILING = 45
 #: Lines that the formatter may not touch: a matrix whose columns mean something, perhaps.

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from streams.studykey import digest
 from worklist.order.policy import Policy
 from worklist.order.rank import rank
+from worklist.record.ai import Ai
 from worklist.record.items import Item, by_member
 from worklist.record.world import World
 from worklist.sql import audit
@@ -87,8 +88,7 @@ def write_items(connection: Connection, items: Sequence[Item], world: World, pol
 def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
     """The columns of an item, but for name and stamps."""
     place = rank(item.rank_facts(), policy)
-    who, shown, ai = item.identity, item.shown, item.ai
-    finish, pin, cleared = item.finish, item.pin, ai.cleared
+    who, finish, pin = item.identity, item.finish, item.pin
     return {
         "uid": item.uid,
         "accession": item.accessions[0] if item.accessions else "",
@@ -102,6 +102,32 @@ def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
         "birth_date": who.birth_date or "",
         "sex": who.sex or "",
         "other_numbers": [number.model_dump() for number in who.others],
+        **_exam_columns(item),
+        **_ai_columns(item.ai),
+        "siblings": list(item.siblings),
+        "lane": place.lane,
+        "due_at": place.due_at,
+        "received_at": place.received_at,
+        "target_at": place.target_at,
+        "why": [list(term) for term in place.why],
+        "clock": item.clock,
+        "scheduled_at": item.shown.scheduled_at,
+        "last_image_at": item.last_image_at,
+        "report_at": item.report_at,
+        "policy_version": policy.version,
+        "pinned_by": pin.actor if pin else "",
+        "pinned_reason": pin.reason if pin else "",
+        "outcome": item.outcome,
+        "finished_by": finish.actor if finish else "",
+        "finished_at": finish.at if finish else None,
+        "finish_id": finish.act_id if finish else "",
+    }
+
+
+def _exam_columns(item: Item) -> dict[str, Any]:
+    """What is to be read, and where it stands."""
+    shown = item.shown
+    return {
         "modality": shown.modality,
         "body_part": shown.body_part,
         "description": shown.description,
@@ -112,6 +138,19 @@ def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
         "borrowed": list(item.borrowed),
         "state": item.state,
         "marks": list(item.marks),
+        "images_here": item.images_here,
+        "images_announced": item.images_announced,
+        "fragments": sorted(f.key for f in item.facts if f.event.type == "SeriesReceived"),
+        "reports": sorted(
+            f.key for f in item.facts if f.event.type in ("ReportReceived", "OrderChanged")
+        ),
+    }
+
+
+def _ai_columns(ai: Ai) -> dict[str, Any]:
+    """What AI said, and what of it a person withdrew."""
+    cleared = ai.cleared
+    return {
         "ai": ai.word,
         "ai_reason": ai.reason,
         "cleared_by": cleared.actor if cleared else "",
@@ -122,29 +161,6 @@ def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
         "abstained": list(ai.abstained),
         "coverage": ai.coverage.model_dump() if ai.coverage else {},
         "models": ai.models,
-        "images_here": item.images_here,
-        "images_announced": item.images_announced,
-        "fragments": sorted(f.key for f in item.facts if f.event.type == "SeriesReceived"),
-        "reports": sorted(
-            f.key for f in item.facts if f.event.type in ("ReportReceived", "OrderChanged")
-        ),
-        "siblings": list(item.siblings),
-        "lane": place.lane,
-        "due_at": place.due_at,
-        "received_at": place.received_at,
-        "target_at": place.target_at,
-        "why": [list(term) for term in place.why],
-        "clock": item.clock,
-        "scheduled_at": shown.scheduled_at,
-        "last_image_at": item.last_image_at,
-        "report_at": item.report_at,
-        "policy_version": policy.version,
-        "pinned_by": pin.actor if pin else "",
-        "pinned_reason": pin.reason if pin else "",
-        "outcome": item.outcome,
-        "finished_by": finish.actor if finish else "",
-        "finished_at": finish.at if finish else None,
-        "finish_id": finish.act_id if finish else "",
     }
 
 
