@@ -85,7 +85,7 @@ _FILES: dict[str, Callable[[Path], object]] = {
     "policy.toml": _policy,
     "models.toml": _models,
     "readers.toml": _readers,
-    "senders.toml and codes.toml": load_site,
+    "senders.toml, codes.toml and authorities.toml": load_site,
 }
 
 

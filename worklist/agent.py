@@ -1,4 +1,4 @@
-"""The list's agent: a thin Faust shell around `sql.apply`. Batches in, one transaction each, then
+"""The list's agent: a thin Faust shell around `sql.writing`. Batches in, one transaction each, then
 acknowledged.
 
 One in-order stream per process; nothing is acknowledged before its commit, and no exception leaves
@@ -40,11 +40,12 @@ from worklist import metrics, sealing
 from worklist.freshness import TOPICS, StandStill, Watch
 from worklist.order.policy import Policy
 from worklist.settings import WorklistSettings
-from worklist.sql import policy_store, positions
-from worklist.sql.apply import apply
+from worklist.sql import policy_store
 from worklist.sql.database import answers, make_engine, translated
-from worklist.sql.opening import Opener
-from worklist.sql.positions import Look, note_positions
+from worklist.sql.writing import positions
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
+from worklist.sql.writing.positions import Look, note_positions
 
 log = structlog.get_logger()
 _STAGE = "worklist"

@@ -16,8 +16,8 @@ from streams.errors import Unavailable, VigieError
 from worklist import metrics
 from worklist.sql import counts, leases
 from worklist.sql.database import translated
-from worklist.sql.opening import Opener
-from worklist.sql.rerank import rerank, stuck, try_again
+from worklist.sql.writing.opening import Opener
+from worklist.sql.writing.rerank import rerank, stuck, try_again
 
 log = structlog.get_logger()
 _LOCK = 7_310_003

@@ -17,10 +17,11 @@ from streams.process import fail, need, reading_site, run
 from streams.seal import read_ring
 from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings
-from worklist.sql import audit, history, policy_store, positions
+from worklist.sql import audit, history, policy_store
 from worklist.sql.database import make_engine, migrate, translated
-from worklist.sql.opening import Opener
-from worklist.sql.rerank import rerank
+from worklist.sql.writing import positions
+from worklist.sql.writing.opening import Opener
+from worklist.sql.writing.rerank import rerank
 
 app = typer.Typer(no_args_is_help=True)
 policy_app = typer.Typer(no_args_is_help=True, help="The rules that order the list.")

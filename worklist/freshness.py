@@ -16,9 +16,9 @@ from streams.errors import Unavailable
 from streams.kafka.topics import ACTS, FINDINGS, ORDERS, SERIES
 from streams.kafka.watermarks import Extent, Place, Record, Watermarks
 from worklist import metrics
-from worklist.sql import positions
 from worklist.sql.database import translated
-from worklist.sql.positions import Position
+from worklist.sql.writing import positions
+from worklist.sql.writing.positions import Position
 
 log = structlog.get_logger()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from streams.metrics import LATENCY
+from worklist.sql.rights import RIGHTS
 
 STATES = (
     "expected",
@@ -41,6 +42,8 @@ oldest_wait = Gauge(
 )
 overdue = Gauge("vigie_worklist_overdue", "Unread rows past their target, by lane", ["lane"])
 acts = Counter("vigie_worklist_acts_total", "What persons did", ["act"])
+for _act in RIGHTS.keys() - {"renew"}:  # a renewal is the browser's doing
+    acts.labels(_act)
 unsealed = Gauge("vigie_audit_unsealed", "Audit rows that the chain does not hold yet")
 sealed = Gauge("vigie_audit_sealed_rows", "Audit rows that the chain holds: never fewer")
 anchor = Gauge(

@@ -108,7 +108,6 @@ class _Study:
         return SeriesReceived(
             **self._base("series", 10),
             **self._person,
-            accessions=(self.accession,),
             study_uid=self._uid,
             series_uid=f"{self._uid}.1",
             gateway="g",

@@ -27,7 +27,7 @@ from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
 from worklist.agent import Stage
-from worklist.sql.opening import Opener
+from worklist.sql.writing.opening import Opener
 
 _AT_ONCE = 500  # publishes that wait for their confirmation, as many connections of a gateway do
 _END_S = 120.0

@@ -13,7 +13,7 @@ from infra.bench.measure import Result, compare
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.seal import new_ring
 from worklist.agent import Stage
-from worklist.sql.opening import Opener
+from worklist.sql.writing.opening import Opener
 
 BATCH = 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from infra.demo.api import Api
 from infra.demo.case import Day
 from infra.demo.day import with_pictures, write_day
-from infra.demo.drain import drain, parked_count
 from infra.demo.installation import AE_TITLE, Installation
 from infra.demo.pictures import read_pictures
 from infra.demo.readers import Readers
@@ -27,14 +30,18 @@ from infra.demo.report import (
     latencies,
     percentiles,
     rank_history,
+    unsettled,
     waits,
 )
 from infra.demo.traffic import Traffic
 from infra.demo.waits import ACTS, Act, against_simulator
 from streams.health import write_whole
+from streams.kafka.topics import PARKED
 from streams.logs import tell
 
 _READERS = 2
+_DRAIN_S = 90.0
+_LOOK_S = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -159,7 +166,7 @@ def _play(options: Options, installation: Installation, day: Day) -> int:
     # `--for` is the length of the traffic: readers sit until its end.
     time.sleep(max(0.0, traffic.started + options.seconds - time.monotonic()))
     readers.stop()
-    rows = drain(installation, traffic)
+    rows = _drain(installation, traffic)
     report = _report(installation, traffic, readers, rows)
     text = json.dumps(report, indent=2)
     if options.report:
@@ -187,6 +194,46 @@ def _read_seconds(day: Day, speed: float) -> Callable[[Mapping[str, Any]], float
     return seconds
 
 
+def _drain(installation: Installation, traffic: Traffic) -> list[dict[str, Any]]:
+    """The list, once each study that was answered is on it and was looked at, or after 90 s."""
+    api = Api(installation.http, installation.token)
+    deadline = time.monotonic() + _DRAIN_S
+    rows: list[dict[str, Any]] = []
+    told: int | None = None
+    while time.monotonic() < deadline:
+        try:
+            rows = api.rows()
+            left = unsettled(traffic.day.cases, traffic.seen, rows)
+            parked = _parked_count(installation.kafka)
+        except (OSError, http.client.HTTPException, KafkaException):
+            time.sleep(_LOOK_S)  # something is being restarted
+            continue
+        if left == 0 and parked >= traffic.poisoned:
+            break
+        if left != told:
+            tell(f"demo: draining: {left} studies on their way")
+            told = left
+        time.sleep(_LOOK_S)
+    api.close()
+    return rows
+
+
+def _parked_count(address: str) -> int:
+    """How many events the topic `parked` of the broker at `address` holds."""
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": "vigie-demo-report", "log_level": 2}
+    )
+    try:
+        found = consumer.list_topics(PARKED.name, timeout=10).topics[PARKED.name].partitions
+        marks = [
+            consumer.get_watermark_offsets(TopicPartition(PARKED.name, number), timeout=10)
+            for number in found
+        ]
+    finally:
+        consumer.close()
+    return sum(high - low for low, high in marks)
+
+
 def _report(
     installation: Installation, traffic: Traffic, readers: Readers, rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -206,19 +253,19 @@ def _report(
         )
         history = rank_history((study, at, ai or "pending") for study, at, ai in acts)
         lines = connection.execute(
+            # Nobody sees a rank before its transaction ends.
             text(
-                "SELECT m.name, a.at, a.act, a.detail, r.clock FROM audit a "
-                "JOIN member m ON m.member = a.item "
-                "LEFT JOIN (SELECT name, clock FROM item UNION ALL "
-                "SELECT name, clock FROM closed) r ON r.name = m.name "
-                "WHERE a.act = ANY(:acts) ORDER BY a.id"
+                "SELECT m.name, max(a.at) OVER (PARTITION BY a.xid), a.act, a.detail FROM audit a "
+                "JOIN member m ON m.member = a.item WHERE a.act = ANY(:acts) ORDER BY 2, a.id"
             ),
             {"acts": list(ACTS)},
         )
-        simulated = against_simulator((Act(*line) for line in lines), policy, traffic.speed)
+        simulated = against_simulator(map(Act._make, lines), policy, policy, traffic.speed)
     engine.dispose()
     to_list, to_rank = latencies(traffic, rows, history)
-    studies = count_studies(traffic.day.cases, traffic.seen, rows, parked_count(installation.kafka))
+    studies = count_studies(
+        traffic.day.cases, traffic.seen, rows, _parked_count(installation.kafka)
+    )
     return {
         "sent": dict(traffic.tally.sent),
         "answered": dict(traffic.tally.answered),

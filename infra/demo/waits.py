@@ -1,11 +1,12 @@
-"""What the simulator makes of the day that was, for the same arrivals and the same starts of reads:
-mean waits under our rank, with AI off and under FIFO, and each study's beside the one that it had.
+"""The waits that the simulator gives the day's arrivals, at the very reads that were.
+
+Mean waits under our rank, with AI off and under FIFO; and each study's beside the one that it had.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -110,13 +111,12 @@ def _rank(arrival: Arrival, flagged: bool, policy: Policy) -> Rank:
 
 
 class Act(NamedTuple):
-    """One line of the audit, and when the waiting of its study began (None: the row is gone)."""
+    """One line of the audit."""
 
     study: str
     at: datetime
     act: str
     detail: Mapping[str, Any]
-    clock: datetime | None
 
 
 @dataclass
@@ -127,12 +127,19 @@ class _Study:
     taken: datetime | None = None
 
 
-def against_simulator(acts: Iterable[Act], policy: Policy, speed: float) -> dict[str, Any]:
+def against_simulator(
+    acts: Iterable[Act], kept: Policy, policy: Policy, speed: float
+) -> dict[str, Any]:
     """The report's ``readers_and_simulator``: how many reads, how many of them the simulator gives
     to the same study, mean waits in simulated seconds, and the largest difference of one study.
 
     A study that left the list unread (cancelled, reported elsewhere) is left out: no order of
-    reading put it there. `speed`: simulated seconds in one of the clock.
+    reading put it there.
+
+    Args:
+        kept: the policy that the list kept.
+        policy: the one that the simulator goes by.
+        speed: simulated seconds in one of the clock.
     """
     read = sorted(_read(acts).items())
     if not read:
@@ -141,7 +148,7 @@ def against_simulator(acts: Iterable[Act], policy: Policy, speed: float) -> dict
     arrived = np.array([(study.ranks[0].at - start) / _SECOND for _, study in read])
     had = np.array([((study.taken or start) - start) / _SECOND for _, study in read])
     ranks = [
-        ((act.at - start) / _SECOND, number, rank(_facts(act), policy))
+        ((act.at - start) / _SECOND, number, rank(_facts(act, kept), policy))
         for number, (_, study) in enumerate(read)
         for act in study.ranks
     ]
@@ -166,20 +173,20 @@ def _read(acts: Iterable[Act]) -> dict[str, _Study]:
             continue
         if act.act != "rank":
             study.taken = act.at
-        elif act.detail["state"] == "readable" and act.clock is not None:
+        elif act.detail["state"] == "readable":
             study.ranks.append(act)
             items[act.study] = f"{act.detail['received_at']} {act.study}"
     return {items[name]: s for name, s in studies.items() if s.taken is not None and s.ranks}
 
 
-def _facts(act: Act) -> StudyFacts:
-    """What the rank depended on, out of the reasons that the list kept."""
+def _facts(act: Act, kept: Policy) -> StudyFacts:
+    """What the rank depended on, out of the reasons that the list kept under the policy `kept`."""
     terms = [(term.partition(":"), source) for term, _, source in act.detail["why"]]
     named = {kind: name for (kind, _, name), _ in terms}
-    return StudyFacts(
+    facts = StudyFacts(
         study=act.study,
         received_at=datetime.fromisoformat(act.detail["received_at"]),
-        clock=act.clock or act.at,
+        clock=_EPOCH,
         readable=True,
         pinned="pinned" in named,
         order_class=named.get("class", "unknown"),
@@ -187,3 +194,6 @@ def _facts(act: Act) -> StudyFacts:
         flags=tuple((source, name) for (kind, _, name), source in terms if kind == "flag"),
         abstained=tuple(source for (kind, _, _), source in terms if kind == "abstained"),
     )
+    # The audit has no clock: it is as far before the due date as the rank puts it.
+    allowed = rank(facts, kept).due_at - _EPOCH
+    return replace(facts, clock=datetime.fromisoformat(act.detail["due_at"]) - allowed)

@@ -29,7 +29,7 @@ from streams.kafka.watermarks import Record, Watermarks
 from streams.seal import KeyRing, write_ring
 from streams.settings import StreamsSettings
 from tests.worklist.conftest import Make, database_url, engine, make, policy, session_engine
-from worklist.sql import positions
+from worklist.sql.writing import positions
 
 __all__ = ["database_url", "engine", "make", "policy", "session_engine"]
 pytestmark = pytest.mark.needs("java", "mvn")

@@ -47,7 +47,7 @@ from worklist.order.policy import load
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
 from worklist.sql.database import make_engine, migrate
-from worklist.sql.opening import Opener
+from worklist.sql.writing.opening import Opener
 from worklist.web.app import create_app
 
 ROOT = Path(__file__).parents[2]

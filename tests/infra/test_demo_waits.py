@@ -22,6 +22,12 @@ POLICY = Policy(
     findings={"RID4700": Allowance(target=15, horizon=15)},
 )
 
+HORIZON = {
+    "class:unknown": timedelta(minutes=30240),
+    "class:stat": timedelta(minutes=60),
+    "flag:RID4700": timedelta(minutes=15),
+}
+
 
 def at(second: float) -> datetime:
     return START + timedelta(seconds=second)
@@ -34,13 +40,14 @@ def ranked(
         "item": f"item {study}",
         "received_at": at(since or second).isoformat(),
         "state": state,
+        "due_at": (at(since or second) + HORIZON[terms[-1]]).isoformat(),
         "why": [[term, 900, "head-ct-ich"] for term in terms],
     }
-    return Act(study, at(second), "rank", detail, at(since or second))
+    return Act(study, at(second), "rank", detail)
 
 
 def taken(study: str, second: float) -> Act:
-    return Act(study, at(second), "next", {}, at(0))
+    return Act(study, at(second), "next", {})
 
 
 ARRIVALS = [
@@ -53,7 +60,7 @@ ARRIVALS = [
 
 def test_readers_who_kept_to_the_list_wait_as_the_simulator_says() -> None:
     acts = [*ARRIVALS, taken("C", 5), taken("A", 6), taken("B", 8)]
-    assert against_simulator(acts, POLICY, 60) == {
+    assert against_simulator(acts, POLICY, POLICY, 60) == {
         "reads": 3,
         "same": 3,
         "mean_wait_s": {"readers": 60 * 13 / 3, "simulator": 60 * 13 / 3},
@@ -62,14 +69,16 @@ def test_readers_who_kept_to_the_list_wait_as_the_simulator_says() -> None:
 
 
 def test_a_reader_who_took_another_study_is_seen() -> None:
-    found = against_simulator([*ARRIVALS, taken("A", 5), taken("C", 6), taken("B", 8)], POLICY, 60)
+    found = against_simulator(
+        [*ARRIVALS, taken("A", 5), taken("C", 6), taken("B", 8)], POLICY, POLICY, 60
+    )
     assert found["same"] == 1
     assert found["largest_difference_s"] == pytest.approx(60)
 
 
 def test_another_policy_gives_other_waits() -> None:
     acts = [*ARRIVALS, taken("C", 5), taken("A", 6), taken("B", 8)]
-    assert against_simulator(acts, POLICY.without_ai(), 60)["same"] == 0
+    assert against_simulator(acts, POLICY, POLICY.without_ai(), 60)["same"] == 0
 
 
 def test_what_left_the_list_unread_and_what_cannot_be_read_yet_do_not_count() -> None:
@@ -82,13 +91,13 @@ def test_what_left_the_list_unread_and_what_cannot_be_read_yet_do_not_count() ->
         taken("A", 5),
         taken("B", 6),
     ]
-    found = against_simulator(acts, POLICY, 1)
+    found = against_simulator(acts, POLICY, POLICY, 1)
     assert (found["reads"], found["same"]) == (2, 2)
     assert found["mean_wait_s"]["readers"] == 2.0
 
 
 def test_a_day_without_reads_has_nothing_to_compare() -> None:
-    assert against_simulator(ARRIVALS, POLICY, 60)["reads"] == 0
+    assert against_simulator(ARRIVALS, POLICY, POLICY, 60)["reads"] == 0
 
 
 def test_each_read_goes_to_the_study_that_the_policy_ranks_first() -> None:

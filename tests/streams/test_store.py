@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 from streams import metrics
 from streams.errors import Park, Reason, Refuse
-from streams.store import Store
+from streams.store import Kept, Store
+from streams.studykey import instance_name
 
+SECRET = b"p" * 32
 FIXTURES = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
 )
@@ -27,6 +30,13 @@ FIXTURES = settings(
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store", min_free=0.0)
+
+
+def put(
+    store: Store, study: str, series: str, sop: str, data: Any = b"x", mark: bytes = b"m"
+) -> Kept:
+    reference = store.folder(study, series)
+    return store.put(reference, instance_name(SECRET, sop), data, lambda _: mark)
 
 
 @FIXTURES
@@ -38,7 +48,7 @@ def test_promise_1_whatever_the_uids_what_was_put_is_inside_the_store_and_readab
     store: Store, uids: tuple[str, str, str], data: bytes
 ) -> None:
     uids = tuple(uid.encode("utf-8", "replace").decode() for uid in uids)  # type: ignore[assignment]
-    name = store.put(*uids, data, b"mark")
+    name = put(store, *uids, data, b"mark").name
     reference = store.folder(uids[0], uids[1])
     assert re.fullmatch(r"[0-9a-f/]{1,200}", reference)
     path = store.path(reference, name)
@@ -48,23 +58,44 @@ def test_promise_1_whatever_the_uids_what_was_put_is_inside_the_store_and_readab
 
 
 def test_the_same_instance_again_changes_nothing(store: Store) -> None:
-    names = {store.put("1", "2", "3", [b"a", memoryview(b"b")], b"m") for _ in range(3)}
+    names = {put(store, "1", "2", "3", [b"a", memoryview(b"b")]).name for _ in range(3)}
     assert store.instances(store.folder("1", "2")) == sorted(names)
     assert len(list(store.unpublished())) == 1
 
 
-def test_other_bytes_for_the_same_instance_keep_the_first_and_are_counted(store: Store) -> None:
+def test_other_bytes_for_the_same_instance_are_kept_beside_the_first_and_counted(
+    store: Store,
+) -> None:
     before = metrics.store_conflicts._value.get()
-    name = store.put("1", "2", "3", b"first", b"m")
-    assert store.put("1", "2", "3", b"other", b"m") == name
-    assert store.path(store.folder("1", "2"), name).read_bytes() == b"first"
+    first = put(store, "1", "2", "3", b"first")
+    other = put(store, "1", "2", "3", b"other")
+    assert (first.other_bytes, other.other_bytes) == (False, True)
+    reference = store.folder("1", "2")
+    assert store.path(reference, first.name).read_bytes() == b"first"
+    assert store.path(reference, other.name).read_bytes() == b"other"
     assert metrics.store_conflicts._value.get() == before + 1
+    assert put(store, "1", "2", "3", b"first") == first
+    assert put(store, "1", "2", "3", b"other") == other
+    assert put(store, "1", "2", "3", b"third").name not in (first.name, other.name)
+    assert len(store.instances(reference)) == 3
+
+
+def test_the_marker_of_other_bytes_says_so(store: Store) -> None:
+    name = instance_name(SECRET, "3")
+    for data in (b"first", b"other"):
+        store.put(store.folder("1", "2"), name, data, lambda other: str(other).encode())
+    assert {marker.body for marker in store.unpublished()} == {b"False", b"True"}
+
+
+def test_what_names_another_patient_lies_apart(store: Store) -> None:
+    assert store.folder("1", "2", "somebody") != store.folder("1", "2", "another")
+    assert store.folder("1", "2", "somebody") != store.folder("1", "2somebody")
 
 
 def test_many_threads_putting_the_same_instances_agree(store: Store) -> None:
     def work() -> None:
         for number in range(20):
-            store.put("1", "2", str(number), b"x" * 1000, b"m")
+            put(store, "1", "2", str(number), b"x" * 1000)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -74,18 +105,24 @@ def test_many_threads_putting_the_same_instances_agree(store: Store) -> None:
     reference = store.folder("1", "2")
     assert len(store.instances(reference)) == 20
     assert not [
-        name for name in os.listdir(store.path(reference, "0" * 32).parent) if name.startswith(".")
+        name for name in os.listdir(store.path(reference, "0" * 16).parent) if name.startswith(".")
     ]
 
 
 def test_a_confirmed_instance_has_no_marker_and_one_sent_again_has(store: Store) -> None:
-    name = store.put("1", "2", "3", b"x", b"m")
+    name = put(store, "1", "2", "3").name
     reference = store.folder("1", "2")
     store.clear_marker(reference, name)
     store.clear_marker(reference, name)
     assert list(store.unpublished()) == []
-    store.put("1", "2", "3", b"x", b"again")
+    put(store, "1", "2", "3", mark=b"again")
     assert [marker.body for marker in store.unpublished()] == [b"again"]
+
+
+def test_a_marker_that_waits_keeps_the_first_receipt(store: Store) -> None:
+    put(store, "1", "2", "3", mark=b"first")
+    put(store, "1", "2", "3", mark=b"later")
+    assert [marker.body for marker in store.unpublished()] == [b"first"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +131,7 @@ def test_a_confirmed_instance_has_no_marker_and_one_sent_again_has(store: Store)
 )
 def test_a_reference_that_is_not_ours_is_parked(store: Store, reference: str) -> None:
     with pytest.raises(Park) as parked:
-        store.path(reference, "0" * 32)
+        store.path(reference, "0" * 16)
     assert parked.value.reason is Reason.BAD_EVENT
     with pytest.raises(Park):
         store.instances(reference)
@@ -103,22 +140,22 @@ def test_a_reference_that_is_not_ours_is_parked(store: Store, reference: str) ->
 def test_a_link_out_of_the_store_is_not_followed(store: Store, tmp_path: Path) -> None:
     (store._root / ("a" * 32)).symlink_to(tmp_path)
     with pytest.raises(Park):
-        store.path("a" * 32 + "/" + "b" * 32, "c" * 32)
+        store.path("a" * 32 + "/" + "b" * 32, "c" * 16)
 
 
 def test_a_full_disk_refuses_before_it_writes(tmp_path: Path) -> None:
     store = Store(tmp_path, min_free=1.0)
     with pytest.raises(Refuse) as refused:
-        store.put("1", "2", "3", b"x", b"m")
+        put(store, "1", "2", "3")
     assert refused.value.reason is Reason.STORE_FULL
     assert store.instances(store.folder("1", "2")) == []
     assert 0 < store.free_ratio() <= 1
 
 
 def test_old_series_go_and_unpublished_ones_stay(store: Store) -> None:
-    published = store.put("1", "2", "3", b"x", b"m")
+    published = put(store, "1", "2", "3").name
     store.clear_marker(store.folder("1", "2"), published)
-    store.put("1", "9", "3", b"x", b"m")
+    put(store, "1", "9", "3")
     store.remember("1.2", b"note")
     later = time.time() + 4 * 86400
     assert store.remove_older_than(3 * 86400, now=time.time()) == 0
@@ -127,7 +164,7 @@ def test_old_series_go_and_unpublished_ones_stay(store: Store) -> None:
     assert store.instances(store.folder("1", "2")) == []
     assert len(store.instances(store.folder("1", "9"))) == 1
     assert store.recall("1.2") is None
-    assert store.put("1", "2", "3", b"x", b"m") == published
+    assert put(store, "1", "2", "3").name == published
 
 
 @pytest.mark.slow
@@ -147,7 +184,7 @@ def test_promise_1_removal_beside_a_sender_loses_nothing_answered(store: Store) 
     try:
         for number in range(100):
             time.sleep(number % 7 * 0.005)  # now before upkeep thinks it old, now just when it does
-            name = store.put("1", "2", str(number % 3), b"x", b"m")
+            name = put(store, "1", "2", str(number % 3)).name
             deadline = time.monotonic() + 5
             while name not in store.instances(reference):  # it may be on its way back
                 assert time.monotonic() < deadline
@@ -163,7 +200,8 @@ from pathlib import Path
 from streams.store import Store
 store = Store(Path(sys.argv[1]), min_free=0.0)
 for number in range(100000):
-    store.put("1", str(number % 7), str(number), b"x" * 50000 + str(number).encode(), b"mark")
+    data = b"x" * 50000 + str(number).encode()
+    store.put(store.folder("1", str(number % 7)), f"{number:016x}", data, lambda _: b"mark")
     sys.stdout.write(f"{number}\\n")
     sys.stdout.flush()
 """
@@ -183,7 +221,7 @@ def test_promise_1_kill_9_in_mid_store_loses_nothing_answered(tmp_path: Path, an
     store = Store(tmp_path, min_free=0.0)
     markers = {(marker.reference, marker.name) for marker in store.unpublished()}
     for number in answered:
-        reference, name = store.folder("1", str(number % 7)), store.instance_name(str(number))
+        reference, name = store.folder("1", str(number % 7)), f"{number:016x}"
         assert store.path(reference, name).read_bytes() == b"x" * 50000 + str(number).encode()
         assert (reference, name) in markers
     for reference, name in markers:  # none without its instance

@@ -116,7 +116,7 @@ def test_every_process_has_its_metrics(empty_demo: Demo) -> None:
 
 def test_the_database_is_one_that_psql_can_read(empty_demo: Demo) -> None:
     with psycopg.connect(empty_demo.ready["database"]) as connection:
-        (count,) = connection.execute("SELECT count(*) FROM study").fetchone() or (0,)
+        (count,) = connection.execute("SELECT count(*) FROM item").fetchone() or (0,)
     assert count >= 0
 
 

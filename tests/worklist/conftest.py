@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Engine
 
-    from worklist.sql.opening import Opener
+    from worklist.sql.writing.opening import Opener
 
 T0 = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -285,7 +285,7 @@ def make(ring: KeyRing) -> Make:
 @pytest.fixture(scope="session")
 def opener(ring: KeyRing, acts_ring: KeyRing) -> Opener:
     """Opens what the tests seal."""
-    from worklist.sql.opening import Opener
+    from worklist.sql.writing.opening import Opener
 
     return Opener(ring, acts_ring)
 
@@ -304,7 +304,7 @@ Feed = Callable[..., None]
 @pytest.fixture
 def feed(engine: Engine, policy: Policy, opener: Opener) -> Feed:
     """Applies events, one transaction each."""
-    from worklist.sql.apply import apply
+    from worklist.sql.writing.apply import apply
 
     def apply_each(*events: Event) -> None:
         for event in events:

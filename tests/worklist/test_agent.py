@@ -31,8 +31,8 @@ from worklist.record.acts import Act
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store, queue
 from worklist.sql.database import make_engine, migrate
-from worklist.sql.opening import Opener
-from worklist.sql.positions import Look, read
+from worklist.sql.writing.opening import Opener
+from worklist.sql.writing.positions import Look, read
 
 
 class Parking:

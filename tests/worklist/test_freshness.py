@@ -15,7 +15,7 @@ from streams.kafka.watermarks import Extent, Watermarks
 from streams.settings import StreamsSettings
 from tests.worklist.conftest import T0, Make
 from worklist.freshness import Freshness, StandStill, Watch
-from worklist.sql import positions
+from worklist.sql.writing import positions
 
 
 @pytest.fixture(scope="module")

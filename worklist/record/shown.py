@@ -50,7 +50,7 @@ def shown(row: Related, component: Component) -> Shown:
     )
     first = images[0].event if images else None
     about = _about(row, component)
-    identity = _identity(row, orders, about)
+    identity = _identity(row, about)
 
     def of_order(name: str) -> str:
         told = stands(orders, text_of(name))
@@ -96,10 +96,15 @@ def roots_of(row: Related, component: Component) -> list[Root]:
     return sorted(found)
 
 
-def _identity(row: Related, orders: Sequence[Fact], about: Sequence[Fact]) -> Identity:
-    """Who the patient is: what RIS and EHR say, before what images say."""
-    ris = [*orders, *about]
-    reports = [f for o in row.orders for f in o.reports if isinstance(f.event, ReportReceived)]
+def _identity(row: Related, about: Sequence[Fact]) -> Identity:
+    """Who the patient is: what RIS and EHR say, before what images say.
+
+    An order that a person linked to another's images names nobody here: it stays its patient's.
+    Images without a number show their order's.
+    """
+    orders = [o for o in row.orders if o.person == row.person or row.person.root is None]
+    ris = [*(fact for order in orders for fact in order.said), *about]
+    reports = [f for o in orders for f in o.reports if isinstance(f.event, ReportReceived)]
     sources: list[Sequence[Fact]] = [ris, [*reports, *row.study_facts()]]
 
     def first(read: Callable[[Identity], Value | None]) -> Value | None:

@@ -1,5 +1,6 @@
-"""The list in PostgreSQL: `project` takes a batch of events in, `rows` writes what follows from it.
+"""The list in PostgreSQL: `writing` takes events in, in one transaction; `queue` reads the list.
 
-`queue` reads the list, `leases` gives studies to readers, `audit` keeps every decision,
-`policy_store` the rules that rank; `models` declares the tables, `invariants` what must hold.
+`leases` gives studies to readers, `acts` is what persons do and `rights` who may; `counts` the list in
+numbers; `audit` and `history` keep every decision; `policy_store` the rules that rank; `models`
+declares the tables, `roles` who may touch them, `invariants` what must hold.
 """

@@ -21,11 +21,11 @@ from worklist.record.acts import Act, ActName, Cleared
 from worklist.record.items import Item, by_member, derive
 from worklist.record.orders import order_members
 from worklist.sql import audit, leases
-from worklist.sql.apply import apply
-from worklist.sql.closure import Reached, hold, world_of
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
 from worklist.sql.rights import may, needs_reason
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.closure import Reached, hold, world_of
+from worklist.sql.writing.opening import Opener
 
 #: So long a person may take back what they did, by the database's clock.
 UNDO_FOR = timedelta(seconds=10)
@@ -60,7 +60,7 @@ class Wish:
 @dataclass(frozen=True)
 class Done:
     """What was done; `study` is the row's name now, `late`: the lease had run out, and nobody had
-    taken it.
+    taken it; `undone`: the act that an undo took back.
     """
 
     act_id: str
@@ -68,6 +68,7 @@ class Done:
     at: datetime
     open: bool
     late: bool = False
+    undone: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class _Verdict:
     says: Mapping[str, Any]
     own: bool = True
     late: bool = False
+    undone: str = ""
 
 
 def do(connection: Connection, wish: Wish, *, policy: Policy, opener: Opener) -> Done:
@@ -118,7 +120,8 @@ def do(connection: Connection, wish: Wish, *, policy: Policy, opener: Opener) ->
             {"names": [scene.item.name, place.name]},
         )
     _tell(connection, act, place.name, event.model_dump(mode="json"), verdict)
-    return Done(act.act_id, place.name, act.at, place.closed_at is None, verdict.late)
+    open_now = place.closed_at is None
+    return Done(act.act_id, place.name, act.at, open_now, verdict.late, verdict.undone)
 
 
 def _scene(connection: Connection, wish: Wish, policy: Policy, opener: Opener) -> _Scene:
@@ -324,7 +327,8 @@ def _undo(scene: _Scene) -> _Verdict:
     last = max(mine, key=lambda act: act.place)
     if last.at + UNDO_FOR < scene.now:
         raise QueueError("too_late")
-    return _Verdict({"undoes": last.act_id}, own=last.actor == scene.wish.actor)
+    own = last.actor == scene.wish.actor
+    return _Verdict({"undoes": last.act_id}, own=own, undone=last.act)
 
 
 _CHECKS: dict[str, Callable[[_Scene], _Verdict]] = {

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from worklist.record.orders import Order
 from worklist.record.relate import components
-from worklist.sql.closure import decode_fact, world_of
-from worklist.sql.opening import Opener
 from worklist.sql.queue import detail
+from worklist.sql.writing.closure import reached, world_of
+from worklist.sql.writing.opening import Opener
 
 
 @dataclass(frozen=True)
 class OrderShown:
-    """One order of a row.
+    """One order that stands near a row.
 
     Attributes:
         member: the id by which `link` and `unlink` name it.
@@ -22,6 +23,7 @@ class OrderShown:
         status: what its sender says last; empty: nothing.
         report: ``preliminary``, ``final``, ``withdrawn`` or empty.
         open: it still waits for its report.
+        lent: somebody else's, as far as is known, and the row may be it: it lends its urgency.
     """
 
     member: str
@@ -29,24 +31,48 @@ class OrderShown:
     status: str
     report: str
     open: bool
+    lent: bool = False
 
 
 def orders(connection: Connection, study: str, opener: Opener) -> list[OrderShown]:
     """The orders of a row, earliest first. Raises QueueError `not_found`."""
-    bodies = connection.execute(
-        text("SELECT body FROM fact WHERE key = ANY(:keys)"),
-        {"keys": detail(connection, study)["reports"]},
-    ).scalars()
-    facts = [opener.fact(decode_fact(body)) for body in bodies]
-    found = []
+    return near(connection, study, opener)[0]
+
+
+def near(
+    connection: Connection, study: str, opener: Opener
+) -> tuple[list[OrderShown], list[OrderShown]]:
+    """The orders of a row, and the others that its numbers lead to, each earliest first.
+
+    Raises QueueError `not_found`.
+    """
+    row = detail(connection, study)
+    facts = reached(connection, opener, row["nodes"]).facts.values()
+    own: list[Order] = []
+    others: list[Order] = []
+    lent: list[Order] = []
     for component in components(facts, world_of(connection, facts)):
-        for order in (order for row in component.rows for order in row.orders):
-            members, state = order.members, order.state
-            member = min(members, key=lambda m: (members[m].received, m))
-            kinds = ("accession", "placer", "filler")
-            numbers = {n.value for f in order.facts for n in f.numbers if n.kind in kinds}
-            shown = OrderShown(
-                member, tuple(sorted(numbers)), state.status, state.report, state.open
-            )
-            found.append((members[member].received, member, shown))
-    return [shown for _, _, shown in sorted(found, key=lambda each: each[:2])]
+        for related in component.rows:
+            mine = row["study"] in related.owned
+            (own if mine else others).extend(related.orders)
+            lent += [order for order, _ in related.lent] if mine else []
+    kept = [order for order in others if not any(order is one for one in own)]
+    return _shown(own, lent), _shown(kept, lent)
+
+
+def _shown(found: list[Order], lent: list[Order]) -> list[OrderShown]:
+    placed = {}
+    for order in found:
+        members, state = order.members, order.state
+        member = min(members, key=lambda m: (members[m].received, m))
+        kinds = ("accession", "placer", "filler")
+        numbers = {n.value for fact in order.facts for n in fact.numbers if n.kind in kinds}
+        placed[members[member].received, member] = OrderShown(
+            member,
+            tuple(sorted(numbers)),
+            state.status,
+            state.report,
+            state.open,
+            lent=any(order is one for one in lent),
+        )
+    return [placed[place] for place in sorted(placed)]

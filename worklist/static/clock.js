@@ -50,7 +50,12 @@ export function tick() {
   for (const node of document.querySelectorAll("[data-since]")) write(node, span((now() - Date.parse(node.dataset.since)) / 1000));
 }
 
+// What is offered for a while only (an undo) leaves when it is over.
+function expire() {
+  for (const node of document.querySelectorAll("[data-until]")) if (Date.parse(node.dataset.until) < now()) node.remove();
+}
+
 export function start() {
   tick();
-  setInterval(tick, 1000);
+  setInterval(() => { tick(); expire(); }, 1000);
 }

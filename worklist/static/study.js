@@ -16,7 +16,7 @@ async function renew() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.target.closest("input")) location.assign("/");
+  if (event.key === "Escape" && !event.target.closest("input, select")) location.assign("/");
 });
 if (article.dataset.mine) setInterval(renew, RENEW_S * 1000);
 clock.start();

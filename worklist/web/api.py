@@ -13,11 +13,12 @@ from starlette.responses import Response, StreamingResponse
 
 from worklist.record.acts import ActName
 from worklist.sql.acts import Wish
+from worklist.sql.rights import may
 from worklist.web.access import access_of, caller_of
 from worklist.web.desk import desk_of
 from worklist.web.feed import Feed
 from worklist.web.problems import Problem
-from worklist.web.schema import Claimed, LeaseOut, Listing, Row
+from worklist.web.schema import MOST_SEEN, Claimed, LeaseOut, Listing, Row
 
 router = APIRouter(prefix="/api/v1")
 
@@ -55,13 +56,25 @@ class Finish(Token):
     the claim.
     """
 
-    seen: tuple[str, ...] | None = Field(default=None, max_length=10_000)
+    seen: tuple[str, ...] | None = Field(default=None, max_length=MOST_SEEN)
+
+
+class Release(Token):
+    """Without a token a lead gives back what another reader has, and says why."""
+
+    reason: Reason = ""
 
 
 class Siblings(_In):
     """Whether what belongs with the study is claimed too, where it is free."""
 
     siblings: bool = False
+
+
+class Claim(Siblings):
+    """`sure`: also when somebody reads it elsewhere."""
+
+    sure: bool = False
 
 
 class Wanted(_In):
@@ -84,12 +97,15 @@ class HandOver(Token):
 
 
 class DoneOut(BaseModel):
-    """What was done: its id (an undo names it), the row's name now, whether it is still open."""
+    """What was done: its id (an undo names it), the row's name now, whether it is still open; late:
+    the lease had run out. The undo of a finish gives the lease back.
+    """
 
     act_id: str
     study: str
     open: bool
     late: bool = False
+    lease: LeaseOut | None = None
 
 
 def _lease_token(request: Request, body: Token | None) -> str | None:
@@ -139,10 +155,12 @@ def next_study(request: Request, body: Siblings | None = None) -> Response:
 
 
 @router.post("/studies/{study}/claim", name="api_claim", response_model=Claimed)
-def claim(request: Request, study: str, body: Siblings | None = None) -> Response:
-    """Claims this study; 409 when another reader has it or nothing of it can be read yet."""
-    siblings = body.siblings if body else False
-    return _json(desk_of(request).claim(caller_of(request).person, study, siblings=siblings))
+def claim(request: Request, study: str, body: Claim | None = None) -> Response:
+    """Claims this study; 409 when another reader has it, says so elsewhere, or nothing of it can be
+    read yet.
+    """
+    wanted, who = body or Claim(), caller_of(request).person
+    return _json(desk_of(request).claim(who, study, siblings=wanted.siblings, sure=wanted.sure))
 
 
 @router.post("/studies/{study}/renew", name="api_renew", response_model=LeaseOut)
@@ -154,9 +172,12 @@ def renew(request: Request, study: str, body: Token | None = None) -> Response:
 
 
 @router.post("/studies/{study}/release", name="api_release", status_code=204)
-def release(request: Request, study: str, body: Token | None = None) -> Response:
-    """Gives the study back, unread."""
-    desk_of(request).release(caller_of(request).person, study, _lease_token(request, body))
+def release(request: Request, study: str, body: Release | None = None) -> Response:
+    """Gives the study back, unread; a lead also without its token, with a reason."""
+    wanted, who = body or Release(), caller_of(request).person
+    by_force = may(who.role.value, "release", own=False)
+    token = wanted.token if by_force else _lease_token(request, wanted)
+    desk_of(request).release(who, study, token, wanted.reason)
     return Response(status_code=204)
 
 
@@ -192,7 +213,11 @@ def _do(request: Request, study: str, act: ActName, **wanted: Any) -> Response:
     who = caller_of(request).person
     wish = Wish(act, study, who.name, who.role.value, **wanted)
     done = desk_of(request).do(who, wish)
-    return _json(DoneOut(act_id=done.act_id, study=done.study, open=done.open, late=done.late))
+    return _json(
+        DoneOut(
+            act_id=done.act_id, study=done.study, open=done.open, late=done.late, lease=done.lease
+        )
+    )
 
 
 def _add_act(act: ActName, says: str) -> None:

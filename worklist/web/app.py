@@ -28,9 +28,9 @@ from streams.seal import KeyRing, read_ring
 from worklist import chores
 from worklist.settings import WorklistSettings
 from worklist.sql.database import make_engine
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
-from worklist.web import api, page_routes
+from worklist.sql.writing.opening import Opener
+from worklist.web import api, page_acts, page_routes
 from worklist.web.access import AccessControl, LoginNeeded, authorise, is_api
 from worklist.web.auth import Person, Role, Sessions, read_readers
 from worklist.web.desk import Desk
@@ -229,6 +229,7 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         app.add_exception_handler(kind, _on_error)
     app.include_router(api.router)
     app.include_router(page_routes.router)
+    app.include_router(page_acts.router)
     app.mount("/static", StaticFiles(directory=str(files("worklist") / "static")), name="static")
     _health(app)
     return app

@@ -60,11 +60,13 @@ ACCESS: dict[str, frozenset[Role] | None] = {
     "api_study": _SEE,
     "api_events": _SEE,
 }
-#: Acts on rows: what the list's own table of rights says, by API and by form.
+#: Acts on rows: what the list's own table of rights says, by API and by form. A form renews
+#: nothing: the page's script does.
 ACCESS |= {
     f"{door}_{act}": frozenset(Role(role) for role in right.own | right.others)
     for act, right in RIGHTS.items()
     for door in ("api", "page")
+    if (door, act) != ("page", "renew")
 }
 
 
@@ -117,9 +119,13 @@ class Readers:
         """One more, known by key alone (the open demo's lead has no token)."""
         self._by_key[person.key] = person
 
+    def names(self) -> tuple[str, ...]:
+        """Of all who may read."""
+        return tuple(sorted({p.name for p in self._by_key.values() if p.role in _READ}))
+
     def named(self, name: str) -> bool:
         """Whether there is a reader of that name who may read."""
-        return any(p.name == name and p.role in _READ for p in self._by_key.values())
+        return name in self.names()
 
     def __len__(self) -> int:
         return len(self._by_key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,10 +17,12 @@ from streams.errors import Reason, Retry, Unavailable
 from worklist import metrics
 from worklist.order.policy import Policy
 from worklist.order.rank import overtaken_until
-from worklist.sql import acts, audit, counts, leases, policy_store, queue
+from worklist.sql import acts, audit, counts, leases, orders, policy_store, queue
 from worklist.sql.acts import Wish
 from worklist.sql.database import translated
-from worklist.sql.opening import Opener
+from worklist.sql.orders import OrderShown
+from worklist.sql.rights import may
+from worklist.sql.writing.opening import Opener
 from worklist.web.auth import Person
 from worklist.web.schema import Changes, Claimed, LeaseOut, Listing, Row, SiblingOut
 
@@ -43,6 +45,27 @@ class Overview:
     def unread(self) -> int:
         """What can be read now."""
         return sum(depth.unread for depth in self.depths if depth.lane < 3)
+
+
+@dataclass(frozen=True)
+class Did:
+    """What was done (see `sql.acts.Done`); the undo of a finish gives the reader's lease back."""
+
+    act_id: str
+    study: str
+    open: bool
+    late: bool
+    lease: LeaseOut | None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a row's forms offer: order classes, readers, orders that may be linked or unlinked."""
+
+    classes: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    link: tuple[OrderShown, ...] = ()
+    unlink: tuple[OrderShown, ...] = ()
 
 
 def to_row(item: dict[str, Any], policy: Policy | None) -> Row:
@@ -162,6 +185,31 @@ class Desk:
 
         return self._run(act)
 
+    def glance(self, study: str) -> Row:
+        """One study as it stands, for a notice that names nobody: not audited."""
+
+        def act(connection: Connection) -> Row:
+            (row,) = self._rows(connection, [queue.detail(connection, study)])
+            return row
+
+        return self._run(act)
+
+    def choices(self, who: Person, row: Row, readers: Sequence[str]) -> Choices:
+        """What this person may choose from on the row's page. Orders are read where a lead has to
+        tell them apart: of a row that meets another patient's, or has several.
+        """
+
+        def act(connection: Connection) -> Choices:
+            others = tuple(name for name in readers if name != who.name)
+            classes = tuple(policy_store.active(connection).classes)
+            if not row.study_uid or not may(who.role.value, "link") or not _unclear(row):
+                return Choices(classes, others)
+            own, near = orders.near(connection, row.study, self._opener)
+            lent = [order for order in near if order.lent]
+            return Choices(classes, others, tuple(near), (*own, *lent))
+
+        return self._run(act)
+
     def ahead(self, study: str) -> int:
         """How many are read before this one."""
         return self._run(lambda connection: queue.ahead(connection, study))
@@ -202,11 +250,15 @@ class Desk:
             siblings=tuple(_sibling(sibling) for sibling in claim.siblings),
         )
 
-    def claim(self, who: Person, study: str, *, siblings: bool = False) -> Claimed:
-        """Claims this study."""
+    def claim(
+        self, who: Person, study: str, *, siblings: bool = False, sure: bool = False
+    ) -> Claimed:
+        """Claims this study; when `sure`, also one that somebody reads elsewhere."""
 
         def act(connection: Connection) -> Claimed:
-            claim = leases.claim(connection, study, who.name, self._lease_s, siblings=siblings)
+            claim = leases.claim(
+                connection, study, who.name, self._lease_s, siblings=siblings, sure=sure
+            )
             return self._claimed(connection, claim)
 
         done = self._run(act)
@@ -218,7 +270,8 @@ class Desk:
         """The lease's token: the one that was sent; without one, that of the reader's own claim."""
         found = token or leases.own_token(connection, study, who.name)
         if found is None:
-            raise queue.QueueError("wrong_token")
+            row = leases.locked(connection, study)
+            raise queue.QueueError("wrong_token", leases.holder(connection, row.name) or "")
         return found
 
     def renew(self, who: Person, study: str, token: str | None) -> LeaseOut:
@@ -232,27 +285,45 @@ class Desk:
 
         return self._run(act)
 
-    def release(self, who: Person, study: str, token: str | None) -> None:
-        """Gives a study back, unread."""
-        self._run(
-            lambda connection: leases.release(
-                connection, study, self._token(connection, who, study, token), who.name
-            )
-        )
+    def release(self, who: Person, study: str, token: str | None, reason: str = "") -> None:
+        """Gives a study back, unread; a lead also what another reader has, with a reason."""
+
+        def act(connection: Connection) -> None:
+            held = token or leases.own_token(connection, study, who.name)
+            if held is None and not may(who.role.value, "release", own=False):
+                held = self._token(connection, who, study, None)
+            leases.release(connection, study, who.name, held, reason)
+
+        self._run(act)
         metrics.acts.labels("release").inc()
 
-    def do(self, who: Person, wish: Wish) -> acts.Done:
-        """Any act but claims: finish, pin, link and the rest, each a fact from then on."""
+    def do(self, who: Person, wish: Wish) -> Did:
+        """Any act but claims: finish, pin, link and the rest, each a fact from then on.
 
-        def act(connection: Connection) -> acts.Done:
+        Who takes a finish back has the study again.
+        """
+
+        def act(connection: Connection) -> Did:
             policy = policy_store.active(connection)
-            return acts.do(connection, wish, policy=policy, opener=self._opener)
+            done = acts.do(connection, wish, policy=policy, opener=self._opener)
+            lease = self._again(connection, who, done) if done.undone == "finish" else None
+            return Did(done.act_id, done.study, done.open, done.late, lease)
 
         done = self._run(act)
         if wish.act == "skip":
             self._skipped.setdefault(who.name, {})[done.study] = self._clock() + _SKIP_S
         metrics.acts.labels(wish.act).inc()
         return done
+
+    def _again(self, connection: Connection, who: Person, done: acts.Done) -> LeaseOut | None:
+        """The lease that an undone finish gives back; None where a report has closed the row since,
+        or there is nothing to read any more.
+        """
+        try:
+            claim = leases.claim(connection, done.study, who.name, self._lease_s, sure=True)
+        except queue.QueueError:
+            return None
+        return LeaseOut(token=claim.token, expires_at=claim.expires_at)
 
     def take_over(self, who: Person, study: str, reason: str) -> Claimed:
         """Takes a study that another reader has, with a reason."""
@@ -302,6 +373,12 @@ class Desk:
             )
 
         return self._run(act)
+
+
+def _unclear(row: Row) -> bool:
+    """Whether which orders are the row's is a question."""
+    several = len(row.accessions) > 1
+    return several or bool({"identity_conflict", "may_be_order"} & set(row.marks))
 
 
 def _sibling(found: leases.Sibling) -> SiblingOut:

@@ -7,21 +7,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Query, Request
 from jinja2 import Environment, PackageLoader, select_autoescape
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from streams.errors import Unavailable
-from worklist.record.acts import ActName
-from worklist.sql.acts import Wish
-from worklist.sql.rights import may, needs_reason
+from worklist.sql.acts import UNDO_FOR
+from worklist.sql.queue import QueueError
 from worklist.web.access import Caller, access_of, caller_of, form_of, keep_session
-from worklist.web.api import ACTS, PATHS
-from worklist.web.auth import SESSION_COOKIE, Person, Session, allowed, same_origin
+from worklist.web.auth import SESSION_COOKIE, Session, allowed, same_origin
 from worklist.web.desk import Overview, desk_of
 from worklist.web.feed import Feed
 from worklist.web.i18n import (
@@ -34,9 +30,10 @@ from worklist.web.i18n import (
     span,
     translator,
 )
+from worklist.web.page_acts import forms
 from worklist.web.problems import Problem
 from worklist.web.row_view import groups, view
-from worklist.web.schema import Claimed, Listing, Row
+from worklist.web.schema import Listing, Row
 
 router = APIRouter(include_in_schema=False)
 PAGE_ROWS = 300
@@ -170,8 +167,35 @@ def list_page(request: Request, cursor: Cursor = None) -> Response:
     note = request.query_params.get("note")
     message = translator(language(request))(note) if note in NOTES else ""
     return render(
-        request, "list.html", status, message=message, refresh=30 if status == 200 else 5, **values
+        request,
+        "list.html",
+        status,
+        message=message,
+        undo=_just_finished(request) if status == 200 else None,
+        refresh=30 if status == 200 else 5,
+        **values,
     )
+
+
+def _undo(row: Row, me: str) -> dict[str, str] | None:
+    """What undoes the finish of `row`, while its reader may: the act's id, and until when."""
+    if row.finished_by != me or row.finished_at is None:
+        return None
+    until = row.finished_at + UNDO_FOR
+    if until <= datetime.now(UTC):
+        return None
+    return {"study": row.study, "act_id": row.finish_id, "until": until.isoformat()}
+
+
+def _just_finished(request: Request) -> dict[str, str] | None:
+    """The undo of the study that this reader came from, having finished it."""
+    study = request.query_params.get("finished", "")
+    if not study:
+        return None
+    try:
+        return _undo(desk_of(request).glance(study), caller_of(request).person.name)
+    except QueueError:
+        return None
 
 
 @router.get("/list", name="list_fragment")
@@ -190,138 +214,23 @@ def list_fragment(request: Request, cursor: Cursor = None) -> Response:
 @router.get("/studies/{study}", name="study_page")
 def study_page(request: Request, study: str) -> Response:
     """One study, opened."""
-    caller = caller_of(request)
-    row = desk_of(request).study(caller.person, study)
-    shown = _viewer(request, caller.person.name)(row)
-    another = row.opened_by not in (None, caller.person.name) and not row.claimed_by
+    me, desk, lang = caller_of(request).person, desk_of(request), language(request)
+    row = desk.study(me, study)
+    choices = desk.choices(me, row, access_of(request).readers.names())
+    shown = _viewer(request, me.name)(row)
+    another = row.opened_by not in (None, me.name) and not row.claimed_by
     note = "opened_before_note" if request.query_params.get("before") == "1" else ""
     return render(
         request,
         "study.html",
         row=shown,
-        forms=_forms(row, caller.person),
+        forms=forms(row, me, choices, lang, translator(lang)),
+        undo=_undo(row, me.name),
         opened_by=clean(row.opened_by) if another else "",
         message=translator(language(request))(note) if note else "",
         refresh=None,
         lease_until=shown["lease_until"],
     )
-
-
-def _forms(row: Row, who: Person) -> list[dict[str, Any]]:
-    """The acts that make sense on this row and that this person may do, as plain forms."""
-    closed = row.finished_at is not None or row.state in ("final", "cancelled", "historic")
-    sense: dict[ActName, bool] = {
-        "pin": not closed and not row.pinned_by and row.lane < 3,
-        "unpin": bool(row.pinned_by),
-        "promote": row.state == "historic",
-        "clear_flag": row.ai == "flagged",
-        "set_priority": not closed,
-        "link": "may_be_order" in row.marks or "identity_conflict" in row.marks,
-        "unlink": bool(row.borrowed) or "identity_conflict" in row.marks,
-        "confirm_cancel": "cancelled_images_exist" in row.marks,
-        "reopen": closed and row.state != "historic",
-        "outcome": True,
-    }
-    shown = []
-    for act, makes_sense in sense.items():
-        own = act != "unpin" or row.pinned_by == who.name
-        if makes_sense and may(who.role.value, act, own):
-            shown.append(
-                {
-                    "act": act,
-                    "path": PATHS.get(act, act.replace("_", "-")),
-                    "reason": needs_reason(act, own),
-                    "code": act in ("set_priority", "outcome"),
-                    "order": act in ("link", "unlink"),
-                }
-            )
-    return shown
-
-
-def _after_act(request: Request, where: str) -> Response:
-    """After an act: a program gets 204, a browser the page that shows the result."""
-    if "application/json" in request.headers.get("accept", ""):
-        return Response(status_code=204)
-    return RedirectResponse(where, 303)
-
-
-def _study_path(study: str) -> str:
-    return f"/studies/{quote(study, safe='')}"
-
-
-def _opened_path(claimed: Claimed) -> str:
-    """The study's page, which says so if another reader had it open before."""
-    return _study_path(claimed.study) + ("?before=1" if claimed.opened_before else "")
-
-
-@router.post("/next", name="page_next")
-def page_next(request: Request) -> Response:
-    """Claims what is to be read first, and opens it."""
-    claimed = desk_of(request).next(caller_of(request).person)
-    if claimed is None:
-        return RedirectResponse("/?note=nothing_next", 303)
-    return RedirectResponse(_opened_path(claimed), 303)
-
-
-@router.post("/studies/{study}/claim", name="page_claim")
-def page_claim(request: Request, study: str) -> Response:
-    """Claims one study."""
-    claimed = desk_of(request).claim(caller_of(request).person, study)
-    return _after_act(request, _opened_path(claimed))
-
-
-@router.post("/studies/{study}/release", name="page_release")
-def page_release(request: Request, study: str) -> Response:
-    """Gives it back."""
-    desk_of(request).release(caller_of(request).person, study, None)
-    return _after_act(request, "/")
-
-
-@router.post("/studies/{study}/finish", name="page_finish")
-async def page_finish(request: Request, study: str) -> Response:
-    """It was read: what the page showed of it."""
-    seen = (await form_of(request)).get("seen", "").split()
-    return await _act(request, study, "finish", "/", seen=seen or None)
-
-
-@router.post("/studies/{study}/skip", name="page_skip")
-async def page_skip(request: Request, study: str) -> Response:
-    """Passes it by for now."""
-    return await _act(request, study, "skip", "/")
-
-
-async def _act(
-    request: Request, study: str, act: ActName, where: str = "", **wanted: Any
-) -> Response:
-    """Does an act of a form, and shows its result."""
-    form, who = await form_of(request), caller_of(request).person
-    wish = Wish(
-        act,
-        study,
-        who.name,
-        who.role.value,
-        reason=form.get("reason", "")[:200],
-        code=form.get("code", "")[:64],
-        order=form.get("order", "")[:64],
-        **wanted,
-    )
-    done = await run_in_threadpool(desk_of(request).do, who, wish)
-    return _after_act(request, where or _study_path(done.study))
-
-
-def _add_form(act: ActName) -> None:
-    async def route(request: Request, study: str) -> Response:
-        return await _act(request, study, act)
-
-    route.__doc__ = ACTS[act]
-    path = PATHS.get(act, act.replace("_", "-"))
-    router.add_api_route(f"/studies/{{study}}/{path}", route, methods=["POST"], name=f"page_{act}")
-
-
-#: Acts of the study's page: each a form of its own.
-FORMS = tuple(act for act in ACTS if act != "skip")
-for _name in FORMS:
-    _add_form(_name)
 
 
 @router.get("/login", name="login_form")

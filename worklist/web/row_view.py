@@ -17,7 +17,7 @@ from worklist.web.i18n import (
     person_name,
     span,
 )
-from worklist.web.schema import Row
+from worklist.web.schema import MOST_SEEN, Row
 
 SHAPES = {
     "pinned": "■",
@@ -36,7 +36,6 @@ AI_SHAPES = {
     "not_analysed": "∅",
     "pending": "…",
 }
-_NO_CLAIM = frozenset({"final", "cancelled", "historic", "expected", "arriving"})
 
 
 @dataclass
@@ -46,6 +45,11 @@ class Group:
     lane: str
     total: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def is_closed(row: Row) -> bool:
+    """Whether the row has left the list: read, reported, cancelled or historic."""
+    return row.finished_at is not None or row.state in ("final", "cancelled", "historic")
 
 
 def urgency(row: Row) -> str:
@@ -68,7 +72,8 @@ def ai_detail(row: Row, translate: Translate, words: dict[str, str]) -> str:
     if row.ai == "flagged":
         return clean(", ".join(sorted({flag.name for flag in row.flags})))
     if row.ai == "withdrawn":
-        return translate("said_by", name=clean(row.cleared_by), reason=clean(row.cleared_reason))
+        who, why = clean(row.cleared_by), clean(row.cleared_reason)
+        return translate("ai_withdrawn_by", name=who, reason=why)
     if row.ai == "not_flagged" and row.looked_for:
         return translate("ai_not_flagged_for", what=clean(", ".join(row.looked_for)))
     if row.ai == "not_analysed" and row.ai_reason:
@@ -102,6 +107,15 @@ def _why(row: Row, translate: Translate, words: dict[str, str]) -> list[dict[str
     return shown
 
 
+def _marks(row: Row, translate: Translate, words: dict[str, str]) -> list[dict[str, str]]:
+    """What the row is marked with, in words; of orders that it may be, by their numbers."""
+    shown = {mark: words[f"mark_{mark}"] for mark in row.marks if f"mark_{mark}" in words}
+    if "may_be_order" in shown and row.borrowed:
+        numbers = clean(", ".join(row.borrowed))
+        shown["may_be_order"] = translate("may_be_orders", numbers=numbers)
+    return [{"code": mark, "word": word} for mark, word in shown.items()]
+
+
 def _order_class(row: Row, kind: str, words: dict[str, str]) -> str:
     """The order's own priority, where the urgency word says something else."""
     return (
@@ -115,7 +129,7 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
     """One row as the templates draw it."""
     kind = urgency(row)
     since = row.clock_at
-    closed = row.finished_at is not None or row.state in ("final", "cancelled", "historic")
+    closed = is_closed(row)
     target = None if closed or row.lane == 3 else row.target_at
     return {
         "study": row.study,
@@ -135,7 +149,7 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
         "description": clean(row.description),
         "accessions": clean(", ".join(row.accessions)),
         "study_uid": clean(row.study_uid),
-        "marks": [mark for mark in row.marks if f"mark_{mark}" in catalogue(lang)],
+        "marks": _marks(row, translate, catalogue(lang)),
         "ai": row.ai,
         "ai_shape": AI_SHAPES[row.ai],
         "ai_detail": ai_detail(row, translate, catalogue(lang)),
@@ -143,16 +157,15 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
         "wait_text": span((now - since).total_seconds(), translate),
         "reader": clean(row.claimed_by),
         "mine": row.claimed_by == me,
-        "claimable": not closed and row.lane != 3 and row.state not in _NO_CLAIM,
+        "claimable": not closed and row.lane != 3,
         "in_reading": clean(row.in_reading),
         "finished_by": clean(row.finished_by),
         "finished_text": moment(row.finished_at, lang),
         "pinned_by": clean(row.pinned_by),
         "pinned_reason": clean(row.pinned_reason),
-        "borrowed": clean(", ".join(row.borrowed)),
         "images": _images(row, translate),
-        "outcome": clean(row.outcome),
-        "seen": " ".join((*row.fragments, *row.reports)),
+        "outcome": clean(catalogue(lang).get(f"outcome_{row.outcome}", row.outcome)),
+        "seen": _seen(row),
         "why": _why(row, translate, catalogue(lang)),
         "due_text": moment(row.due_at, lang) if row.lane != 3 else "",
         "bound_text": moment(_minute_after(row.overtaken_until), lang),
@@ -161,6 +174,14 @@ def view(row: Row, now: datetime, lang: str, translate: Translate, me: str) -> d
         "received_text": moment(row.received_at, lang),
         "lease_until": moment(row.claimed_until, lang),
     }
+
+
+def _seen(row: Row) -> str:
+    """What a finish names as seen; empty where it is too much for one request: then the finish
+    covers what the claim had seen.
+    """
+    ids = (*row.fragments, *row.reports)
+    return " ".join(ids) if len(ids) <= MOST_SEEN else ""
 
 
 def _images(row: Row, translate: Translate) -> str:

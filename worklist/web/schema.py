@@ -13,6 +13,8 @@ def _iso(time: datetime) -> str:
 
 
 Time = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str, when_used="json")]
+#: So many ids a finish names as seen at most: they have to fit into one request.
+MOST_SEEN = 2000
 Ai = Literal["flagged", "withdrawn", "not_flagged", "not_analysed", "pending"]
 
 
@@ -48,8 +50,9 @@ class Row(_Out):
 
     `overtaken_until` (promise 4): a study whose clock starts later than this is read after this one
     in its lane, flagged or not. None while there is nothing to read, and once it is read.
-    `borrowed`: numbers of orders that may be this study's and lend it their urgency. `fragments`
-    and `reports` (of one study's own page alone): what a finish names as seen.
+    `borrowed`: numbers of orders that may be this study's and lend it their urgency. `finish_id`:
+    the act by which it was read; an undo names it. `fragments` and `reports` (of one study's own
+    page alone): what a finish names as seen.
     """
 
     study: str
@@ -99,6 +102,7 @@ class Row(_Out):
     opened_by: str | None
     finished_at: Time | None
     finished_by: str
+    finish_id: str
     fragments: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
 

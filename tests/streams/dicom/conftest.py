@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 
+from streams.authorities import Authorities
 from streams.dicom.door import DicomDoor
 from streams.errors import Reason, Refuse
 from streams.events import Event, Parked, decode
@@ -29,12 +31,16 @@ CT, DX, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1", "
 class Sender:
     name: str = "ct1"
     issuer: str = "HOSP"
+    authority: str = "RIS1"
+    kind: Literal["modality", "archive", "mixed"] = "modality"
     site: str = "north"
     timezone: str = "Europe/Paris"
 
 
 class Site:
     """Knows everybody but one."""
+
+    authorities = Authorities.model_validate({"authority": {"HOSP": {"names": ["CHU", "1.2.250"]}}})
 
     def sender_for_ae(self, ae_title: str, address: str) -> Sender:
         if ae_title == "STRANGER":

@@ -10,18 +10,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
 from pynetdicom import AE, _config
 
 from streams.dicom import part10
 from streams.dicom.door import DicomDoor
 from streams.errors import Refuse
-from streams.events import ExamProgressed, SeriesReceived
+from streams.events import Number, SeriesReceived
 from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 from tests.streams.dicom.senders import ENV, raw_store, send, storescu, with_meta
 
-MPPS, COMMITMENT = "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.20.1"
+COMMITMENT = "1.2.840.10008.1.20.1"
 
 
 @pytest.mark.needs("echoscu")
@@ -47,21 +46,22 @@ def test_promise_1_a_real_sender_s_series_is_durable_and_becomes_one_event(
     assert result.returncode == 0, result.stderr
     (event,) = tap.until(lambda events: len(events) >= 1)
     assert isinstance(event, SeriesReceived)
-    assert len(event.instances) == 5
-    assert list(event.instances) == door.store.instances(event.reference)
-    assert (event.modality, event.age_years, event.accessions, event.site) == (
+    assert len(event.names()) == 5
+    assert list(event.names()) == door.store.instances(event.reference)
+    assert (event.modality, event.age_years, event.site, event.kind) == (
         "CT",
         45.0,
-        ("A1",),
         "north",
+        "modality",
     )
+    assert event.numbers == (Number(kind="accession", authority="RIS1", value="A1"),)
     assert event.acquired_at is not None
     assert event.acquired_at.isoformat() == "2026-03-14T09:15:00+00:00"  # Paris, in winter
     assert event.identity is not None
     identity = ring.open_identity(event.identity)
     assert (identity.name, identity.patient_id, identity.issuer) == ("LEFÈVRE^Zoé", "P1", "HOSP")
     assert "LEF" not in tap.keys[0]
-    stored = door.store.path(event.reference, event.instances[0]).read_bytes()
+    stored = door.store.path(event.reference, event.names()[0]).read_bytes()
     assert part10.header_of_file(stored).series == "1.2.3.4"
     door.stop()  # what waits is published by now
     assert list(door.store.unpublished()) == []
@@ -134,48 +134,6 @@ def test_storage_commitment_is_never_accepted(door: DicomDoor, dicom: SimpleName
         COMMITMENT
     ]
     association.release()
-
-
-def step(status: str, **more: Any) -> Dataset:
-    ds = Dataset()
-    ds.PerformedProcedureStepStatus = status
-    for keyword, value in more.items():
-        setattr(ds, keyword, value)
-    return ds
-
-
-def test_mpps_says_in_progress_and_completed(
-    door: DicomDoor, tap: Any, dicom: SimpleNamespace
-) -> None:
-    scheduled, performed, reference = Dataset(), Dataset(), Dataset()
-    scheduled.StudyInstanceUID, scheduled.AccessionNumber = "1.2.3", "A1"
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = dicom.CT, "1.2.3.4.1"
-    performed.SeriesInstanceUID, performed.ReferencedImageSequence = "1.2.3.4", [reference]
-    ae = AE()
-    ae.add_requested_context(MPPS)
-    association = ae.associate("127.0.0.1", door.port)
-    first = step(
-        "IN PROGRESS",
-        ScheduledStepAttributesSequence=[scheduled],
-        PatientID="P1",
-        PatientName="X^Y",
-    )
-    assert association.send_n_create(first, MPPS, "1.9.1")[0].Status == 0
-    last = step("COMPLETED", PerformedSeriesSequence=[performed])
-    assert association.send_n_set(last, MPPS, "1.9.1")[0].Status == 0
-    assert association.send_n_set(last, MPPS, "1.9.2")[0].Status == 0x0112
-    association.release()
-    began, done = tap.until(lambda events: len(events) == 2)
-    assert isinstance(began, ExamProgressed)
-    assert isinstance(done, ExamProgressed)
-    assert (began.status, done.status, done.announced_instances) == ("in_progress", "completed", 1)
-    assert done.study_uids == ("1.2.3",)
-    assert done.accessions == ("A1",)
-    assert done.patient == began.patient is not None
-    send(door.port, with_meta(dicom, dicom.image(1)))
-    event = tap.until(lambda events: len(events) == 3)[-1]
-    assert event.complete
-    assert len(set(tap.keys)) == 1
 
 
 @pytest.mark.parametrize(

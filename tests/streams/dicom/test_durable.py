@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from pynetdicom import AE
 
 from streams import metrics
+from streams.dicom import publishing
 from streams.dicom.door import DicomDoor
 from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
@@ -43,7 +46,7 @@ def test_promise_1_broker_down_is_still_durable_and_published_after_recovery(
     second = DicomDoor(settings, dicom.Site(), ring, publisher)
     second.start()
     (event,) = tap.until(lambda events: len(events) >= 1)
-    assert len(event.instances) == 3
+    assert len(event.names()) == 3
     second.stop()
     publisher.close()
     assert list(second.store.unpublished()) == []
@@ -108,7 +111,7 @@ def test_promise_1_a_broker_that_comes_back_gets_all_without_a_restart(
         time.sleep(0.05)
     assert len(list(door.store.unpublished())) == 3
     road.start()
-    tap.until(lambda events: any(len(event.instances) == 3 for event in events))
+    tap.until(lambda events: any(len(event.names()) == 3 for event in events))
     door.stop()
     publisher.close()
     assert list(door.store.unpublished()) == []
@@ -119,15 +122,17 @@ GATEWAY = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
+from streams.authorities import Authorities
 from streams.dicom.door import DicomDoor
 from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
+from streams.site import Sender
 settings = StreamsSettings(
     kafka="127.0.0.1:1", store=Path(sys.argv[1]), dicom_port=0, confirm_s=1, store_min_free=0
 )
-sender = SimpleNamespace(name="ct1", issuer="H", site="n", timezone="UTC")
-site = SimpleNamespace(sender_for_ae=lambda title, address: sender)
+sender = Sender(name="ct1", issuer="H", site="n")
+site = SimpleNamespace(sender_for_ae=lambda title, address: sender, authorities=Authorities())
 ring = KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32)
 door = DicomDoor(settings, site, ring, Publisher(settings))
 door.start()
@@ -162,7 +167,7 @@ def test_promise_1_a_gateway_killed_in_mid_association_loses_nothing_answered(
     door = DicomDoor(settings, dicom.Site(), ring, publisher)
     door.start()
     (event,) = tap.until(lambda events: len(events) >= 1)
-    assert len(event.instances) == 7
+    assert len(event.names()) == 7
     door.stop()
     publisher.close()
 
@@ -172,21 +177,100 @@ def test_images_one_association_each_are_not_one_event_each(
 ) -> None:
     for number in range(1, 13):
         assert send(door.port, with_meta(dicom, dicom.image(number))) == [0]
-    events = tap.until(lambda events: any(len(event.instances) == 12 for event in events))
+    events = tap.until(lambda events: any(len(event.names()) == 12 for event in events))
     assert len(events) < 12
 
 
-def test_a_late_image_is_a_new_version_of_the_same_series(
+def test_a_late_image_makes_a_larger_fragment_whose_times_are_the_new_image_s(
     door: DicomDoor, tap: Any, dicom: SimpleNamespace
 ) -> None:
+    """What both fragments name was first received with the first: only the new image is late."""
     send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (1, 2)))
     tap.until(lambda events: len(events) == 1)
-    send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (3, 4)))
+    late = (dicom.image(number, StudyTime="102000") for number in (3, 4))
+    send(door.port, *(with_meta(dicom, image) for image in late))
     first, second = tap.until(lambda events: len(events) == 2)
-    assert set(first.instances) < set(second.instances)
-    assert second.version.key() > first.version.key()
-    assert first.received_at == second.received_at
+    assert set(first.names()) < set(second.names())
+    assert first.event_id != second.event_id
+    assert second.version_key() > first.version_key()
+    assert second.received_at > first.received_at
+    assert second.acquired_at - first.acquired_at == timedelta(minutes=5)
     assert first.reference == second.reference
+
+
+def test_the_same_images_again_are_the_same_fragment(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
+    for count in (1, 2):
+        send(door.port, *(with_meta(dicom, dicom.image(number)) for number in (1, 2)))
+        tap.until(lambda events, count=count: len(events) == count)
+    first, again = tap.events
+    assert first.event_id == again.event_id
+
+
+def test_the_time_of_acquisition_of_a_fragment_is_the_earliest(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
+    images = [dicom.image(number, StudyTime=f"10{number}000") for number in (3, 1, 2)]
+    send(door.port, *(with_meta(dicom, image) for image in images))
+    (event,) = tap.until(lambda events: len(events) == 1)
+    assert event.acquired_at.isoformat() == "2026-03-14T09:10:00+00:00"
+
+
+def test_two_patients_in_one_series_are_two_fragments(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
+    images = [
+        dicom.image(1),
+        dicom.image(2, PatientID="P9"),
+        dicom.image(3, PatientBirthDate="19610402"),
+        dicom.image(4, PatientID="P1^^^HOSP"),  # the first one, with all its authority
+        dicom.image(5, PatientName="OTHER^SPELLING"),
+    ]
+    send(door.port, *(with_meta(dicom, image) for image in images))
+    events = tap.until(lambda events: len(events) == 3)
+    assert sorted(len(event.names()) for event in events) == [1, 1, 3]
+    assert len({event.patient for event in events}) == 2
+    assert len({event.reference for event in events}) == 3
+    assert len({(event.study_uid, event.series_uid) for event in events}) == 1
+    for event in events:
+        assert list(event.names()) == door.store.instances(event.reference)
+
+
+def test_an_image_that_is_sent_again_under_its_right_patient_is_another_patient_s_too(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
+    for count, number in enumerate(("P9", "P1"), 1):
+        send(door.port, with_meta(dicom, dicom.image(1, PatientID=number)))
+        tap.until(lambda events, count=count: len(events) == count)
+    first, second = tap.events
+    assert first.names() == second.names()
+    assert first.patient != second.patient
+    assert not second.other_bytes
+
+
+def test_other_bytes_under_a_known_uid_are_kept_beside_marked_and_published(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace
+) -> None:
+    send(door.port, with_meta(dicom, dicom.image(1)))
+    tap.until(lambda events: len(events) == 1)
+    send(door.port, with_meta(dicom, dicom.image(1, PixelData=bytes(32))))
+    first, second = tap.until(lambda events: len(events) == 2)
+    assert (first.other_bytes, second.other_bytes) == (False, True)
+    assert set(first.names()) < set(second.names())
+    paths = [door.store.path(second.reference, name) for name in second.names()]
+    assert len({path.read_bytes() for path in paths}) == 2
+
+
+def test_a_series_larger_than_one_event_is_several_fragments(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "MOST_INSTANCES", 2)
+    send(door.port, *(with_meta(dicom, dicom.image(number)) for number in range(1, 6)))
+    events = tap.until(lambda events: len(events) == 3)
+    assert [len(event.names()) for event in events] == [2, 2, 1]
+    assert len({name for event in events for name in event.names()}) == 5
+    assert len({event.event_id for event in events}) == 3
 
 
 def test_the_announced_number_publishes_before_the_association_ends(
@@ -200,5 +284,5 @@ def test_the_announced_number_publishes_before_the_association_ends(
             with_meta(dicom, dicom.image(number, NumberOfSeriesRelatedInstances=2))
         )
     (event,) = tap.until(lambda events: len(events) == 1)
-    assert event.complete
+    assert (len(event.names()), event.announced) == (2, 2)
     association.release()

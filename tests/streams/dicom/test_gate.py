@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.authorities import Authorities
 from streams.dicom import gate, part10, steps
 from streams.errors import Reason, Refuse
 
@@ -111,8 +112,8 @@ def test_any_file(data: bytes, preamble: bool) -> None:
 
 @MANY
 @given(data=st.binary(max_size=400), transfer_syntax=st.sampled_from([IMPLICIT, EXPLICIT]))
-def test_any_mpps_bytes(data: bytes, transfer_syntax: str) -> None:
-    expect_refusal_or_none(lambda: steps.read(data, transfer_syntax))
+def test_any_mpps_bytes(dicom: SimpleNamespace, data: bytes, transfer_syntax: str) -> None:
+    expect_refusal_or_none(lambda: steps.read(data, transfer_syntax, dicom.Sender(), Authorities()))
 
 
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])

@@ -18,13 +18,13 @@ from pydicom.datadict import tag_for_keyword
 from streams.dicom import gate, part10, text
 from streams.dicom.headers import Facts, facts, merge
 from streams.dicom.publishing import event_of
-from streams.events import decode, encode
+from streams.events import Number, Patient, decode, encode
 from streams.seal import KeyRing
 
 
 def facts_of(dicom: SimpleNamespace, ring: KeyRing, now: datetime, **more: Any) -> Facts:
     header = part10.header_of_file(dicom.file_of(dicom.image(**more)))
-    return facts(header, dicom.Sender(), ring, now)
+    return facts(header, dicom.Sender(), dicom.Site.authorities, ring, now)
 
 
 def test_what_an_image_says(dicom: SimpleNamespace, ring: KeyRing, now: datetime) -> None:
@@ -47,6 +47,52 @@ def test_what_an_image_says(dicom: SimpleNamespace, ring: KeyRing, now: datetime
     assert (found.announced, found.readable, found.sop_class) == (40, True, dicom.CT)
     assert "LEF" not in found.model_dump_json()
     assert "P1" not in found.model_dump_json(exclude={"identity"})
+    assert found.kind == "modality"
+
+
+@pytest.mark.parametrize(
+    ("image_type", "primary", "localizer"),
+    [
+        ("ORIGINAL\\PRIMARY\\AXIAL", True, False),
+        ("ORIGINAL\\PRIMARY\\LOCALIZER", True, True),
+        ("DERIVED\\SECONDARY", False, False),
+        ("DERIVED\\SECONDARY\\MPR", False, False),
+        ("ORIGINAL", True, False),
+        ("", True, False),
+        (None, True, False),
+    ],
+)
+def test_primary_and_localizer(
+    dicom: SimpleNamespace,
+    ring: KeyRing,
+    now: datetime,
+    image_type: str | None,
+    primary: bool,
+    localizer: bool,
+) -> None:
+    more = {} if image_type is None else {"ImageType": image_type.split("\\")}
+    found = facts_of(dicom, ring, now, **more)
+    assert (found.primary, found.localizer) == (primary, localizer)
+
+
+def test_a_part_is_primary_if_one_is_and_a_localizer_only_if_all_are(
+    dicom: SimpleNamespace, ring: KeyRing, now: datetime
+) -> None:
+    def made(*image_type: str, **more: Any) -> Facts:
+        return facts_of(dicom, ring, now, ImageType=list(image_type), **more)
+
+    scout, slice_ = made("ORIGINAL", "PRIMARY", "LOCALIZER"), made("ORIGINAL", "PRIMARY", "AXIAL")
+    derived, report = made("DERIVED", "SECONDARY"), made("", sop_class=SR, modality="SR")
+    assert merge(scout, scout).localizer
+    assert not merge(scout, slice_).localizer
+    assert merge(derived, slice_).primary
+    assert not merge(derived, derived).primary
+    # A report among them says nothing of the images.
+    assert merge(scout, report).localizer
+    assert not merge(derived, report).primary
+
+
+SR = "1.2.840.10008.5.1.4.1.1.88.11"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +106,7 @@ def test_what_an_image_says(dicom: SimpleNamespace, ring: KeyRing, now: datetime
         ({"StudyDate": "20990101"}, "2026-03-14T16:00:00+00:00"),
     ],
 )
-def test_the_end_of_acquisition(
+def test_the_time_of_acquisition(
     dicom: SimpleNamespace, ring: KeyRing, fields: dict[str, str], expected: str | None
 ) -> None:
     """Its own offset, else the image's, else the sender's zone; never after receipt."""
@@ -68,7 +114,7 @@ def test_the_end_of_acquisition(
     header = part10.header_of_file(dicom.file_of(dicom.image()))
     said = {tag_for_keyword(keyword): value.encode() for keyword, value in fields.items()}
     header = dataclasses.replace(header, values=header.values | said)
-    found = facts(header, dicom.Sender(), ring, received)
+    found = facts(header, dicom.Sender(), dicom.Site.authorities, ring, received)
     assert (found.acquired_at.isoformat() if found.acquired_at else None) == expected
 
 
@@ -121,19 +167,35 @@ def test_only_images_are_readable(
 
 
 VALUES = st.dictionaries(st.sampled_from(sorted(gate.FACTS)), st.binary(max_size=80), max_size=12)
+ITEMS = st.dictionaries(
+    st.sampled_from(
+        [gate.REQUESTS, gate.ACCESSION_ISSUER, gate.PATIENT_ISSUER, gate.OTHER_PATIENT_IDS]
+    ),
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                [gate.ACCESSION, gate.NAMESPACE, gate.UNIVERSAL, gate.PATIENT_ID, gate.ISSUER]
+            ),
+            st.binary(max_size=80),
+        ),
+        max_size=2,
+    ),
+)
 
 
 @settings(max_examples=300, deadline=None)
-@given(values=VALUES, accessions=st.lists(st.binary(max_size=80), max_size=3))
+@given(values=VALUES, items=ITEMS)
 def test_any_values_make_an_event(
-    dicom: SimpleNamespace, ring: KeyRing, values: dict[int, bytes], accessions: list[bytes]
+    dicom: SimpleNamespace,
+    ring: KeyRing,
+    values: dict[int, bytes],
+    items: dict[int, list[dict[int, bytes]]],
 ) -> None:
     received = datetime(2026, 3, 14, tzinfo=UTC)
-    header = gate.Header(
-        "1.2.840.10008.1.2", dicom.CT, "1.2", "1.3", "1.4", True, 1, values, tuple(accessions)
-    )
-    found = facts(header, dicom.Sender(timezone="Nowhere/There"), ring, received)
-    event = event_of(found, "a" * 32 + "/" + "b" * 32, ["c" * 32], "gateway-1", None)
+    header = gate.Header("1.2.840.10008.1.2", dicom.CT, "1.2", "1.3", "1.4", True, 1, values, items)
+    sender = dicom.Sender(timezone="Nowhere/There")
+    found = facts(header, sender, dicom.Site.authorities, ring, received)
+    event = event_of(found, "a" * 32 + "/" + "b" * 32, ["c" * 16], "gateway-1", None)
     assert decode(encode(event)) == event
     assert event.acquired_at is None or event.acquired_at <= received
 
@@ -149,13 +211,23 @@ def test_promise_5_facts_merge_alike_in_any_order(data: Any) -> None:
         series_uid=st.just("2"),
         sop_class=st.sampled_from(["1.1", "1.2"]),
         sender=st.sampled_from(["a", "b"]),
-        accessions=st.lists(st.sampled_from(["A", "B"]), max_size=2).map(tuple),
+        kind=st.sampled_from(["modality", "archive", "mixed"]),
+        numbers=st.lists(
+            st.sampled_from([Number(kind="accession", value=value) for value in "AB"]),
+            max_size=2,
+            unique=True,
+        ).map(lambda found: tuple(sorted(found, key=lambda number: number.value))),
         modality=st.sampled_from(["", "CT", "SR"]),
         age_years=st.none() | st.sampled_from([1.0, 2.0]),
         acquired_at=st.none() | times,
         readable=st.booleans(),
+        primary=st.booleans(),
+        localizer=st.booleans(),
+        other_bytes=st.booleans(),
+        stated=st.integers(0, 2),
         announced=st.none() | st.integers(1, 9),
-        patient=st.none() | st.sampled_from(["p", "q"]),
+        # Of one part: there is only one.
+        patient=st.just(Patient(value="ab" * 16)),
         identity=st.none() | st.sampled_from(["i", "j"]),
         first_received=times,
         last_received=times,
@@ -194,7 +266,7 @@ def test_names_of_the_character_set_files(
         header = part10.header_of_file(
             (corpora_dir / "dicom" / f"charset__{name}.dcm").read_bytes()
         )
-        identity = facts(header, dicom.Sender(), ring, now).identity
+        identity = facts(header, dicom.Sender(), dicom.Site.authorities, ring, now).identity
         assert identity is not None
         names[name] = ring.open_identity(identity).name
     assert names == {

@@ -104,10 +104,11 @@ def test_a_persons_word_on_priority_stands_until_a_source_raises_it() -> None:
 
 
 def test_a_person_links_an_order_that_a_typing_error_kept_apart() -> None:
-    said = [order("a7 f1", P1, "stat"), image("u1.1 a7", "P9@HOSP")]
+    said = [order("a7 f1", f"{P1}//A", "stat"), image("u1.1 a7", "P9@HOSP//B")]
     study, sent = row(said, "1.1", "P9"), next(i for i in items(said) if not i.uid)
     linked = items([*said, act("link", study.name, order=sent.name)])
     assert [(i.uid, i.priority, i.marks) for i in linked] == [("1.1", "stat", ())]
+    assert linked[0].identity == study.identity, "never one's number with the other's name"
     apart = items([*said, act("unlink", study.name, order=sent.name)])
     assert {i.uid: i.priority for i in apart} == {"": "stat", "1.1": "unknown"}
 

@@ -34,7 +34,7 @@ def items_of(facts: list[Fact]) -> list[Item]:
 
 @CHECKS
 @given(CASES, st.sampled_from(ACTS), st.integers(0, 9), st.booleans())
-def test_an_act_on_one_row_changes_no_other(
+def test_promise_7_an_act_on_one_row_changes_no_other(
     facts: list[Fact], name: str, choice: int, whole: bool
 ) -> None:
     before = items_of(facts)
@@ -48,7 +48,9 @@ def test_an_act_on_one_row_changes_no_other(
 
 @CHECKS
 @given(CASES)
-def test_a_flagged_row_leaves_the_list_only_by_a_person_or_a_report(facts: list[Fact]) -> None:
+def test_promise_2_a_flagged_row_leaves_the_list_only_by_a_person_or_a_report(
+    facts: list[Fact],
+) -> None:
     for item in items_of(facts):
         if item.ai.flags and not item.open:
             assert item.finish or item.state in ("final", "cancelled")

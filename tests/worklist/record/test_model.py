@@ -267,7 +267,7 @@ def test_rows_are_those_of_the_plain_model(facts: list[Fact]) -> None:
 
 @CHECKS
 @given(CASES, st.randoms(use_true_random=False))
-def test_any_order_and_duplication_gives_the_same_items(
+def test_promise_5_any_order_and_duplication_gives_the_same_items(
     facts: list[Fact], rng: random.Random
 ) -> None:
     first = derive(facts, world(facts), policy())
@@ -279,7 +279,9 @@ def test_any_order_and_duplication_gives_the_same_items(
 
 @CHECKS
 @given(CASES)
-def test_every_image_is_on_one_row_and_every_order_on_one_at_least(facts: list[Fact]) -> None:
+def test_promise_2_every_image_is_on_one_row_and_every_order_on_one_at_least(
+    facts: list[Fact],
+) -> None:
     items = derive(facts, world(facts), policy())
     times: dict[str, int] = {}
     for item in items:

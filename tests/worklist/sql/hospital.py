@@ -21,9 +21,9 @@ from tests.worklist.record import say
 from worklist.order.policy import Policy, load
 from worklist.record.facts import Fact
 from worklist.sql import acts, audit, leases, policy_store
-from worklist.sql.apply import apply
 from worklist.sql.database import make_engine, migrate
-from worklist.sql.opening import Opener
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
 
 ROOT = Path(__file__).parents[3]
 POLICY = load(ROOT / "infra" / "site").model_copy(update={"live": ("head-ct-ich",)})

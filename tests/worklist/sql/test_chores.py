@@ -21,8 +21,8 @@ from worklist import chores, metrics
 from worklist.order.policy import Policy
 from worklist.sql import counts, history, leases, queue
 from worklist.sql.database import make_engine
-from worklist.sql.opening import Opener
-from worklist.sql.rerank import rerank
+from worklist.sql.writing.opening import Opener
+from worklist.sql.writing.rerank import rerank
 
 OTHER = Policy.model_validate(POLICY.model_dump() | {"name": "another"})
 

@@ -14,8 +14,9 @@ from tests.worklist.record import say
 from tests.worklist.sql.conftest import Database
 from tests.worklist.sql.hospital import POLICY, Hospital, readable
 from worklist import chores
-from worklist.sql import audit, counts, leases, policy_store, queue, rerank
-from worklist.sql.apply import apply
+from worklist.sql import audit, counts, leases, policy_store, queue
+from worklist.sql.writing import rerank
+from worklist.sql.writing.apply import apply
 
 FEW, MANY = 20_000, 200_000
 OPEN = 100

@@ -18,7 +18,7 @@ from worklist.sql.acts import Wish, do
 from worklist.sql.database import make_engine
 from worklist.sql.invariants import INVARIANTS, violations
 from worklist.sql.models import COLUMNS
-from worklist.sql.opening import Opener
+from worklist.sql.writing.opening import Opener
 
 _ALL = ", ".join(COLUMNS)
 

@@ -16,12 +16,12 @@ from tests.worklist.sql.acting import LEASE_S, refused, take
 from worklist.order.policy import Policy
 from worklist.sql import leases, queue
 from worklist.sql.acts import Wish, do
-from worklist.sql.apply import apply
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
 from worklist.sql.leases import Claim
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
 
 READERS = [f"reader{n}" for n in range(16)]
 

@@ -11,8 +11,8 @@ from tests.worklist.conftest import Feed, Make, empty
 from tests.worklist.sql.acting import Act, Rows, read_it, refused
 from worklist.order.policy import Policy
 from worklist.sql import leases
-from worklist.sql.apply import apply
-from worklist.sql.opening import Opener
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
 
 
 def test_a_report_for_another_patient_closes_nothing(make: Make, feed: Feed, rows: Rows) -> None:
@@ -85,7 +85,7 @@ def test_a_loan_ends_when_a_lead_says_that_it_is_not_this_order(
     assert (rows()["1.1"]["lane"], rows()["1.1"]["borrowed"]) == (2, [])
 
 
-def test_an_act_on_one_row_changes_no_other_however_close(
+def test_promise_7_an_act_on_one_row_changes_no_other_however_close(
     engine: Engine, make: Make, feed: Feed, act: Act, rows: Rows
 ) -> None:
     """L1, R1: a conflict of two patients under one number, a sibling, and each act in turn."""

@@ -13,8 +13,8 @@ from tests.worklist.conftest import T0, Feed, Make
 from worklist.order.policy import Policy
 from worklist.sql import policy_store, queue
 from worklist.sql.invariants import violations
-from worklist.sql.opening import Opener
-from worklist.sql.rerank import rerank
+from worklist.sql.writing.opening import Opener
+from worklist.sql.writing.rerank import rerank
 
 
 def test_the_policy_from_the_database_has_the_version_that_was_activated(

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, text
 from tests.worklist.conftest import Feed, Make
 from worklist.order.policy import Policy
 from worklist.sql import counts, queue
-from worklist.sql.apply import apply
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError, Since, changes_since, detail, head_seq, listing
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_row_has_the_promised_fields_and_utc_times(
 def test_the_default_lists_what_is_open_and_all_adds_the_rest(
     client: httpx.Client, make: Make, feed: Feed
 ) -> None:
-    feed(*readable(make), make.report("A0"), make.order("B", patient="PB"))
+    feed(*readable(make), make.report("A0", patient="P0"), make.order("B", patient="PB"))
     assert [row["accession"] for row in listed(client)] == ["B"]
     assert {row["accession"] for row in listed(client, state="all")} == {"A0", "B"}
     assert [row["state"] for row in listed(client, state="final")] == ["final"]
@@ -154,10 +155,15 @@ def test_claim_renew_finish(client: httpx.Client, make: Make, feed: Feed) -> Non
         ]
         >= lease["expires_at"]
     )
-    assert (
-        client.post(f"{at}/finish", headers=READER, json={"token": lease["token"]}).status_code
-        == 204
-    )
+    done = client.post(f"{at}/finish", headers=READER, json={"token": lease["token"]})
+    assert done.status_code == 200
+    assert done.json() == {
+        "act_id": done.json()["act_id"],
+        "study": study,
+        "open": False,
+        "late": False,
+        "lease": None,
+    }
     assert listed(client) == []
     assert code(client.post(f"{at}/claim", headers=READER)) == (409, "finished")
 
@@ -196,15 +202,17 @@ def test_a_lead_pins_and_clears_a_flag_with_a_reason(
         client.post(
             f"/api/v1/studies/{other['study']}/pin", headers=LEAD, json={"reason": "surgeon called"}
         ).status_code
-        == 204
+        == 200
     )
     first, second = listed(client)
     assert (first["study"], first["lane"], second["study"]) == (other["study"], 0, flagged["study"])
     at = f"/api/v1/studies/{flagged['study']}/clear-flag"
     assert client.post(at, headers=LEAD, json={"reason": " "}).status_code == 422
     assert client.post(at, headers=LEAD, json={}).status_code == 422
-    assert client.post(at, headers=LEAD, json={"reason": "motion artefact"}).status_code == 204
-    assert client.get(f"/api/v1/studies/{flagged['study']}", headers=READER).json()["flags"] == []
+    assert client.post(at, headers=LEAD, json={"reason": "motion artefact"}).status_code == 200
+    row = client.get(f"/api/v1/studies/{flagged['study']}", headers=READER).json()
+    assert (row["flags"], row["ai"]) == ([], "withdrawn")
+    assert (row["cleared_by"], row["cleared_reason"]) == ("lead1", "motion artefact")
 
 
 def test_promise_4_a_row_says_until_when_it_can_be_overtaken_and_so_it_is(
@@ -226,7 +234,7 @@ def test_a_skipped_study_comes_last_to_its_reader_and_keeps_its_place(
 ) -> None:
     feed(*readable(make, 2))
     first, second = (row["study"] for row in listed(client))
-    assert client.post(f"/api/v1/studies/{first}/skip", headers=READER).status_code == 204
+    assert client.post(f"/api/v1/studies/{first}/skip", headers=READER).status_code == 200
     assert [row["study"] for row in listed(client)] == [first, second]
     assert client.post("/api/v1/next", headers=READER).json()["study"] == second
     assert client.post("/api/v1/next", headers=READER).json()["study"] == first
@@ -272,8 +280,18 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
             event = {}
 
 
-def until(stream: Iterator[dict[str, str]], kind: str) -> dict[str, str]:
-    return next(event for event in stream if event["event"] == kind)
+def until(
+    stream: Iterator[dict[str, str]],
+    kind: str,
+    told: Callable[[dict[str, Any]], bool] | None = None,
+) -> dict[str, str]:
+    """The first event of that kind (that tells this); the stream beats for ever, we do not wait."""
+    end = time.monotonic() + 15
+    for event in stream:
+        if event["event"] == kind and told(json.loads(event["data"])):
+            return event
+        assert time.monotonic() < end, f"{kind} never came"
+    raise AssertionError("the stream ended")
 
 
 def test_the_feed_tells_what_changed_and_resumes_without_a_gap(
@@ -304,10 +322,6 @@ def test_the_feed_says_what_left_the_list(client: httpx.Client, make: Make, feed
     with client.stream("GET", "/api/v1/events", headers=READER) as answer:
         stream = events(answer.iter_lines())
         until(stream, "hello")
-        feed(make.report("A0"))
-        told = next(
-            event
-            for event in stream
-            if event["event"] == "rows" and json.loads(event["data"])["gone"]
-        )
-    assert study in json.loads(told["data"])["gone"]
+        feed(make.report("A0", patient="P0"))
+        told = until(stream, "rows", lambda data: study in data["gone"])
+    assert study not in [row["study"] for row in json.loads(told["data"])["items"]]

@@ -32,7 +32,7 @@ def hospital(make: Make, ring: KeyRing) -> list[Any]:
             make.order(accession, patient=patient, at=i),
             make.series(uid, accession=accession, patient=patient, at=10 + i),
         ]
-        events.append(make.exam(uid, at=20 + i))
+        events.append(make.exam(uid, at=20 + i, patient=patient))
     return [*events, make.order("B", patient="P9", identity=bad)]
 
 
@@ -121,8 +121,19 @@ def test_the_list_lives_in_a_browser(
     page.wait_for_url("**/studies/**")
     assert page.locator("h1").inner_text() == "NAME, P2"
     page.get_by_role("button", name="Finish reading").click()
-    page.wait_for_url(re.compile(r"/$"))
+    page.wait_for_url(re.compile(r"/\?finished="))
     assert names(page)[0] == "NAME, P3"
+
+    # Back shows that it was read, and by whom; what was undone is its reader's again
+    page.go_back()
+    page.get_by_text("This study was read by demo").wait_for()
+    assert page.get_by_role("button", name="Finish reading").count() == 0
+    assert page.get_by_role("button", name="Claim").count() == 0
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Finish reading").click()
+    page.get_by_role("button", name="Undo").wait_for()
+    page.evaluate("document.querySelector('[data-until]').dataset.until = '2026-01-01T00:00Z'")
+    page.get_by_role("button", name="Undo").wait_for(state="detached")
     assert complaints == []
 
 

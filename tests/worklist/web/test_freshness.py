@@ -17,7 +17,7 @@ from streams.seal import KeyRing
 from tests.worklist.conftest import Make
 from tests.worklist.web_client import serving, wait_for, web_settings
 from worklist.freshness import Freshness, Gap
-from worklist.sql import positions
+from worklist.sql.writing import positions
 from worklist.web.freshness import Banner, banners
 
 AT = datetime(2026, 3, 14, 8, 0, tzinfo=UTC)

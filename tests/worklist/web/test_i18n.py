@@ -9,6 +9,9 @@ from importlib.resources import files
 import pytest
 
 from streams.errors import Reason
+from worklist.sql.models import STUCK
+from worklist.sql.queue import QueueError
+from worklist.sql.rights import RIGHTS
 from worklist.web.i18n import (
     LANGUAGES,
     birth_date,
@@ -20,6 +23,7 @@ from worklist.web.i18n import (
     span,
     translator,
 )
+from worklist.web.page_acts import OUTCOMES
 
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 EN = translator("en")
@@ -42,6 +46,21 @@ def test_every_reason_of_the_closed_list_that_a_series_can_have_is_translated() 
     assert all(
         f"reason_{reason.value}" in catalogue(lang) for lang in LANGUAGES for reason in series
     )
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_mark_act_outcome_and_refusal_of_the_list_has_words(lang: str) -> None:
+    words = catalogue(lang)
+    rights = {act for act in RIGHTS if act != "renew"}
+    assert rights <= set(words)
+    assert {f"outcome_{code}" for code in OUTCOMES} <= set(words)
+    source = (files("worklist") / "record" / "items.py").read_text()
+    told = source.partition("def _marks")[2].partition("}")[0]
+    marks = {*re.findall(r'"(\w+)":', told), "priority_conflict", "may_be_order", STUCK}
+    assert "new_since_read" in marks
+    assert {f"mark_{mark}" for mark in marks} <= set(words)
+    codes = re.findall(r"`(\w+)`", str(QueueError.__doc__).partition("Codes:")[2])
+    assert {f"error_{code}" for code in codes} <= set(words)
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

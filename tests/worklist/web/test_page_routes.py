@@ -42,10 +42,10 @@ def test_a_form_alone_claims_finishes_and_comes_back(
     assert "NAME, P1" in opened
     assert "1960-01-01" in opened
     assert f'action="{where}/finish"' in opened
-    assert (
-        client.post(f"{where}/finish", data={"csrf": csrf}, headers=ours).headers["location"] == "/"
-    )
-    assert "Nothing waits to be read." in client.get("/").text
+    study = where.rpartition("/")[2]
+    after = client.post(f"{where}/finish", data={"csrf": csrf}, headers=ours).headers["location"]
+    assert after == f"/?finished={study}"
+    assert "Nothing waits to be read." in client.get(after).text
 
 
 def test_promise_3_a_flag_stays_on_the_page_until_a_lead_says_why_it_goes(
@@ -83,7 +83,9 @@ def test_promise_3_a_flag_stays_on_the_page_until_a_lead_says_why_it_goes(
     assert clear(" ") == 422
     assert shown()[1] == "◆ flagged haemorrhage"
     assert clear("motion artefact") == 303
-    assert shown()[1] == "– not flagged for: haemorrhage"
+    assert shown()[1] == "◇ flag withdrawn by lead1: motion artefact"
+    assert "not flagged" not in client.get("/").text
+    assert "flag withdrawn" in client.get(where).text
     with engine.connect() as connection:
         acts = connection.execute(
             text("SELECT actor, reason FROM audit WHERE act = 'clear_flag'")
@@ -101,10 +103,7 @@ def test_promise_7_a_study_that_somebody_had_open_says_so_to_the_next_reader(
     feed(make.order(), make.series(accession="A1"), make.exam())
     client.post("/api/v1/next", headers=as_role("lead"))
     with engine.begin() as connection:
-        connection.execute(
-            text("""UPDATE study SET lease_expires_at = now() - interval '1 s'
-                    WHERE claimed_by IS NOT NULL""")
-        )
+        connection.execute(text("UPDATE lease SET expires_at = clock_timestamp() - interval '1 s'"))
     csrf = sign_in(client)
     where = client.post(
         "/next", data={"csrf": csrf}, headers={"sec-fetch-site": "same-origin"}

@@ -1,13 +1,14 @@
-"""A row in words: the four words of AI, the urgency that the rank gave, its clocks, its bound."""
+"""A row in words: the five words of AI, the urgency that the rank gave, its clocks, its bound."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from worklist.web.app import MAX_BODY
 from worklist.web.i18n import catalogue, moment, translator
 from worklist.web.row_view import ai_detail, urgency, view
-from worklist.web.schema import Flag, Row, Why
+from worklist.web.schema import MOST_SEEN, Flag, ImageCount, Row, Why
 
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 EN = translator("en")
@@ -47,18 +48,32 @@ def row(**more: Any) -> Row:
         "policy": "p",
         "overtaken_until": NOW + timedelta(days=30, seconds=1),
         "marks": (),
+        "borrowed": (),
+        "siblings": (),
+        "images": ImageCount(here=1),
+        "coverage": None,
+        "cleared_by": "",
+        "cleared_reason": "",
+        "pinned_by": "",
+        "pinned_reason": "",
+        "outcome": "",
+        "in_reading": None,
         "claimed_by": None,
         "claimed_until": None,
         "opened_by": None,
         "finished_at": None,
+        "finished_by": "",
+        "finish_id": "",
     }
     return Row(**(fields | more))
 
 
-def test_ai_is_said_in_the_four_words() -> None:
+def test_ai_is_said_in_five_words() -> None:
     words = catalogue("en")
-    assert [words[f"ai_{ai}"] for ai in ("flagged", "not_flagged", "not_analysed", "pending")] == [
+    said = ("flagged", "withdrawn", "not_flagged", "not_analysed", "pending")
+    assert [words[f"ai_{ai}"] for ai in said] == [
         "flagged",
+        "flag withdrawn",
         "not flagged",
         "not analysed",
         "pending",
@@ -76,6 +91,14 @@ def test_ai_is_said_in_the_four_words() -> None:
             row(ai="flagged", flags=(Flag(package="p", code="c", name="haemorrhage"),)), EN, words
         )
         == "haemorrhage"
+    )
+    assert (
+        ai_detail(
+            row(ai="withdrawn", cleared_by="anne", cleared_reason="motion", looked_for=("bleed",)),
+            EN,
+            words,
+        )
+        == "by anne: motion"
     )
     assert ai_detail(row(), EN, words) == ""
 
@@ -110,3 +133,24 @@ def test_promise_4_the_bound_is_shown_to_the_minute_and_never_earlier_than_it_is
     whole = view(row(overtaken_until=NOW), NOW, "en", EN, "anne")
     assert whole["bound_text"] == moment(NOW, "en")
     assert view(row(overtaken_until=None, lane=3), NOW, "en", EN, "anne")["bound_text"] == ""
+
+
+def test_marks_are_in_words_and_say_which_order_it_may_be() -> None:
+    marked = row(marks=("identity_conflict", "may_be_order"), borrowed=("A7",))
+    assert view(marked, NOW, "en", EN, "anne")["marks"] == [
+        {"code": "identity_conflict", "word": "identity conflict"},
+        {"code": "may_be_order", "word": "may be order A7"},
+    ]
+
+
+def test_a_study_that_was_read_has_no_clock_and_cannot_be_claimed() -> None:
+    read = view(row(finished_at=NOW, finished_by="anne"), NOW, "en", EN, "anne")
+    assert (read["lane"], read["target_iso"], read["claimable"]) == ("closed", "", False)
+
+
+def test_what_is_too_much_for_one_request_is_not_named_as_seen() -> None:
+    ids = tuple(f"{i:024x}" for i in range(MOST_SEEN))
+    shown = view(row(fragments=ids), NOW, "en", EN, "anne")
+    assert shown["seen"] == " ".join(ids)
+    assert len(shown["seen"]) < MAX_BODY - 1000
+    assert view(row(fragments=(*ids, "x")), NOW, "en", EN, "anne")["seen"] == ""

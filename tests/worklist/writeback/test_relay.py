@@ -19,8 +19,8 @@ from streams.settings import StreamsSettings
 from tests.worklist.conftest import Feed, Make, empty
 from worklist.order.policy import Policy
 from worklist.sql import acts, queue
-from worklist.sql.apply import apply
-from worklist.sql.opening import Opener
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.opening import Opener
 from worklist.writeback.relay import Relay
 
 

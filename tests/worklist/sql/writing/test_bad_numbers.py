@@ -13,7 +13,7 @@ def rows(engine: Engine) -> list[tuple[str, str]]:
     return [(row.uid, row.patient_id) for row in found]
 
 
-def test_an_order_under_a_number_of_too_many_studies_is_on_the_list(
+def test_promise_2_an_order_under_a_number_of_too_many_studies_is_on_the_list(
     engine: Engine, make: Make, feed: Feed
 ) -> None:
     feed(*(make.series(f"1.{n}", accession="A1", at=n) for n in range(10, 25)))

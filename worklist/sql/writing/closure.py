@@ -26,7 +26,7 @@ from streams.events import (
 )
 from worklist.record.facts import Fact, island_node, number_node, pair_node, person_nodes
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
-from worklist.sql.opening import Opener
+from worklist.sql.writing.opening import Opener
 
 _READ = "SELECT key, received, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
 _ABOUT = _READ + " AND type IN ('PatientChanged', 'PatientMerged')"
@@ -74,12 +74,17 @@ def hold(
         with connection.begin_nested() as step:
             reach.before = _lock(connection, held)
             write()
-            reached = reach.go(touched)
-            if reached.nodes <= held:
-                return reached
+            found = reach.go(touched)
+            if found.nodes <= held:
+                return found
             # somebody linked more while we waited: let go and lock that too, in order
             step.rollback()
-        held |= reached.nodes
+        held |= found.nodes
+
+
+def reached(connection: Connection, opener: Opener, nodes: Collection[str]) -> Reached:
+    """All that `nodes` reach, as it stands: to be shown, so without a lock."""
+    return _Reach(connection, opener, (), lambda _: set(nodes)).go(nodes)
 
 
 class _Reach:

@@ -20,9 +20,9 @@ from worklist.order.policy import Policy
 from worklist.record.facts import Fact, first_receipts, node, number_node, pair_node, person_nodes
 from worklist.record.items import derive
 from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
-from worklist.sql.closure import Reached, fact_nodes, hold, world_of
-from worklist.sql.items import as_json, write_items
-from worklist.sql.opening import Opener
+from worklist.sql.writing.closure import Reached, fact_nodes, hold, world_of
+from worklist.sql.writing.items import as_json, write_items
+from worklist.sql.writing.opening import Opener
 
 #: A message that comes again changes nothing, unless this copy was received before the other.
 _UPSERT = text(

@@ -24,14 +24,14 @@ from worklist.order.policy import Policy
 from worklist.record.items import derive
 from worklist.sql import leases, queue
 from worklist.sql.acts import Wish, do
-from worklist.sql.apply import apply
-from worklist.sql.closure import decode_fact, world_of
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
-from worklist.sql.items import columns
 from worklist.sql.models import COLUMNS, JSON_COLUMNS
-from worklist.sql.opening import Opener
 from worklist.sql.queue import QueueError
+from worklist.sql.writing.apply import apply
+from worklist.sql.writing.closure import decode_fact, world_of
+from worklist.sql.writing.items import columns
+from worklist.sql.writing.opening import Opener
 
 _WRITTEN = [name for name in COLUMNS if name not in ("changed", "changed_at")]
 _ROWS = f"""SELECT name, true AS open, {", ".join(_WRITTEN)} FROM item

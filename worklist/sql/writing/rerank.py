@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from streams.errors import Park
 from worklist.order.policy import Policy
 from worklist.sql import audit, policy_store
-from worklist.sql.apply import project
 from worklist.sql.database import translated
 from worklist.sql.models import STUCK
-from worklist.sql.opening import Opener
+from worklist.sql.writing.apply import project
+from worklist.sql.writing.opening import Opener
 
 log = structlog.get_logger()
 

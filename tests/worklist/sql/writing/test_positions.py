@@ -11,8 +11,8 @@ from streams.errors import Stop
 from streams.kafka.consume import Origin
 from streams.kafka.watermarks import Extent, Place
 from tests.worklist.conftest import T0, Make
-from worklist.sql import positions
-from worklist.sql.positions import Position
+from worklist.sql.writing import positions
+from worklist.sql.writing.positions import Position
 
 PLACE = ("orders", 0)
 Log = Callable[[Place, int], tuple[int, int]]
