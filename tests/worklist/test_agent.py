@@ -380,10 +380,12 @@ async def until(found: Callable[[], bool], timeout_s: float = 30) -> float:
 async def test_events_become_rows_poison_is_parked_and_a_database_that_goes_away_loses_nothing(
     postgres: Postgres, kafka: MockKafka, tmp_path: Path, make: Make, ring: KeyRing, policy: Policy
 ) -> None:
-    write_ring(ring, tmp_path / "keys.json")
+    for name in ("keys", "act-keys", "audit-keys"):
+        write_ring(ring, tmp_path / f"{name}.json")
     settings = WorklistSettings(
         keys=tmp_path / "keys.json",
-        act_keys=tmp_path / "keys.json",
+        act_keys=tmp_path / "act-keys.json",
+        audit_keys=tmp_path / "audit-keys.json",
         kafka=kafka.address,
         kafka_mock=True,
         database=postgres.url,

@@ -15,6 +15,7 @@ from worklist.freshness import Freshness, Watch
 from worklist.settings import WorklistSettings
 from worklist.web import freshness
 from worklist.writeback import relay
+from worklist.writeback.relay import Relay
 
 
 class Street:
@@ -25,6 +26,7 @@ class Street:
         self._settings = settings
         self._watch: Watch | None = None
         self._publisher: Publisher | None = None
+        self._relay: Relay | None = None
         self._watermarks: Watermarks | None = None
 
     @property
@@ -44,13 +46,16 @@ class Street:
         self._publisher = Publisher(self._settings)
         self._watermarks = Watermarks(self._settings)
         self._watch = Watch(self._engine, self._watermarks)
+        self._relay = Relay(self._engine, self._publisher.publish)
         return {
             "freshness": freshness.run(self._watch),
-            "relay": relay.run(relay.Relay(self._engine, self._publisher.publish)),
+            "relay": relay.run(self._relay),
         }
 
     def close(self) -> None:
-        """Lets the broker go."""
+        """Lets broker and database go, once the parts have ended."""
+        if self._relay:
+            self._relay.close()
         if self._publisher:
             self._publisher.close(1.0)
         if self._watermarks:

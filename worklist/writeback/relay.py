@@ -109,20 +109,17 @@ class Relay:
         log.error("act_too_large", outbox=act.id, bytes=len(act.body))
 
     def close(self) -> None:
-        """Lets another process send."""
+        """Lets another process send; no round may run any more."""
         self._leader.close()
 
 
 async def run(relay: Relay, every_s: float = 0.5) -> None:
     """Sends for ever; what is away is waited for."""
-    try:
-        while True:
-            try:
-                sent = await relay.round()
-            except (VigieError, SQLAlchemyError) as error:
-                log.warning("relay_waits", error=str(error).splitlines()[0])
-                sent = 0
-            if sent < _ROUND:
-                await asyncio.sleep(every_s)
-    finally:
-        relay.close()
+    while True:
+        try:
+            sent = await relay.round()
+        except (VigieError, SQLAlchemyError) as error:
+            log.warning("relay_waits", error=str(error).splitlines()[0])
+            sent = 0
+        if sent < _ROUND:
+            await asyncio.sleep(every_s)
