@@ -18,6 +18,7 @@ from faust.types import TP
 from faust.types.auth import AuthProtocol
 
 from streams.errors import Unavailable
+from streams.kafka.topics import ALL
 from streams.kafka.watermarks import Extent, Place, Watermarks
 from streams.settings import StreamsSettings
 
@@ -87,27 +88,28 @@ async def until_made_anew(app: faust.App, watermarks: Watermarks, every_s: float
     """Returns when a topic that `app` reads is no longer the one it began with: Faust passes over
     what a new one holds, until it is as long as the old one was. Who reads must begin anew.
     """
+    names = {topic.name for topic in ALL}
     ids: dict[str, str] = {}
+    read: set[str] = set()  # a topic that is away is read by nobody, and still ours
     doubts = 0
     while doubts < _SURE:
-        await asyncio.sleep(every_s)
         reading = {
             place: app.consumer._read_offset[TP(*place)]  # type: ignore[attr-defined]
             for place in assigned(app)
         }
-        if not (topics := {topic for topic, _ in reading}):
-            continue
+        read |= {topic for topic, _ in reading}
         try:
-            now = await asyncio.to_thread(watermarks.ids, topics)
-            extents = await asyncio.to_thread(watermarks.extents, topics)
+            now = await asyncio.to_thread(watermarks.ids, names)
+            extents = await asyncio.to_thread(watermarks.extents, read)
         except Unavailable:
-            continue
+            now, extents = {}, {}
         anew = {topic for topic, known in now.items() if ids.setdefault(topic, known) != known}
         anew |= {
             place[0] for place, extent in extents.items() if (reading.get(place) or 0) > extent.end
         }
-        doubts = doubts + 1 if anew else 0
-    log.error("topic_made_anew", topics=sorted(anew))
+        doubts = doubts + 1 if anew & read else 0
+        await asyncio.sleep(every_s)
+    log.error("topic_made_anew", topics=sorted(anew & read))
 
 
 def assigned(app: faust.App) -> set[Place]:
