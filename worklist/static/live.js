@@ -6,6 +6,7 @@ const SILENT_S = 12; // the server beats every 5 s
 let heard = Date.now();
 let state = "connecting";
 let paused = 0;
+let behind = null; // how many events the list lacks, and for how long
 let source;
 
 export const isPaused = () => paused > 0;
@@ -32,6 +33,10 @@ function show() {
   if (state === "live" && silent > SILENT_S) shown = "reconnecting";
   if (silent > STALE_S || state === "database") shown = "stale";
   let text = shown === "stale" ? say("stale", { seconds: silent }) : say(shown);
+  if (shown === "live" && behind) {
+    shown = "stale";
+    text = say("behind", behind);
+  }
   if (paused) text += ` · ${say("paused", { time: clock(Date.now() - paused) })}`;
   const box = document.getElementById("fresh");
   box.dataset.state = shown;
@@ -46,7 +51,7 @@ function open(on) {
   source = new EventSource("/api/v1/events");
   const parse = (event) => JSON.parse(event.data);
   source.addEventListener("rows", (event) => { hear(); on.rows(parse(event)); });
-  source.addEventListener("beat", () => hear());
+  source.addEventListener("beat", (event) => { behind = parse(event).behind ?? null; hear(); });
   source.addEventListener("hello", () => { hear(); on.reload(); });
   source.addEventListener("reload", () => { hear(); on.reload(); });
   source.addEventListener("stale", () => { state = "database"; on.stale(); show(); });

@@ -220,7 +220,7 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         lifespan=_lifespan(engine, chores.Chores(engine, opener, settings.closed_months)),
     )
     app.state.desk = Desk(engine, opener, settings.lease_s)
-    app.state.feed = Feed(app.state.desk.changes)
+    app.state.feed = Feed(app.state.desk.changes, lambda: app.state.street.behind)
     app.state.street = Street(engine, settings)
     app.state.access = _access_control(settings, ring)
     app.state.last_list = page_routes.LastList()

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import orjson
 from fastapi.sse import format_sse_event
 
 from streams.errors import Unavailable
@@ -59,8 +60,13 @@ class Feed:
     `up` says whether the database answered last, `changed_at` when a row last changed.
     """
 
-    def __init__(self, read: Callable[[str | None], Changes]) -> None:
+    def __init__(
+        self,
+        read: Callable[[str | None], Changes],
+        behind: Callable[[], Mapping[str, int] | None] = lambda: None,
+    ) -> None:
         self._read = read
+        self._behind = behind
         self._cursor: str | None = None
         self._history: deque[tuple[str, bytes]] = deque(maxlen=KEPT_FRAMES)
         self._followers: set[Follower] = set()
@@ -82,7 +88,8 @@ class Feed:
             if self.up and now >= beat_at:
                 beat_at = now + BEAT_S
                 stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-                self._tell(format_sse_event(event="beat", data_str=f'{{"as_of":"{stamp}"}}'))
+                body = orjson.dumps({"as_of": stamp, "behind": self._behind()}).decode()
+                self._tell(format_sse_event(event="beat", data_str=body))
             await asyncio.sleep(POLL_S)
 
     async def _poll(self) -> Changes | None:

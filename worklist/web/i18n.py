@@ -23,6 +23,7 @@ FOR_SCRIPTS = (
     "connecting",
     "reconnecting",
     "stale",
+    "behind",
     "paused",
     "pause",
     "resume",

@@ -34,6 +34,7 @@ from worklist.web.page_acts import forms
 from worklist.web.problems import Problem
 from worklist.web.row_view import groups, view
 from worklist.web.schema import Listing, Row
+from worklist.web.street import Street
 
 router = APIRouter(include_in_schema=False)
 PAGE_ROWS = 300
@@ -172,9 +173,26 @@ def list_page(request: Request, cursor: Cursor = None) -> Response:
         status,
         message=message,
         undo=_just_finished(request) if status == 200 else None,
+        banners=_banners(request),
         refresh=30 if status == 200 else 5,
         **values,
     )
+
+
+def _banners(request: Request) -> list[str]:
+    """What a reader has to know before trusting the list: nothing, mostly."""
+    street: Street = request.app.state.street
+    lang = language(request)
+    return [
+        translator(lang)(
+            f"banner_{banner.code}",
+            events=banner.events,
+            seconds=int(banner.seconds),
+            wanted=banner.wanted,
+            at=moment(banner.at, lang),
+        )
+        for banner in street.banners()
+    ]
 
 
 def _undo(row: Row, me: str) -> dict[str, str] | None:

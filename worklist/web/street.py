@@ -39,6 +39,18 @@ class Street:
         """Whether an acknowledged event has waited for longer than the site allows."""
         return not self.fresh.fresh(self._settings.stale_s)
 
+    @property
+    def behind(self) -> dict[str, int] | None:
+        """What the live page says when the list is stale: events that wait, and for how long."""
+        found = self.fresh
+        return (
+            {"events": found.behind_events, "seconds": int(found.behind_s)} if self.stale else None
+        )
+
+    def banners(self) -> list[freshness.Banner]:
+        """What has to be said over the list."""
+        return freshness.banners(self.fresh, self._settings.stale_s)
+
     def open(self) -> dict[str, Coroutine[None, None, None]]:
         """What has to run for ever, by name."""
         if not self._settings.kafka:
