@@ -16,11 +16,14 @@ def process(
     stage: str, folder: Path, broker: str, ring: KeyRing, settings: Mapping[str, object]
 ) -> Iterator[None]:
     """``vigie STAGE`` on the mock at `broker`; its state and the keys of `ring` are in `folder`."""
-    write_ring(ring, folder / "keys.json")
+    for name in ("keys", "act-keys", "audit-keys"):
+        write_ring(ring, folder / f"{name}.json")
     common = {
         "kafka": broker,
         "kafka_mock": 1,
         "keys": folder / "keys.json",
+        "act_keys": folder / "act-keys.json",
+        "audit_keys": folder / "audit-keys.json",
         "state": folder,
         "metrics_port": free_port(),
     }

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from infra.bench import catalogue
 from infra.bench.measure import compare
+from infra.cli import app as program
 from infra.commands import app
 from triage.bench.model import model
 from triage.packages.load import find_packages
@@ -63,7 +64,7 @@ def test_the_model_bench_says_how_each_package_is_served_and_how_far_from_float3
 
 
 def test_results_have_stdout_to_themselves() -> None:
-    done = CliRunner().invoke(app, ["bench", "screening", "--quick", "--json", "-"])
+    done = CliRunner().invoke(program, ["bench", "screening", "--quick", "--json", "-"])
     assert done.exit_code == 0, done.output
     assert {one["name"] for one in json.loads(done.stdout)} == {"screening"}
 
