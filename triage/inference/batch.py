@@ -33,7 +33,7 @@ class Batcher(Generic[Image]):
 
     Args:
         urgent: an image whose urgency is at most this does not wait.
-        most: images in one batch, one of `BUCKETS`.
+        max_images: images in one batch, one of `BUCKETS`.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ from worklist.sql.models import COLUMNS, JSON_COLUMNS
 from worklist.sql.queue import QueueError
 from worklist.sql.writing.apply import apply
 from worklist.sql.writing.closure import decode_fact, world_of
-from worklist.sql.writing.items import columns
+from worklist.sql.writing.columns import columns
 from worklist.sql.writing.opening import Opener
 
 _WRITTEN = [name for name in COLUMNS if name not in ("changed", "changed_at")]
