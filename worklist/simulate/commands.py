@@ -251,10 +251,15 @@ def _qucad(file: Path, service: Any, json: bool, seed: int) -> None:
     for one in qucad.read_scenarios(file):
         with _progress(one.name) as progress:
             answers.append(qucad.answer(one, service, seed, progress))
+        for warning in answers[-1]["warnings"]:
+            sys.stderr.write(f"{one.name}: {warning}\n")
     if json:
         _print_json({"seed": seed, "scenarios": answers})
         return
     for found in answers:
+        if found["source"] is None:
+            typer.echo(f"{found['id']}: no exact answer is known, and it was not simulated")
+            continue
         with_ai, without = found["with_cadt"]["diseased"], found["without_cadt"]["diseased"]
         if with_ai is None:
             typer.echo(f"{found['id']}: nobody is diseased")

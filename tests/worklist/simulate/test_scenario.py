@@ -11,7 +11,7 @@ import pytest
 from worklist.order.policy import Allowance, Policy
 from worklist.simulate import twin
 from worklist.simulate.closed_forms import NoSteadyState
-from worklist.simulate.scenario import Scenario
+from worklist.simulate.scenario import Readers, Scenario
 from worklist.simulate.scenario_file import BadScenario, read_policy, read_scenario
 from worklist.simulate.studies import DAY, HOUR, WEEK, weekly
 
@@ -204,6 +204,22 @@ def test_a_night_shift_reaches_over_midnight_and_over_the_end_of_the_week() -> N
         (evening, evening + 12 * HOUR),
         (evening + WEEK, evening + WEEK + 12 * HOUR),
     ]
+
+
+def test_hours_that_two_shifts_of_a_reader_share_are_counted_once() -> None:
+    def hours(*shifts: tuple[str, str, str]) -> float:
+        said = [{"days": d, "start": s, "end": e} for d, s, e in shifts]
+        return Readers.model_validate({"shifts": said}).minutes() / HOUR
+
+    assert hours(("monday", "08:00", "16:00"), ("monday", "12:00", "18:00")) == 10
+    assert hours(("all", "08:00", "20:00"), ("all", "19:00", "09:00")) == 168
+    assert hours(("sunday", "20:00", "08:00"), ("monday", "06:00", "10:00")) == 14
+    assert hours(("sunday", "20:00", "08:00"), ("monday", "06:00", "07:00")) == 12
+    shift = {"start": "08:00", "end": "20:00"}
+    with pytest.raises(ValueError, match=r"the load is 1\.333"):
+        Scenario.model_validate(
+            multi_qucad(arrivals={"per_hour": 4 / 3}, readers=[{"shifts": [shift, shift]}])
+        )
 
 
 GOOD = """\
