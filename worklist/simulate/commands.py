@@ -246,9 +246,10 @@ def _site_policy() -> Any:
 
 def _qucad(file: Path, service: Any, json: bool, seed: int) -> None:
     from worklist.simulate import qucad
+    from worklist.simulate.qucad_file import read_scenarios
 
     answers = []
-    for one in qucad.read_scenarios(file):
+    for one in read_scenarios(file):
         with _progress(one.name) as progress:
             answers.append(qucad.answer(one, service, seed, progress))
         for warning in answers[-1]["warnings"]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from worklist.simulate import limits
 from worklist.simulate.closed_forms import NoSteadyState
 from worklist.simulate.disciplines import NAMES
 from worklist.simulate.engine import Floats, Staff
@@ -227,8 +228,23 @@ class Scenario(Data):
                 raise ValueError(
                     f"{ai.name} finds {ai.finds!r}, which no examination that it looks at shows"
                 )
+        self._check_names()
+        limits.check_parts(self)
+        if self.arrivals.load is not None and not any(k.read.mean for k in self.kinds()):
+            raise ValueError("arrivals.load: every read takes 0 minutes: say per_hour")
         self.check_load()
+        limits.check_studies(self)
+        limits.check_warm_up(self)
         return self
+
+    def _check_names(self) -> None:
+        shared = {e.name for e in self.examinations if e.share}
+        for burst in self.arrivals.bursts:
+            if burst.examination and burst.examination not in shared:
+                raise ValueError(f"a burst is of {burst.examination!r}, whose share is 0")
+        named = {name for r in self.readers for name in r.subspecialties}
+        if unread := sorted(named - set(self.pools)):
+            raise ValueError(f"readers: subspecialties {unread} are of no examination")
 
     # ---- what the event loop needs
 

@@ -265,7 +265,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
         ("per_hour = 2", "per_hour = 2\nload = 0.5", r"line 7: arrivals: .*in one way"),
         ("per_hour = 2", "weekday = [1, 2]", r"line 8: arrivals\.weekday: .*24"),
         ("per_hour = 2", "weekend = []", r"line 8: arrivals\.weekend"),
-        ("mean = 10", "mean = 0", r"line 15: examinations\.0\.read\.mean: .*greater than 0"),
+        ("mean = 10", "mean = 0", r"line 15: examinations\.0\.read\.mean: .*greater than or"),
         ('"exponential"', '"weibull"', r"line 15: examinations\.0\.read: .*exponential"),
         ("prevalence = 0.1", "prevalence = 1.1", r"line 16: examinations\.0\.diseases\.0\.prev"),
         ("sensitivity = 0.9\n", "", r"line 18: ais\.0: .*sensitivity and specificity"),
@@ -303,8 +303,46 @@ def test_a_mistake_says_where_it_stands_and_what_to_do(
 def test_a_subspecialty_that_nobody_reads_is_an_error_and_not_a_wait_for_ever() -> None:
     body = multi_qucad(arrivals={"per_hour": 1}, readers=[{"subspecialties": ["chest"]}])
     body["examinations"][0]["subspecialty"] = "neuro"
+    body["examinations"][1]["subspecialty"] = "chest"
     with pytest.raises(ValueError, match=r"arrivals of neuro: the load is inf"):
         Scenario.model_validate(body)
+
+
+def many(**changes: Any) -> dict[str, Any]:
+    ais = [ai("LVO", "CTA", (0.9, 0.9), 1) | {"name": f"ai {n}"} for n in range(2000)]
+    return multi_qucad(ais=ais) | changes
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (many(), r"examinations and ais: .* kinds of study, 20,000 are the most"),
+        (
+            multi_qucad(arrivals={"per_hour": 9000}, readers=[{"count": 500}] * 10, days=3660),
+            r"arrivals: .* studies in a replication, 5,000,000 are the most",
+        ),
+        (multi_qucad(readers=[{"count": 500}] * 11), r"readers: 5,500 readers, 5,000 are the most"),
+        (
+            multi_qucad(replications=10_000, days=3600),
+            r"replications: .* studies to play under all policies",
+        ),
+        (multi_qucad(arrivals={"load": 0.98}), r"warm_up_days: at a load of 0\.980 .*give it"),
+        (
+            multi_qucad(readers=[{"count": 1}, {"subspecialties": ["nuero"]}]),
+            r"readers: subspecialties \['nuero'\] are of no examination",
+        ),
+    ],
+)
+def test_what_would_not_end_or_matches_nothing_is_told_before_anything_is_drawn(
+    body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scenario.model_validate(body)
+
+
+def test_a_high_load_with_a_warm_up_that_was_given_is_played() -> None:
+    body = multi_qucad(arrivals={"load": 0.98}, warm_up_days=60)
+    assert Scenario.model_validate(body).load() == pytest.approx(0.98)
 
 
 def test_readers_who_never_come_again_end_the_run_with_an_error() -> None:
