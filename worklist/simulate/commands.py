@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,6 +164,8 @@ def _rows(
         fit.check_gaps(rows, file.name)
     if (threshold is not None or model) and not code:
         raise ValueError("--threshold and --model need --code: the finding code that is flagged")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"--threshold {threshold}: a finite number is needed")
     if threshold is not None:
         rows = history.with_threshold(rows, code, threshold)
     if model:
@@ -175,7 +178,7 @@ def _zone(name: str) -> Any:
 
     try:
         return ZoneInfo(name) if name else None
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, OSError):
         raise ValueError(f"--timezone {name!r} is unknown: write it as Europe/Paris") from None
 
 
@@ -190,9 +193,19 @@ def _point(text: str) -> tuple[float, float]:
 
 
 def _write_fit(rows: list[Any], file: Path, to: Path, seed: int) -> None:
-    from worklist.simulate.fit import as_toml, fit
+    from pydantic import ValidationError
 
-    to.write_text(as_toml(fit(rows, file.stem, seed)), encoding="utf-8")
+    from worklist.simulate.fit import as_toml, fit
+    from worklist.simulate.scenario import Scenario
+
+    fitted = fit(rows, file.stem, seed)
+    try:
+        Scenario.model_validate(fitted)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        where = ".".join(map(str, mistake["loc"]))
+        raise ValueError(f"--write: what was fitted cannot run: {where} {mistake['msg']}") from None
+    to.write_text(as_toml(fitted), encoding="utf-8")
 
 
 def _replay(
@@ -200,10 +213,9 @@ def _replay(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from worklist.order import policy as policies
     from worklist.simulate import history
 
-    rules = policies.parse(policy.read_text()) if policy else _site_policy()
+    rules = _policy_in(policy) if policy else _site_policy()
     found = history.replayable(rows, np.random.default_rng((seed, 2)), add_readers=added)
     return history.simulate(
         found,
@@ -213,6 +225,15 @@ def _replay(
         worthwhile=_WORTHWHILE,
         about={"name": file.stem, "seed": seed},
     )
+
+
+def _policy_in(file: Path) -> Any:
+    from worklist.order import policy as policies
+
+    try:
+        return policies.parse(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--policy {file.name}: {error}") from None
 
 
 def _words(error: Exception) -> str:
