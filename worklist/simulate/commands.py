@@ -140,11 +140,17 @@ def from_history(
     """Plays a site's own days again, under each policy and what-if."""
     change = (code, threshold, model)
     try:
+        rules = _policy_in(policy) if policy else _site_policy()
+        if code and code not in rules.findings:
+            raise ValueError(
+                f"--code {code!r} is no finding of the policy {rules.name!r}: it has "
+                f"{', '.join(sorted(rules.findings)) or 'none'}"
+            )
         rows = _rows(file, timezone, change, seed, allow_gaps=allow_gaps)
         if write:
             _write_fit(rows, file, write, seed)
         names = [baseline, *(compare or ["vigie", "fifo"])]
-        result = _replay(rows, file, policy, names, seed, add_readers)
+        result = _replay(rows, file, rules, names, seed, add_readers)
         _give(result, json, plot, report, language)
     except (ValueError, LookupError, ImportError, OSError) as error:
         raise _fail(_words(error)) from None
@@ -209,13 +215,12 @@ def _write_fit(rows: list[Any], file: Path, to: Path, seed: int) -> None:
 
 
 def _replay(
-    rows: list[Any], file: Path, policy: Path | None, names: list[str], seed: int, added: int
+    rows: list[Any], file: Path, rules: Any, names: list[str], seed: int, added: int
 ) -> dict[str, Any]:
     import numpy as np
 
     from worklist.simulate import history
 
-    rules = _policy_in(policy) if policy else _site_policy()
     found = history.replayable(rows, np.random.default_rng((seed, 2)), add_readers=added)
     return history.simulate(
         found,
@@ -297,6 +302,8 @@ def _give(
 ) -> None:
     from worklist.simulate import report as paper
 
+    for warning in result["warnings"]:
+        sys.stderr.write(f"warning: {warning}\n")
     if json:
         _print_json(result)
     else:

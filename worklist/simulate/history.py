@@ -374,4 +374,18 @@ def simulate(
         "worthwhile_minutes": worthwhile,
         "policy": policy.name,
     }
-    return twin.summarise(tally, about={**about, **facts}, urgent=diseases, targeted=targeted)
+    result = twin.summarise(tally, about={**about, **facts}, urgent=diseases, targeted=targeted)
+    result["warnings"] += _unmatched(history.studies.kinds, policy, flagged)
+    return result
+
+
+def _unmatched(kinds: Iterable[Kind], policy: Policy, flagged: set[str]) -> list[str]:
+    """What stands in the file and nowhere in the policy: the live list takes it, and so do we."""
+    classes = sorted({kind.order_class for kind in kinds} - set(policy.classes))
+    codes = sorted(flagged - set(policy.findings))
+    found = []
+    if classes:
+        found.append(f"order_class: the policy has no {classes}: they count as unknown")
+    if codes:
+        found.append(f"flags: the policy has no {codes}: they raise nothing")
+    return found

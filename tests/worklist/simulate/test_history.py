@@ -334,3 +334,11 @@ def test_a_fit_without_readers_is_refused(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, [line(), late])
     with pytest.raises(BadHistory, match="--write: no hour of the week has a reader"):
         fit.fit(rows, "site", 1)
+
+
+def test_what_the_policy_does_not_know_is_told_beside_the_result(tmp_path: Path) -> None:
+    result = replay(rows_of(tmp_path, [line(flags="bled", order_class="now")]), ["ai-off", "vigie"])
+    assert result["warnings"] == [
+        "order_class: the policy has no ['now']: they count as unknown",
+        "flags: the policy has no ['bled']: they raise nothing",
+    ]

@@ -340,6 +340,37 @@ def test_what_would_not_end_or_matches_nothing_is_told_before_anything_is_drawn(
         Scenario.model_validate(body)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ais": [ai("LVO", "CTA", (0.9, 0.9), 1) | {"code": "Z"}]}, r"codes \['Z'\] are no find"),
+        (
+            {
+                "examinations": [
+                    multi_qucad()["examinations"][0] | {"share": 1, "orders": {"sat": 1}}
+                ],
+                "ais": [],
+            },
+            r"orders: \['sat'\] are no classes of the policy 'test': it has stat, unknown",
+        ),
+    ],
+)
+def test_a_name_that_the_policy_does_not_have_is_an_error(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        twin.simulate(Scenario.model_validate(multi_qucad(**changes)), POLICY)
+
+
+def test_a_warm_up_that_is_too_short_is_told_by_the_exact_mean() -> None:
+    short = multi_qucad(arrivals={"load": 0.98}, days=1, warm_up_days=0, policies=[])
+    (warning,) = twin.simulate(Scenario.model_validate(short), POLICY)["warnings"]
+    assert warning.startswith("fifo: ")
+    assert "exactly 1470.00" in warning
+    long = multi_qucad(arrivals={"load": 0.5}, policies=[])
+    assert twin.simulate(Scenario.model_validate(long), POLICY)["warnings"] == []
+
+
 def test_a_high_load_with_a_warm_up_that_was_given_is_played() -> None:
     body = multi_qucad(arrivals={"load": 0.98}, warm_up_days=60)
     assert Scenario.model_validate(body).load() == pytest.approx(0.98)
