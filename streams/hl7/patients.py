@@ -20,6 +20,9 @@ from streams.hl7.envelope import Context, Envelope
 from streams.hl7.message import Message, Segment
 from streams.studykey import patient_of
 
+#: Characters of a patient number.
+_LONGEST = 64
+
 
 def identity_of(pid: Segment | None, context: Context) -> Identity:
     """Who `pid` says the patient is; what it does not mention is None."""
@@ -48,9 +51,12 @@ def _number(segment: Segment, field: int, context: Context, authority: str = "")
     """
     sender, authorities = context.sender, context.site.authorities
     found = [
-        (segment.part(repetition, 1)[:64], _authority(segment, repetition, context), repetition)
+        (segment.part(repetition, 1), _authority(segment, repetition, context), repetition)
         for repetition in segment.repetitions(field)
     ]
+    if any(len(value) > _LONGEST for value, _, _ in found):
+        # Cut off, two patients could become one.
+        raise Refuse(Reason.BAD_FIELD, f"{segment.name}-{field}")
     found = [one for one in found if authorities.identifies(one[0])]
     wanted = authorities.canonical(authority, sender.patient_authority)
     kinds = {repetition: segment.part(repetition, 5) for _, _, repetition in found}

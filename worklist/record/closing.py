@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from streams.events import FindingsMade
 from worklist.record.acts import Act, Acts
 from worklist.record.images import Images, names_of
-from worklist.record.orders import Order, OrderState
+from worklist.record.orders import Order
 from worklist.record.relate import Related
 
 
@@ -22,6 +23,7 @@ class Closing:
         since: first receipt of what is new since it was read; None: nothing is.
         withdrawn: a report was withdrawn.
         waiting: how many orders still wait for their report while others are final.
+        closed_at: when it was last read, reported or confirmed as cancelled.
     """
 
     state: str = ""
@@ -30,6 +32,7 @@ class Closing:
     withdrawn: bool = False
     waiting: int = 0
     confirmed: bool = False
+    closed_at: datetime | None = None
 
 
 def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -> Closing:
@@ -44,7 +47,7 @@ def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -
     finish = finishes[-1] if finishes else None
     until = max((state.covered for state in states if state.covered), default=None)
     since = _since(row, images, finishes, until, acts.last(members, "reopen"))
-    cancelled, confirmed = _cancelled(states, images, acts, members)
+    cancelled, confirm = _cancelled(row, images, acts, members)
     known = bool(states) and not images.exist and all(s.outcome_only for s in states)
     final = (known or any(s.final for s in states)) and not any(s.open for s in states)
     state = "final" if final else "cancelled" if cancelled else ""
@@ -55,7 +58,11 @@ def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -
         since=since,
         withdrawn=any(state.withdrawn for state in states),
         waiting=sum(state.open for state in states) if any(s.final for s in states) else 0,
-        confirmed=confirmed and not open_,
+        confirmed=confirm is not None and not open_,
+        closed_at=max(
+            [act.at for act in (finish, confirm) if act] + ([until] if final and until else []),
+            default=None,
+        ),
     )
 
 
@@ -115,18 +122,30 @@ def _had_closed(row: Related, news: Sequence[Order]) -> bool:
 
 
 def _cancelled(
-    states: Sequence[OrderState], images: Images, acts: Acts, members: frozenset[str]
-) -> tuple[bool, bool]:
-    """Whether the sender cancelled all of it, and whether a person confirmed that of its images."""
-    gone = bool(states) and all(state.cancelled for state in states)
-    if not gone:
-        return False, False
+    row: Related, images: Images, acts: Acts, members: frozenset[str]
+) -> tuple[bool, Act | None]:
+    """Whether the sender cancelled all of it, and who confirmed that of its images.
+
+    Nobody has read them: a later cancel, image or flag asks again.
+    """
+    states = [order.state for order in row.orders]
+    if not states or not all(state.cancelled for state in states):
+        return False, None
     if not images.exist:
-        return True, False
+        return True, None
     act = acts.last(members, "confirm_cancel", "reopen")
-    confirmed = (
-        act is not None
-        and act.act == "confirm_cancel"
-        and not any(image.received > act.at for image in images.by_name.values())
-    )
-    return confirmed, confirmed
+    if act is None or act.act != "confirm_cancel":
+        return False, None
+    later = [state.cancelled_at for state in states if state.cancelled_at]
+    later += [image.received for image in images.by_name.values()]
+    later += flagged_at(row)
+    return (False, None) if any(at > act.at for at in later) else (True, act)
+
+
+def flagged_at(row: Related) -> list[datetime]:
+    """When something of it was flagged."""
+    return [
+        fact.event.screened_at
+        for fact in row.findings
+        if isinstance(fact.event, FindingsMade) and fact.event.outcome == "flagged"
+    ]

@@ -183,12 +183,13 @@ def winners(
         if isinstance(fact.event, ActDone) or (value := read(fact)) is None:
             continue
         old = best.get(fact.event.sender)
-        if old is None or _version(fact) > _version(old[0]):
+        if old is None or version_of(fact) > version_of(old[0]):
             best[fact.event.sender] = (fact, value)
     return best
 
 
-def _version(fact: Fact) -> tuple[object, ...]:
+def version_of(fact: Fact) -> tuple[object, ...]:
+    """What the versions of one source are compared by."""
     assert not isinstance(fact.event, ActDone)
     return fact.event.version_key()
 

@@ -103,9 +103,11 @@ def _clock(events: Sequence[SeriesReceived]) -> tuple[datetime, bool]:
     believed. The earliest received comes first.
     """
     received = events[0].received_at
-    stated = {event.acquired_at for event in events if event.acquired_at}
-    believed = {when for when in stated if received - CLOCK_WINDOW <= when <= received}
-    return min(believed, default=received), bool(stated - believed)
+    stated = [(event.acquired_at, event.received_at) for event in events if event.acquired_at]
+    believed = [when for when, _ in stated if received - CLOCK_WINDOW <= when <= received]
+    # A later fragment states the time of what is new in it: that is judged by its own receipt.
+    doubted = any(not at - CLOCK_WINDOW <= when <= at for when, at in stated)
+    return min(believed, default=received), doubted
 
 
 def _announced(row: Related, series: Sequence[SeriesReceived]) -> int | None:

@@ -17,7 +17,7 @@ from worklist.order.policy import Policy
 from worklist.order.rank import StudyFacts
 from worklist.record.acts import Act, Acts
 from worklist.record.ai import Ai, ai_of
-from worklist.record.closing import Closing, closing_of
+from worklist.record.closing import Closing, closing_of, flagged_at
 from worklist.record.facts import Fact, accessions
 from worklist.record.images import Images, historic, images_of
 from worklist.record.orders import Order, OrderState, fact_member
@@ -218,7 +218,9 @@ def _marks(
         "report_withdrawn": closing.withdrawn,
         "orders_waiting": closing.waiting > 0,
         "cancelled_images_exist": gone and images.exist and not closing.confirmed,
-        "flagged_after_read": bool(ai.flags) and closing.finish is not None,
+        "flagged_after_read": bool(ai.flags)
+        and closing.closed_at is not None
+        and any(at > closing.closed_at for at in flagged_at(row)),
     }
     return frozenset(name for name, holds in said.items() if holds)
 

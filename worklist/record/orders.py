@@ -17,6 +17,7 @@ from worklist.record.facts import (
     order_numbers,
     stands,
     text_of,
+    version_of,
 )
 from worklist.record.persons import Person, Split
 from worklist.record.world import Name, Names, World, connected
@@ -36,6 +37,7 @@ class OrderState:
             too: it covers what came before.
         received: first receipt of the order.
         withdrawn: the report that withdrew it, and stands.
+        cancelled_at: first receipt of the cancel that stands; a repeat is no new one.
         outcome_only: nobody sent the order, and its reports only correct or add.
     """
 
@@ -45,6 +47,7 @@ class OrderState:
     received: datetime
     reported_at: datetime | None
     withdrawn: Fact | None = None
+    cancelled_at: datetime | None = None
     outcome_only: bool = False
 
     @property
@@ -115,8 +118,24 @@ def order_state(order: Order) -> OrderState:
         received=min(f.received for f in order.facts),
         reported_at=told[0].received if told and word != "withdrawn" else None,
         withdrawn=told[0] if told and word == "withdrawn" else None,
+        cancelled_at=_cancelled_at(order, status[0]) if status and status[1] in _ENDS else None,
         outcome_only=not order.said and not counted,
     )
+
+
+def _cancelled_at(order: Order, winner: Fact) -> datetime:
+    """First receipt of the cancels that its sender has said since it last said otherwise."""
+    read, found = text_of("status"), winner.received
+    sender = getattr(winner.event, "sender", "")
+    mine = [f for f in order.said if getattr(f.event, "sender", "") == sender]
+    for fact in sorted(mine, key=version_of, reverse=True):
+        status = read(fact)
+        if status is None:
+            continue
+        if status not in _ENDS:
+            break
+        found = min(found, fact.received)
+    return found
 
 
 def _priorities(order: Order) -> list[tuple[datetime, str]]:

@@ -19,7 +19,7 @@ from streams.studykey import digest
 from worklist.order.policy import Policy
 from worklist.record.acts import Act, ActName, Cleared
 from worklist.record.items import Item, by_member, derive
-from worklist.record.orders import order_members
+from worklist.record.orders import order_members, study_member
 from worklist.sql import audit, leases
 from worklist.sql.queue import QueueError
 from worklist.sql.rights import may, needs_reason
@@ -174,7 +174,7 @@ def _act(scene: _Scene, verdict: _Verdict) -> Act:
     return Act(
         act_id=digest(*(word.encode() for word in told)),
         act=wish.act,
-        item=scene.item.name,
+        item=_named(scene.item),
         code=wish.code,
         actor=wish.actor,
         role=wish.role,
@@ -184,6 +184,16 @@ def _act(scene: _Scene, verdict: _Verdict) -> Act:
         patients=tuple(sorted(patients, key=lambda p: (p.authority, p.value))),
         **verdict.says,
     )
+
+
+def _named(item: Item) -> str:
+    """The member that an act names: of a row with images its study's, which the images keep when
+    the row is split.
+    """
+    own = {
+        study_member(item.uid, fact) for fact in item.facts if fact.event.type == "SeriesReceived"
+    }
+    return min(own & set(item.members), default=item.name)
 
 
 def _tell(
@@ -224,6 +234,8 @@ def _finish(scene: _Scene) -> _Verdict:
     # What is another row's by now was not this row's to finish.
     images = {f.key for f in item.facts if f.event.type == "SeriesReceived"}
     words = {f.key for f in item.facts if f.event.type in ("ReportReceived", "OrderChanged")}
+    if lease.fragments and not images & set(lease.fragments):
+        raise QueueError("wrong_token")  # the images that were claimed are another row's by now
     says = {"fragments": tuple(sorted(seen & images)), "reports": tuple(sorted(seen & words))}
     return _Verdict(says, late=not lease.live)
 
@@ -295,7 +307,8 @@ def _nothing(_: _Scene) -> _Verdict:
 
 def _link(scene: _Scene) -> _Verdict:
     """Names one order and one row with images. Raises QueueError `not_an_order`."""
-    assert scene.other is not None
+    if scene.other is None:
+        raise QueueError("not_an_order")
     orders = {
         member
         for fact in scene.other.facts

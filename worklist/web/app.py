@@ -71,6 +71,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
+        if "\0" in scope["path"]:
+            answer = problem(404, "not_found", translator("en")("error_not_found"))
+            await answer(scope, receive, send)
+            return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > MAX_BODY:
             answer = problem(413, "too_large", translator("en")("error_too_large"))

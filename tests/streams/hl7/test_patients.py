@@ -289,3 +289,9 @@ def test_an_authority_that_a_number_states_goes_before_the_sender_s(context: Con
         ("placer", "PLACER"),
         ("filler", "CHU"),
     }
+
+
+def test_a_patient_number_that_is_too_long_is_refused_and_not_cut(context: Context) -> None:
+    with pytest.raises(Refuse) as refused:
+        events(parse(adt("A08", pid(f"{'Z' * 65}^^^HOSP^MR"))), context)
+    assert (refused.value.reason, refused.value.where) == (Reason.BAD_FIELD, "PID-3")

@@ -133,3 +133,43 @@ def test_what_was_said_of_an_exam_stays_when_its_images_come() -> None:
     said = [step("a8", P1, "available")]
     raised = act("set_priority", items(said)[0].name, code="stat")
     assert [i.priority for i in items([*said, raised, image("u1.1 a8", P1)])] == ["stat"]
+
+
+def test_a_cancel_that_came_after_a_confirmed_one_is_asked_again() -> None:
+    said = [order("a7 f1", P1, received=0), image("u1.1 a7", P1, received=5)]
+    said.append(order("a7 f1", P1, received=10, status="cancelled"))
+    said.append(act("confirm_cancel", row(said).name, when=12, said="a7 f1 u1.1"))
+    assert row(said).state == "cancelled"
+    said.append(order("a7 f1", P1, received=20))
+    said.append(order("a7 f1", P1, received=30, status="cancelled"))
+    again = row(said)
+    assert (again.open, "cancelled_images_exist" in again.marks) == (True, True)
+
+
+def test_a_flag_after_a_confirmed_cancel_brings_the_images_back() -> None:
+    pictures = image("u1.1 a7", P1, received=5)
+    said = [order("a7 f1", P1, received=10, status="cancelled"), pictures]
+    said.append(act("confirm_cancel", row(said).name, when=12, said="a7 f1 u1.1"))
+    assert not row(said).open
+    assert row([*said, finding(pictures, received=15)]).open
+
+
+def test_only_a_flag_that_came_after_the_report_is_marked() -> None:
+    pictures = image("u1.1 a7", P1, received=5)
+    said = [order("a7 f1", P1), pictures, report("a7 f1", P1, received=30)]
+    early, late = (
+        row([*said, finding(pictures, received=8)]),
+        row([*said, finding(pictures, received=40)]),
+    )
+    assert (early.state, late.state) == ("final", "final")
+    assert "flagged_after_read" not in early.marks
+    assert "flagged_after_read" in late.marks
+
+
+def test_a_series_that_grows_has_no_doubtful_clock() -> None:
+    said = [
+        image("u1.1 a7", P1, received=5, acquired_at=at(4)),
+        image("u1.1 a7", P1, received=9, names=(1, 2), acquired_at=at(8)),
+    ]
+    grown = row(said)
+    assert ("doubtful_clock" in grown.marks, grown.clock) == (False, at(4))

@@ -81,6 +81,7 @@ def write_items(connection: Connection, items: Sequence[Item], world: World, pol
     _leave(connection, old, fresh, lost)
     _tally(connection, old, fresh, lost, values)
     _follow(connection, lost, owner)
+    _follow_images(connection, items)
     _record(connection, old, fresh, lost, owner, values, policy)
     return len(fresh) + len(lost)
 
@@ -317,6 +318,38 @@ def _follow(connection: Connection, lost: Sequence[str], owner: Mapping[str, Ite
             audit.append(
                 connection, "claim_superseded", into, actor=loser, detail={"by_join_of": name}
             )
+
+
+def _follow_images(connection: Connection, items: Sequence[Item]) -> None:
+    """A lease was taken on images: where a row is split, it goes with them."""
+    bare = [item.name for item in items if not item.images_here]
+    holders = {
+        fact.key: item.name
+        for item in items
+        if item.images_here
+        for fact in item.facts
+        if fact.event.type == "SeriesReceived"
+    }
+    if not bare or not holders:
+        return
+    rows = connection.execute(
+        text("""SELECT name, reader, fragments FROM lease
+                WHERE name = ANY(:names) AND cardinality(fragments) > 0 FOR UPDATE"""),
+        {"names": bare},
+    ).all()
+    for row in rows:
+        into = next((holders[key] for key in row.fragments if key in holders), None)
+        if into is None:
+            continue
+        moved = connection.execute(
+            text("""UPDATE lease SET name = :into, changed = txid_current() WHERE name = :old
+                    AND NOT EXISTS (SELECT 1 FROM lease WHERE name = :into)"""),
+            {"old": row.name, "into": into},
+        )
+        if not moved.rowcount:
+            connection.execute(text("DELETE FROM lease WHERE name = :old"), {"old": row.name})
+            detail = {"by_split_of": row.name}
+            audit.append(connection, "claim_superseded", into, actor=row.reader, detail=detail)
 
 
 def _record(
