@@ -387,5 +387,5 @@ def _unmatched(kinds: Iterable[Kind], policy: Policy, flagged: set[str]) -> list
     if classes:
         found.append(f"order_class: the policy has no {classes}: they count as unknown")
     if codes:
-        found.append(f"flags: the policy has no {codes}: they raise nothing")
+        found.append(f"flags: the policy has no {codes}: they count as its most urgent finding")
     return found

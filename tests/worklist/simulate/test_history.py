@@ -340,5 +340,5 @@ def test_what_the_policy_does_not_know_is_told_beside_the_result(tmp_path: Path)
     result = replay(rows_of(tmp_path, [line(flags="bled", order_class="now")]), ["ai-off", "vigie"])
     assert result["warnings"] == [
         "order_class: the policy has no ['now']: they count as unknown",
-        "flags: the policy has no ['bled']: they raise nothing",
+        "flags: the policy has no ['bled']: they count as its most urgent finding",
     ]
