@@ -7,6 +7,7 @@ its source and raises `NoSteadyState` when more work arrives than is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -108,6 +109,12 @@ def preemptive_resume_readers(rates: Sequence[float], mean: float, readers: int)
     ]
 
 
+def phases(high: Stream, readers: int) -> int:
+    """How many studies of the high class `interrupted_class` reckons with at once."""
+    share = high.rate * high.mean / readers
+    return readers + (math.ceil(math.log(1e-14) / math.log(share)) if share else 0)
+
+
 def interrupted_class(high: Stream, low: Stream, readers: int) -> float:
     """Mean wait of a class that another one interrupts; both exponential with means of their own,
     several readers: an exact chain.
@@ -122,12 +129,11 @@ def interrupted_class(high: Stream, low: Stream, readers: int) -> float:
         raise NoSteadyState(load)
     if not low.rate:
         return 0.0
-    share = high.rate * high.mean / readers
-    cut = readers + (int(np.ceil(np.log(1e-14) / np.log(share))) if share else 0)
-    phases = np.arange(cut + 1)
+    cut = phases(high, readers)
+    present = np.arange(cut + 1)
     step = np.diag(np.full(cut, high.rate), 1)
-    step += np.diag(np.minimum(phases, readers)[1:] / high.mean, -1)
-    free = np.maximum(readers - phases, 0)
+    step += np.diag(np.minimum(present, readers)[1:] / high.mean, -1)
+    free = np.maximum(readers - present, 0)
 
     def down(level: int) -> Floats:
         return np.diag(np.minimum(level, free) / low.mean)

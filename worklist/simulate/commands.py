@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,11 +140,17 @@ def from_history(
     """Plays a site's own days again, under each policy and what-if."""
     change = (code, threshold, model)
     try:
+        rules = _policy_in(policy) if policy else _site_policy()
+        if code and code not in rules.findings:
+            raise ValueError(
+                f"--code {code!r} is no finding of the policy {rules.name!r}: it has "
+                f"{', '.join(sorted(rules.findings)) or 'none'}"
+            )
         rows = _rows(file, timezone, change, seed, allow_gaps=allow_gaps)
         if write:
             _write_fit(rows, file, write, seed)
         names = [baseline, *(compare or ["vigie", "fifo"])]
-        result = _replay(rows, file, policy, names, seed, add_readers)
+        result = _replay(rows, file, rules, names, seed, add_readers)
         _give(result, json, plot, report, language)
     except (ValueError, LookupError, ImportError, OSError) as error:
         raise _fail(_words(error)) from None
@@ -163,6 +170,8 @@ def _rows(
         fit.check_gaps(rows, file.name)
     if (threshold is not None or model) and not code:
         raise ValueError("--threshold and --model need --code: the finding code that is flagged")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"--threshold {threshold}: a finite number is needed")
     if threshold is not None:
         rows = history.with_threshold(rows, code, threshold)
     if model:
@@ -175,7 +184,7 @@ def _zone(name: str) -> Any:
 
     try:
         return ZoneInfo(name) if name else None
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, OSError):
         raise ValueError(f"--timezone {name!r} is unknown: write it as Europe/Paris") from None
 
 
@@ -190,20 +199,28 @@ def _point(text: str) -> tuple[float, float]:
 
 
 def _write_fit(rows: list[Any], file: Path, to: Path, seed: int) -> None:
-    from worklist.simulate.fit import as_toml, fit
+    from pydantic import ValidationError
 
-    to.write_text(as_toml(fit(rows, file.stem, seed)), encoding="utf-8")
+    from worklist.simulate.fit import as_toml, fit
+    from worklist.simulate.scenario import Scenario
+
+    fitted = fit(rows, file.stem, seed)
+    try:
+        Scenario.model_validate(fitted)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        where = ".".join(map(str, mistake["loc"]))
+        raise ValueError(f"--write: what was fitted cannot run: {where} {mistake['msg']}") from None
+    to.write_text(as_toml(fitted), encoding="utf-8")
 
 
 def _replay(
-    rows: list[Any], file: Path, policy: Path | None, names: list[str], seed: int, added: int
+    rows: list[Any], file: Path, rules: Any, names: list[str], seed: int, added: int
 ) -> dict[str, Any]:
     import numpy as np
 
-    from worklist.order import policy as policies
     from worklist.simulate import history
 
-    rules = policies.parse(policy.read_text()) if policy else _site_policy()
     found = history.replayable(rows, np.random.default_rng((seed, 2)), add_readers=added)
     return history.simulate(
         found,
@@ -213,6 +230,15 @@ def _replay(
         worthwhile=_WORTHWHILE,
         about={"name": file.stem, "seed": seed},
     )
+
+
+def _policy_in(file: Path) -> Any:
+    from worklist.order import policy as policies
+
+    try:
+        return policies.parse(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--policy {file.name}: {error}") from None
 
 
 def _words(error: Exception) -> str:
@@ -246,15 +272,21 @@ def _site_policy() -> Any:
 
 def _qucad(file: Path, service: Any, json: bool, seed: int) -> None:
     from worklist.simulate import qucad
+    from worklist.simulate.qucad_file import read_scenarios
 
     answers = []
-    for one in qucad.read_scenarios(file):
+    for one in read_scenarios(file):
         with _progress(one.name) as progress:
             answers.append(qucad.answer(one, service, seed, progress))
+        for warning in answers[-1]["warnings"]:
+            sys.stderr.write(f"{one.name}: {warning}\n")
     if json:
         _print_json({"seed": seed, "scenarios": answers})
         return
     for found in answers:
+        if found["source"] is None:
+            typer.echo(f"{found['id']}: no exact answer is known, and it was not simulated")
+            continue
         with_ai, without = found["with_cadt"]["diseased"], found["without_cadt"]["diseased"]
         if with_ai is None:
             typer.echo(f"{found['id']}: nobody is diseased")
@@ -270,6 +302,8 @@ def _give(
 ) -> None:
     from worklist.simulate import report as paper
 
+    for warning in result["warnings"]:
+        sys.stderr.write(f"warning: {warning}\n")
     if json:
         _print_json(result)
     else:

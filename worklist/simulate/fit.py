@@ -169,6 +169,11 @@ def _readers(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for weekend, days in enumerate(("weekdays", "weekend")):
             shifts += _runs(count[weekend] >= layer, days)
         layers.append({"count": 1, "shifts": shifts})
+    if not layers:
+        raise BadHistory(
+            "--write: no hour of the week has a reader for half of it on average: a longer record "
+            "is needed, or write the scenario's readers by hand"
+        )
     return layers
 
 

@@ -6,6 +6,7 @@ What is wrong with a file is one line: which line, what, and what to do.
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from worklist.order.policy import Policy
-from worklist.simulate import twin
+from worklist.simulate import limits, twin
 from worklist.simulate.engine import Ints, Served, Staff
 from worklist.simulate.studies import DAY, Exponential, Flag, Kind, Studies
 
@@ -70,12 +71,13 @@ def read_history(path: Path, zone: ZoneInfo | None) -> list[Row]:
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.DictReader(file)
-        header = lines.fieldnames or []
-        if "arrived" not in header:
-            raise BadHistory(f"{path.name}, line 1: no column `arrived`: {_known()}")
-        if unknown := [name for name in header if name not in COLUMNS]:
-            raise BadHistory(f"{path.name}, line 1: no column is called {unknown[0]!r}: {_known()}")
-        rows = [_row(path.name, lines.line_num, line, zone) for line in lines]
+        try:
+            _check_header(path.name, lines.fieldnames or [])
+            rows = [_row(path.name, lines.line_num, line, zone) for line in lines]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise BadHistory(
+                f"{path.name}, after line {lines.line_num}: it is no CSV in UTF-8: {error}"
+            ) from None
     if not rows:
         raise BadHistory(f"{path.name} has no studies below its header: export at least one day")
     first: dict[str, int] = {}
@@ -85,6 +87,15 @@ def read_history(path: Path, zone: ZoneInfo | None) -> list[Row]:
                 f"{path.name}, line {row.line}: the study of line {before} again: keep one of them"
             )
     return sorted(rows, key=lambda row: (row.arrived, row.study))
+
+
+def _check_header(name: str, header: Sequence[str]) -> None:
+    if "arrived" not in header:
+        raise BadHistory(f"{name}, line 1: no column `arrived`: {_known()}")
+    if unknown := [column for column in header if column not in COLUMNS]:
+        raise BadHistory(f"{name}, line 1: no column is called {unknown[0]!r}: {_known()}")
+    if len(set(header)) < len(header):
+        raise BadHistory(f"{name}, line 1: a column stands twice: keep one of them")
 
 
 def _known() -> str:
@@ -118,7 +129,9 @@ def _row(name: str, line: int, values: Mapping[Any, str | None], zone: ZoneInfo 
     try:
         score = float(texts["score"]) if texts["score"] else None
     except ValueError:
-        raise BadHistory(f"{where}: score {texts['score']!r} is no number") from None
+        score = math.nan
+    if score is not None and not math.isfinite(score):
+        raise BadHistory(f"{where}: score {texts['score']!r} is no number")
     return Row(line, texts["study"] or f"line {line}", arrived, started, finished, texts, score)
 
 
@@ -129,6 +142,8 @@ def _time(where: str, text: str, zone: ZoneInfo | None) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise BadHistory(f"{where} {text!r} is no time: write 2026-03-14T09:30:00+01:00") from None
+    if not 1990 <= found.year <= 2200:
+        raise BadHistory(f"{where} {text!r}: the year lies between 1990 and 2200")
     if found.utcoffset() is not None:
         return found
     if zone is None:
@@ -181,6 +196,10 @@ def replayable(
         raise BadHistory("no line has started, finished and reader: without them nobody can replay")
     origin = rows[0].arrived.replace(hour=0, minute=0, second=0, microsecond=0)
     pools = ["", *sorted({row.texts["subspecialty"] for row in rows} - {""})]
+    if len(pools) > limits.POOLS + 1:
+        raise BadHistory(
+            f"subspecialty: {len(pools) - 1} of them, {limits.POOLS} are the most: join some"
+        )
     kinds, kind = _kinds(rows, pools, float(np.mean(durations)))
     read = [
         (row.finished - row.started).total_seconds() / 60
@@ -198,10 +217,8 @@ def _minutes(time: datetime, origin: datetime) -> float:
 
 
 def _kinds(rows: Sequence[Row], pools: Sequence[str], mean: float) -> tuple[list[Kind], Ints]:
-    counts = Counter(row.kind for row in rows)
-    seen = any(row.texts["flags"] for row in rows)
-    scored = any(row.score is not None for row in rows)
-    looked = {row.kind: not scored or row.score is not None for row in rows}
+    keys = list(zip((row.kind for row in rows), looked_at(rows), strict=True))
+    counts = Counter(keys)
     kinds = [
         Kind(
             share=count / len(rows),
@@ -211,14 +228,24 @@ def _kinds(rows: Sequence[Row], pools: Sequence[str], mean: float) -> tuple[list
             order_class=order or "unknown",
             location=place,
             flags=tuple(Flag("ai", code) for code in flags.split()),
-            seen_by=("ai",) if flags or (seen and looked[key]) else (),
+            seen_by=("ai",) if looked else (),
             pool=pools.index(subspecialty),
         )
-        for key, count in counts.items()
+        for (key, looked), count in counts.items()
         for exam, subspecialty, order, place, finding, flags in (key,)
     ]
     number = {key: n for n, key in enumerate(counts)}
-    return kinds, np.array([number[row.kind] for row in rows], np.int64)
+    return kinds, np.array([number[key] for key in keys], np.int64)
+
+
+def looked_at(rows: Sequence[Row]) -> list[bool]:
+    """Whether AI looked at each: it has a score or a flag; where the file has no scores, all
+    studies of an examination that has flags were looked at.
+    """
+    if any(row.score is not None for row in rows):
+        return [row.score is not None or bool(row.texts["flags"]) for row in rows]
+    exams = {row.texts["examination"] for row in rows if row.texts["flags"]}
+    return [row.texts["examination"] in exams for row in rows]
 
 
 def presence(rows: Iterable[Row]) -> dict[str, list[tuple[datetime, datetime]]]:
@@ -281,15 +308,23 @@ def with_threshold(rows: Sequence[Row], code: str, threshold: float) -> list[Row
 def with_model(
     rows: Sequence[Row], code: str, point: tuple[float, float], random: np.random.Generator
 ) -> list[Row]:
-    """The same studies, looked at by a model of another sensitivity and specificity."""
+    """The same studies, but those that AI looks at (where it looks at none: the examinations that
+    show the finding) by a model of another sensitivity and specificity.
+    """
     if not any(row.texts["finding"] == code for row in rows):
         raise BadHistory(f"--model: no study has the finding {code!r} in the column `finding`")
     sensitivity, specificity = point
+    looked = looked_at(rows)
+    if not any(looked):
+        exams = {row.texts["examination"] for row in rows if row.texts["finding"] == code}
+        looked = [row.texts["examination"] in exams for row in rows]
     return [
         _flag(
             row, code, chance < (sensitivity if row.texts["finding"] == code else 1 - specificity)
         )
-        for row, chance in zip(rows, random.random(len(rows)), strict=True)
+        if seen
+        else row
+        for row, seen, chance in zip(rows, looked, random.random(len(rows)), strict=True)
     ]
 
 
@@ -339,4 +374,18 @@ def simulate(
         "worthwhile_minutes": worthwhile,
         "policy": policy.name,
     }
-    return twin.summarise(tally, about={**about, **facts}, urgent=diseases, targeted=targeted)
+    result = twin.summarise(tally, about={**about, **facts}, urgent=diseases, targeted=targeted)
+    result["warnings"] += _unmatched(history.studies.kinds, policy, flagged)
+    return result
+
+
+def _unmatched(kinds: Iterable[Kind], policy: Policy, flagged: set[str]) -> list[str]:
+    """What stands in the file and nowhere in the policy: the live list takes it, and so do we."""
+    classes = sorted({kind.order_class for kind in kinds} - set(policy.classes))
+    codes = sorted(flagged - set(policy.findings))
+    found = []
+    if classes:
+        found.append(f"order_class: the policy has no {classes}: they count as unknown")
+    if codes:
+        found.append(f"flags: the policy has no {codes}: they count as its most urgent finding")
+    return found

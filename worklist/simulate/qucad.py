@@ -8,20 +8,18 @@ Source: Y. Thompson et al., Queueing Systems 108 (2024) 579, doi 10.1007/s11134-
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worklist.order.policy import Allowance, Policy
-from worklist.simulate.closed_forms import NoSteadyState, Stream
+from worklist.simulate.closed_forms import Stream
 from worklist.simulate.disciplines import Discipline, discipline, places
 from worklist.simulate.engine import Floats, Staff, serve
 from worklist.simulate.statistics import Figure, ratio
@@ -50,8 +48,10 @@ _LISTS: dict[str, tuple[tuple[str, ...], ...]] = {  # the order of reading
 }
 
 
-#: Simulation goes on until each mean's interval is within this share of it, or this many studies.
+#: Simulation goes on until each mean's interval is within this share of it, or this many studies;
+#: what would need more even for the least replications is not simulated.
 PRECISION, MOST = 0.02, 120_000_000
+_LONGEST = 1e11  # minutes that microseconds can count
 _TINY = 0.0005  # minutes: a smaller mean counts as this much
 _PILOT, _LEAST = 16, 40  # replications
 
@@ -61,10 +61,6 @@ POLICY = Policy(
     classes={"unknown": _WEEKS, "stat": Allowance(target=60, horizon=60)},
     findings={"flag": Allowance(target=15, horizon=15)},
 )
-
-
-class BadScenario(ValueError):
-    """A scenario that cannot be simulated: which one, which field, what to do."""
 
 
 @dataclass(frozen=True)
@@ -123,63 +119,6 @@ class Scenario:
             )
             for kind, share in self.shares.items()
         ]
-
-
-def read_scenarios(path: Path) -> list[Scenario]:
-    """The scenarios of a file of the form of QuCAD's reference. Raises BadScenario."""
-    try:
-        body = json.loads(path.read_text())
-    except ValueError as error:
-        raise BadScenario(f"{path.name} is no JSON: {error}") from None
-    found = body.get("scenarios") if isinstance(body, dict) else body
-    if not isinstance(found, list) or not found:
-        raise BadScenario(f"{path.name} has no list `scenarios`: see infra/docs/simulate.md")
-    return [_scenario(one, number) for number, one in enumerate(found)]
-
-
-def _scenario(body: Any, number: int) -> Scenario:
-    if not isinstance(body, dict) or not isinstance(body.get("inputs"), dict):
-        raise BadScenario(f"scenario {number + 1} has no `inputs`")
-    name, inputs = str(body.get("id", number + 1)), body["inputs"]
-
-    def number_of(
-        field: str, least: float, most: float, where: Mapping[str, Any] = inputs
-    ) -> float:
-        value = where.get(field)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise BadScenario(f"scenario {name}: {field} is {value!r}: a number is needed")
-        if not least <= value <= most:
-            raise BadScenario(
-                f"scenario {name}: {field} is {value}: it lies between {least:g} and {most:g}"
-            )
-        return float(value)
-
-    readers = number_of("nRadiologists", 1, 1000)
-    if readers != int(readers):
-        raise BadScenario(f"scenario {name}: nRadiologists is {readers}: a whole number is needed")
-    if inputs.get("FPFThresh") is None:  # the operating point lies on a curve that was fitted
-        derived = body.get("derived") or {}
-        sensitivity, specificity = (number_of(f, 0, 1, derived) for f in ("Se", "Sp"))
-    else:
-        sensitivity, specificity = number_of("TPFThresh", 0, 1), 1 - number_of("FPFThresh", 0, 1)
-    traffic = number_of("traffic", 0, math.inf)
-    if traffic >= 1:
-        raise BadScenario(f"scenario {name}: traffic: {NoSteadyState(traffic)}")
-    if traffic == 0:
-        raise BadScenario(f"scenario {name}: traffic is 0: nothing arrives, nothing waits")
-    return Scenario(
-        name,
-        traffic,
-        number_of("fractionED", 0, 1),
-        int(readers),
-        number_of("prevalence", 0, 1),
-        sensitivity,
-        specificity,
-        *(
-            number_of(f"meanServiceTime{kind}Min", 1e-6, 1e6)
-            for kind in ("Diseased", "NonDiseased", "Interrupting")
-        ),
-    )
 
 
 # ---- exact
@@ -301,8 +240,38 @@ def lengths(traffic: float) -> tuple[int, int]:
     """Studies of one replication, and how many of them are its warm-up: twenty times the time in
     which a queue forgets where it began (its relaxation time, P. Morse 1955).
     """
-    relaxation = 1 / (1 - math.sqrt(traffic)) ** 2
+    relaxation = _relaxation(traffic)
     return int(max(100_000, 400 * relaxation)), int(20 * relaxation)
+
+
+def _relaxation(traffic: float) -> float:
+    forgets = (1 - math.sqrt(traffic)) ** 2
+    return 1 / forgets if forgets else math.inf
+
+
+def _alone(scenario: Scenario, service: Service) -> Scenario | None:
+    """What interrupts, by itself; None where nothing does."""
+    if service == "non-preemptive" or not 0 < scenario.interrupting < 1:
+        return None
+    load = scenario.rate * scenario.interrupting * scenario.read_interrupting / scenario.readers
+    return replace(scenario, traffic=load, interrupting=1.0)
+
+
+def not_simulated(scenario: Scenario, service: Service) -> str | None:
+    """Why simulation would need too much, known before anything is drawn; None if it can be."""
+    for one in filter(None, (scenario, _alone(scenario, service))):
+        least = (_PILOT + _LEAST) * max(100_000, 400 * _relaxation(one.traffic))
+        if least > MOST:
+            return (
+                f"not simulated: at traffic {one.traffic:g} the list remembers so long that "
+                f"{least:,.0f} studies are needed, and {MOST:,} are the most: lower the traffic"
+            )
+        if not one.rate or lengths(one.traffic)[0] / one.rate > _LONGEST:
+            return (
+                f"not simulated: at traffic {one.traffic:g} studies come too seldom to be timed: "
+                "raise the traffic or shorten the reads"
+            )
+    return None
 
 
 def simulate(
@@ -312,14 +281,13 @@ def simulate(
     progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
     """Mean waits by simulation, in the shape of `recommended`, with each mean's half width.
+    `not_simulated` says beforehand whether it can be done.
 
     Where studies interrupt, they wait for each other only; they are few and wait little, so they
     are simulated once more alone, in numbers, rather than all the others with them.
     """
-    alone = None
-    if service == "preemptive-resume" and 0 < scenario.interrupting < 1:
-        load = scenario.rate * scenario.interrupting * scenario.read_interrupting / scenario.readers
-        few = replace(scenario, traffic=load, interrupting=1.0)
+    few, alone = _alone(scenario, service), None
+    if few is not None:
         alone = _enough(few, service, seed, ("interrupting",), progress)
     groups = [g for g in CLASSES if alone is None or g != "interrupting"]
     return _shape(replace(_enough(scenario, service, seed, groups, progress), alone=alone))
@@ -333,7 +301,7 @@ def _enough(
     """
     count, dropped = lengths(scenario.traffic)
     orders = lists()
-    most = max(_LEAST, MOST // count)
+    most = MOST // count - _PILOT
     own = zlib.crc32(scenario.name.encode())  # scenarios do not share their luck
 
     def run(stage: int, numbers: range) -> Sums:
@@ -380,16 +348,18 @@ def answer(
     progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
     """What ``--qucad`` prints for a scenario: the best there is (exact, else simulated) in the
-    shape of `recommended`, and both.
+    shape of `recommended`, and both; `warnings` says why there is no simulation.
     """
     theory = exact(scenario, service)
-    simulated = simulate(scenario, service, seed, progress)
-    best = theory or simulated
+    why_not = not_simulated(scenario, service)
+    simulated = None if why_not else simulate(scenario, service, seed, progress)
+    best = theory or simulated or {}
     kept = ("source", *_LISTS, "time_saving_diseased", "ci95_halfwidth_saving")
     return {
         "id": scenario.name,
         "discipline": service,
-        **{name: best[name] for name in kept},
+        **{name: best.get(name) for name in kept},
         "exact": theory,
         "simulated": simulated,
+        "warnings": [why_not] if why_not else [],
     }

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from worklist.simulate import limits
 from worklist.simulate.closed_forms import NoSteadyState
 from worklist.simulate.disciplines import NAMES
 from worklist.simulate.engine import Floats, Staff
@@ -53,9 +54,25 @@ class Readers(Data):
     subspecialties: tuple[str, ...] = ()
     shifts: tuple[Shift, ...] = ()
 
+    def windows(self) -> list[tuple[float, float]]:
+        """Minutes of the week in which each is there: shifts that overlap are one presence. The
+        last may reach into the next week, but not into the first there.
+        """
+        found: list[tuple[float, float]] = []
+        for start, end in sorted(w for s in self.shifts for w in s.windows()):
+            if found and start <= found[-1][1]:
+                found[-1] = (found[-1][0], max(end, found[-1][1]))
+            else:
+                found.append((start, end))
+        while len(found) > 1 and found[0][1] <= found[-1][1] - WEEK:
+            del found[0]  # all of it lies in what reaches over from the week before
+        if found:
+            found[-1] = (found[-1][0], min(found[-1][1], found[0][0] + WEEK))
+        return found
+
     def minutes(self) -> float:
         """Of a week that they read, all together."""
-        each = sum(end - start for s in self.shifts for start, end in s.windows())
+        each = sum(end - start for start, end in self.windows())
         return self.count * (each if self.shifts else WEEK)
 
 
@@ -211,8 +228,23 @@ class Scenario(Data):
                 raise ValueError(
                     f"{ai.name} finds {ai.finds!r}, which no examination that it looks at shows"
                 )
+        self._check_names()
+        limits.check_parts(self)
+        if self.arrivals.load is not None and not any(k.read.mean for k in self.kinds()):
+            raise ValueError("arrivals.load: every read takes 0 minutes: say per_hour")
         self.check_load()
+        limits.check_studies(self)
+        limits.check_warm_up(self)
         return self
+
+    def _check_names(self) -> None:
+        shared = {e.name for e in self.examinations if e.share}
+        for burst in self.arrivals.bursts:
+            if burst.examination and burst.examination not in shared:
+                raise ValueError(f"a burst is of {burst.examination!r}, whose share is 0")
+        named = {name for r in self.readers for name in r.subspecialties}
+        if unread := sorted(named - set(self.pools)):
+            raise ValueError(f"readers: subspecialties {unread} are of no examination")
 
     # ---- what the event loop needs
 
@@ -295,7 +327,7 @@ class Scenario(Data):
                 masks.append(own if readers.subspecialties else -1)
                 if not readers.shifts:
                     shifts.append((0.0, float("inf"), reader))
-                for start, end in (w for s in readers.shifts for w in s.windows()):
+                for start, end in readers.windows():
                     # From the week before: its last shift may reach into the first day.
                     weeks = np.arange(-1, int(np.ceil(days / 7))) * WEEK
                     shifts += [(max(0.0, w + start), w + end, reader) for w in weeks if w + end > 0]

@@ -20,10 +20,13 @@ class BadScenario(ValueError):
 
 def read_scenario(path: Path) -> Scenario:
     """The scenario in a file. Raises BadScenario, with a line for each mistake, or OSError."""
-    text = path.read_text()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadScenario(f"{path.name} is no text in UTF-8: {error}") from None
     try:
         return Scenario.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadScenario(f"{path.name} is no TOML: {error}") from None
     except ValidationError as error:
         lines = []

@@ -27,7 +27,7 @@ class Exponential(Data):
     """Memoryless reading times, as queueing theory likes them."""
 
     family: Literal["exponential"] = "exponential"
-    mean: float = Field(gt=0, le=1440, description="minutes")
+    mean: float = Field(ge=0.001, le=1440, description="minutes")
 
     @property
     def square(self) -> float:
@@ -43,7 +43,7 @@ class Lognormal(Data):
     """Reading times as they are measured: many short, some long."""
 
     family: Literal["lognormal"]
-    mean: float = Field(gt=0, le=1440, description="minutes")
+    mean: float = Field(ge=0.001, le=1440, description="minutes")
     deviation: float = Field(gt=0, le=1440, description="standard deviation, minutes")
 
     @property

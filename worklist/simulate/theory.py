@@ -11,6 +11,9 @@ from worklist.simulate.closed_forms import Stream
 from worklist.simulate.disciplines import Discipline
 from worklist.simulate.studies import Kind
 
+#: Readers times phases³ that the chain of `interrupted_class` may have: seconds, not hours.
+_MOST_WORK = 1e11
+
 Service = Literal["preemptive-resume", "non-preemptive"]
 
 
@@ -81,6 +84,9 @@ def _several_readers(
     if len(behind) > 1 or len(means[0]) > 1 or service == "non-preemptive":
         return None
     high = Stream.exponential(rates[0], means[0].pop())
+    load = high.rate * high.mean / readers
+    if load < 1 and readers * closed_forms.phases(high, readers) ** 3 > _MOST_WORK:
+        return None  # an answer exists, but its chain is too large
     return _behind_one(high, rates[1:], behind.pop(), readers)
 
 

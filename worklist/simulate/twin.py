@@ -270,6 +270,7 @@ def summarise(
         "baseline": baseline,
         "urgent": sorted(urgent),
         "untargeted": sorted(set(urgent) - set(targeted)),
+        "warnings": [],
         "policies": {
             name: {
                 "groups": [tally.result(name, group) for group in tally.groups],
@@ -287,7 +288,10 @@ def summarise(
 def simulate(
     scenario: Scenario, policy: Policy, progress: Progress = lambda done, of: None
 ) -> dict[str, Any]:
-    """The scenario's result: per policy and group waits, turnaround, minutes saved and lost."""
+    """The scenario's result: per policy and group waits, turnaround, minutes saved and lost.
+    Raises ValueError for names that the policy does not have.
+    """
+    check_names(scenario, policy)
     urgent = {d.name for e in scenario.examinations for d in e.diseases if d.urgent}
     targeted = urgent & {ai.finds for ai in scenario.ais}
     tally = Tally(scenario.baseline, scenario.worthwhile_minutes)
@@ -309,15 +313,57 @@ def simulate(
     return result
 
 
+def check_names(scenario: Scenario, policy: Policy) -> None:
+    """Raises ValueError for order classes and finding codes that `policy` does not have."""
+    classes = {
+        name
+        for exam in scenario.examinations
+        for orders in (exam.orders, *(d.orders for d in exam.diseases))
+        for name in orders
+    }
+    if unknown := sorted(classes - {*policy.classes, *policy.emergent.classes}):
+        raise ValueError(
+            f"orders: {unknown} are no classes of the policy {policy.name!r}: it has "
+            f"{', '.join(sorted(policy.classes))}"
+        )
+    if unknown := sorted({ai.code for ai in scenario.ais} - set(policy.findings)):
+        raise ValueError(
+            f"ais: codes {unknown} are no findings of the policy {policy.name!r}: it has "
+            f"{', '.join(sorted(policy.findings)) or 'none'}"
+        )
+
+
 def _add_theory(
     result: dict[str, Any], scenario: Scenario, policy: Policy, groups: Sequence[Group]
 ) -> None:
-    """Beside each simulated mean wait the exact one, where a closed form exists."""
+    """Beside each simulated mean wait the exact one, where a closed form exists, and a warning for
+    each policy some of whose intervals do not hold it.
+    """
     kinds, readers = scenario.kinds(), sum(r.count for r in scenario.readers)
     share = np.array([kind.share for kind in kinds])
     for order in orders_of(list(result["policies"]), policy, scenario.guard_minutes):
         waits = waits_of_kinds(kinds, scenario.steady_rate(), order, readers, scenario.service)
-        if waits is not None:
-            for group, row in zip(groups, result["policies"][order.name]["groups"], strict=True):
-                of = share * np.array(group.kinds)
-                row["exact_mean_wait"] = round(float((of * waits).sum() / of.sum()), 6)
+        if waits is None:
+            continue
+        rows = result["policies"][order.name]["groups"]
+        for group, row in zip(groups, rows, strict=True):
+            of = share * np.array(group.kinds)
+            row["exact_mean_wait"] = round(float((of * waits).sum() / of.sum()), 6)
+        if missed := [row for row in rows if _missed(row)]:
+            worst = max(missed, key=lambda row: abs(row["wait"]["mean"]["value"] - _exact(row)))
+            mean = worst["wait"]["mean"]
+            result["warnings"].append(
+                f"{order.name}: {len(missed)} of {len(rows)} intervals do not hold the exact mean "
+                f"wait (by chance 1 in 20 does not), the farthest {worst['by']} {worst['name']}: "
+                f"{mean['value']:.2f} ± {mean['half_width']:.2f} min, exactly {_exact(worst):.2f}: "
+                "trust the exact one, or give more warm_up_days and replications"
+            )
+
+
+def _exact(row: Mapping[str, Any]) -> float:
+    return float(row["exact_mean_wait"])
+
+
+def _missed(row: Mapping[str, Any]) -> bool:
+    value, half = row["wait"]["mean"].values()
+    return value is not None and half is not None and abs(value - _exact(row)) > half + 1e-6

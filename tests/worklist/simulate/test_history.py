@@ -270,3 +270,75 @@ def test_a_gap_in_which_nothing_can_have_arrived_is_named(tmp_path: Path) -> Non
 def test_without_reads_nothing_can_be_replayed(tmp_path: Path) -> None:
     with pytest.raises(BadHistory, match="no line has started"):
         replay(rows_of(tmp_path, [LINE]), ["ai-off", "vigie"])
+
+
+def line(**texts: str) -> dict[str, Any]:
+    good = {
+        "arrived": "2026-03-02T08:00:00Z",
+        "started": "2026-03-02T09:00:00Z",
+        "finished": "2026-03-02T09:10:00Z",
+        "reader": "R1",
+        "examination": "CT",
+        "finding": "",
+        "score": "",
+        "flags": "",
+    }
+    return good | texts
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"arrived\n\xff\n", r"a\.csv, after line \d: it is no CSV in UTF-8"),
+        (b"arrived\n" + b"x" * 200_000, r"a\.csv, after line \d: it is no CSV in UTF-8"),
+        (b"arrived,arrived\n", r"a\.csv, line 1: a column stands twice"),
+        (b"arrived\n0001-01-01T00:00:00+14:00\n", r"line 2: arrived .*between 1990 and 2200"),
+        (b"arrived\n9999-12-31T23:30:00Z\n", r"line 2: arrived .*between 1990 and 2200"),
+        (b"arrived,score\n2026-03-02T08:00:00Z,nan\n", r"line 2: score 'nan' is no number"),
+    ],
+)
+def test_what_is_no_history_at_all_is_one_line_too(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(content)
+    with pytest.raises(BadHistory, match=message):
+        read_history(file, None)
+
+
+def test_more_subspecialties_than_a_reader_s_mask_has_bits_are_an_error(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, [line(subspecialty=f"S{n}") for n in range(62)])
+    with pytest.raises(BadHistory, match="subspecialty: 62 of them, 61 are the most"):
+        history.replayable(rows, np.random.default_rng(1))
+
+
+def test_another_model_flags_only_what_ai_looks_at(tmp_path: Path) -> None:
+    exams = [line(flags="bleed", finding="bleed"), line(finding="bleed"), line(examination="XR")]
+    rows = history.with_model(
+        rows_of(tmp_path, exams), "bleed", (1.0, 0.0), np.random.default_rng(1)
+    )
+    assert [row.texts["flags"] for row in rows] == ["bleed", "bleed", ""]
+
+
+def test_whether_ai_looked_is_each_study_s_own(tmp_path: Path) -> None:
+    scores = ["0.1", "", "0.1", ""]
+    found = history.replayable(
+        rows_of(tmp_path, [line(score=score) for score in scores]), np.random.default_rng(1)
+    )
+    seen = [bool(found.studies.kinds[n].seen_by) for n in found.studies.kind]
+    assert seen == [bool(score) for score in scores]
+
+
+def test_a_fit_without_readers_is_refused(tmp_path: Path) -> None:
+    late = line(arrived="2026-03-09T08:00:00Z", started="", finished="", reader="")
+    rows = rows_of(tmp_path, [line(), late])
+    with pytest.raises(BadHistory, match="--write: no hour of the week has a reader"):
+        fit.fit(rows, "site", 1)
+
+
+def test_what_the_policy_does_not_know_is_told_beside_the_result(tmp_path: Path) -> None:
+    result = replay(rows_of(tmp_path, [line(flags="bled", order_class="now")]), ["ai-off", "vigie"])
+    assert result["warnings"] == [
+        "order_class: the policy has no ['now']: they count as unknown",
+        "flags: the policy has no ['bled']: they count as its most urgent finding",
+    ]

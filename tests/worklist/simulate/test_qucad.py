@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worklist.simulate import qucad
-from worklist.simulate.qucad import BadScenario, Scenario, exact, read_scenarios
+from worklist.simulate.qucad import Scenario, exact
+from worklist.simulate.qucad_file import BadScenario, read_scenarios
 from worklist.simulate.theory import Service
 
 FILE = Path(__file__).with_name("qucad.json")
@@ -164,6 +165,33 @@ def one(**inputs: Any) -> dict[str, Any]:
     return {"scenarios": [{"id": "mine", "inputs": good | inputs}]}
 
 
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("traffic", [0.99, 0.99999, math.nextafter(1, 0)])
+def test_near_a_load_of_one_theory_answers_and_nothing_is_drawn(
+    traffic: float, service: Service
+) -> None:
+    scenario = qucad.replace(read_scenarios(FILE)[0], traffic=traffic, readers=1, interrupting=0.99)
+    found = qucad.answer(scenario, service, SEED)
+    assert found["simulated"] is None
+    assert found["source"] == "exact"
+    assert "studies are needed" in found["warnings"][0]
+
+
+def test_a_chain_too_large_for_theory_is_not_begun() -> None:
+    scenario = qucad.replace(
+        read_scenarios(FILE)[0],
+        traffic=0.99999,
+        readers=4,
+        interrupting=0.99999,
+        read_interrupting=3,
+        read_diseased=10,
+        read_other=10,
+    )
+    found = qucad.answer(scenario, "preemptive-resume", SEED)
+    assert found["source"] is None
+    assert found["with_cadt"] is None
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -173,6 +201,8 @@ def one(**inputs: Any) -> dict[str, Any]:
         ({"scenarios": [{"id": "mine"}]}, "has no `inputs`"),
         (one(traffic=1.0), "scenario mine: traffic: the load is 1.000.*add a reader"),
         (one(traffic=0), "nothing arrives"),
+        (one(traffic=10**400), "scenario mine: traffic is 1000"),
+        ({"scenarios": [one(FPFThresh=None)["scenarios"][0] | {"derived": [1]}]}, "no object"),
         (one(traffic="much"), "traffic is 'much': a number is needed"),
         (one(prevalence=1.5), "prevalence is 1.5: it lies between 0 and 1"),
         (one(fractionED=-0.1), "fractionED is -0.1: it lies between 0 and 1"),
