@@ -10,7 +10,18 @@ from infra.bench.measure import Result, compare
 
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the
 #: two sides.
-NAMES = ("decode", "model", "screening", "image-to-rank", "worklist", "pipeline", "twin")
+NAMES = (
+    "decode",
+    "model",
+    "screening",
+    "image-to-rank",
+    "worklist",
+    "pipeline",
+    "top50",
+    "claim",
+    "bad-numbers",
+    "twin",
+)
 _PAIRS = {
     "decode": "triage.bench.decode",
     "model": "triage.bench.model",

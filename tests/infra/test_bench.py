@@ -39,17 +39,27 @@ def test_pairs_are_by_turns_and_the_ratio_is_of_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["worklist", "twin", pytest.param("image-to-rank", marks=pytest.mark.slow)]
+    ("name", "cases"),
+    [
+        ("worklist", 1),
+        ("top50", 3),
+        ("claim", 2),
+        ("bad-numbers", 1),
+        ("twin", 1),
+        pytest.param("image-to-rank", 1, marks=pytest.mark.slow),
+    ],
 )
-def test_a_bench_measures_both_sides(name: str, tmp_path: Path) -> None:
+def test_a_bench_measures_both_sides(name: str, cases: int, tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["bench", name, "--quick", "--json", str(tmp_path / "bench.json")]
     )
     assert done.exit_code == 0, done.output
-    (result,) = json.loads((tmp_path / "bench.json").read_text())
-    assert set(result) == FIELDS
-    assert result["name"] == name
-    assert result["ratio"] > 0
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert len({result["what"] for result in results}) == len(results) == cases
+    for result in results:
+        assert set(result) == FIELDS
+        assert result["name"] == name
+        assert result["ratio"] > 0
 
 
 def test_the_model_bench_says_how_each_package_is_served_and_how_far_from_float32() -> None:
@@ -72,6 +82,6 @@ def test_results_have_stdout_to_themselves() -> None:
 def test_the_names_are_those_of_the_design() -> None:
     design = (
         "mllp, hl7, cstore, decode, model, screening, image-to-rank, worklist, pipeline, top50, "
-        "claim, sse, twin"
+        "claim, bad-numbers, sse, twin"
     )
     assert set(catalogue.NAMES) <= set(re.split(", ", design))
