@@ -9,7 +9,7 @@ import numpy as np
 from infra.bench.measure import Result, compare
 from worklist.simulate.disciplines import discipline, places
 from worklist.simulate.engine import COMPILED, Staff, serve
-from worklist.simulate.qucad import POLICY, Scenario
+from worklist.simulate.qucad.model import POLICY, Scenario
 from worklist.simulate.studies import steady
 
 #: Patients a second through both queues of QuCAD's simulator, its default scenario in trials of

@@ -271,8 +271,8 @@ def _site_policy() -> Any:
 
 
 def _qucad(file: Path, service: Any, json: bool, seed: int) -> None:
-    from worklist.simulate import qucad
-    from worklist.simulate.qucad_file import read_scenarios
+    from worklist.simulate.qucad import model as qucad
+    from worklist.simulate.qucad.file import read_scenarios
 
     answers = []
     for one in read_scenarios(file):

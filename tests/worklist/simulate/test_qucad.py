@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worklist.simulate import qucad
-from worklist.simulate.qucad import Scenario, exact
-from worklist.simulate.qucad_file import BadScenario, read_scenarios
+from worklist.simulate.qucad import model as qucad
+from worklist.simulate.qucad.file import BadScenario, read_scenarios
+from worklist.simulate.qucad.model import Scenario, exact
 from worklist.simulate.theory import Service
 
 FILE = Path(__file__).with_name("qucad.json")

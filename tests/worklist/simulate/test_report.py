@@ -200,8 +200,8 @@ def test_each_example_runs(example: Path, tmp_path: Path) -> None:
 
 def test_the_simulator_needs_neither_database_nor_web_nor_torch() -> None:
     code = (
-        "import sys, worklist.simulate.commands, worklist.simulate.twin, worklist.simulate.qucad, "
-        "worklist.simulate.report, worklist.simulate.fit, worklist.simulate.scenario_file\n"
+        "import sys, worklist.simulate.commands, worklist.simulate.twin, worklist.simulate.fit, "
+        "worklist.simulate.report, worklist.simulate.qucad.model, worklist.simulate.scenario_file\n"
         "bad = {'sqlmodel', 'sqlalchemy', 'fastapi', 'torch', 'faust', 'psycopg', 'matplotlib'}\n"
         "print(sorted(bad & set(sys.modules)))"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worklist.simulate.closed_forms import NoSteadyState
-from worklist.simulate.qucad import Scenario
+from worklist.simulate.qucad.model import Scenario
 
 
 class BadScenario(ValueError):
