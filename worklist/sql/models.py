@@ -218,7 +218,7 @@ class Member(SQLModel, table=True):
 
     __tablename__ = "member"
     member: str = Field(primary_key=True)
-    name: str = Field(index=True)
+    name: str = Field(index=True, sa_type=Text(collation="C"))
     closed_at: datetime | None = _time(default=None)
 
 
@@ -226,7 +226,7 @@ class Lease(SQLModel, table=True):
     """Who has a row, until when; after its end it tells who had it open."""
 
     __tablename__ = "lease"
-    name: str = Field(primary_key=True)
+    name: str = Field(primary_key=True, sa_type=Text(collation="C"))
     reader: str = Field(index=True)
     token: str
     taken_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
@@ -245,7 +245,7 @@ class InReading(SQLModel, table=True):
     """RIS or archive says that somebody reads it: a mark that expires, without a token."""
 
     __tablename__ = "in_reading"
-    name: str = Field(primary_key=True)
+    name: str = Field(primary_key=True, sa_type=Text(collation="C"))
     said_by: str
     expires_at: datetime = _time(False)
 
@@ -255,7 +255,7 @@ class Gone(SQLModel, table=True):
 
     __tablename__ = "gone"
     changed: int = Field(primary_key=True, sa_type=BigInteger)
-    name: str = Field(primary_key=True)
+    name: str = Field(primary_key=True, sa_type=Text(collation="C"))
     at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
     __table_args__ = (Index("gone_at", "at"),)
 

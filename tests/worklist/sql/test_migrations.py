@@ -108,6 +108,19 @@ def test_migrations_make_what_the_models_declare(
         assert len(wanted) > 15
 
 
+def test_names_of_rows_compare_alike_or_no_index_finds_them(
+    modelled: dict[str, set[tuple[object, ...]]],
+) -> None:
+    """A default collation beside the row's own made each claim read all leases."""
+    tables = {"item", "closed", "member", "lease", "in_reading", "gone"}
+    found = {
+        (table, collation)
+        for table, column, *_, collation, _ in modelled["columns"]
+        if table in tables and column == "name"
+    }
+    assert found == {(table, "C") for table in tables}
+
+
 def test_there_is_one_head_and_no_way_back() -> None:
     scripts = ScriptDirectory.from_config(alembic(""))
     assert len(scripts.get_heads()) == 1

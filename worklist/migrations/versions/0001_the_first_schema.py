@@ -133,12 +133,12 @@ CREATE TABLE closed_default PARTITION OF closed DEFAULT;
 
 CREATE TABLE member (
     member varchar PRIMARY KEY,
-    name varchar NOT NULL,
+    name text COLLATE "C" NOT NULL,
     closed_at timestamptz
 );
 CREATE INDEX ix_member_name ON member (name);
 CREATE TABLE lease (
-    name varchar PRIMARY KEY,
+    name text COLLATE "C" PRIMARY KEY,
     reader varchar NOT NULL,
     token varchar NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -152,13 +152,13 @@ CREATE INDEX ix_lease_reader ON lease (reader);
 CREATE INDEX lease_changed ON lease (changed, name);
 CREATE INDEX lease_due ON lease (expires_at) WHERE ended = '';
 CREATE TABLE in_reading (
-    name varchar PRIMARY KEY,
+    name text COLLATE "C" PRIMARY KEY,
     said_by varchar NOT NULL,
     expires_at timestamptz NOT NULL
 );
 CREATE TABLE gone (
     changed bigint,
-    name varchar,
+    name text COLLATE "C",
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (changed, name)
 );
