@@ -203,4 +203,6 @@ def test_the_roles_can_be_set_up_again(database: Database) -> None:
 
     with psycopg.connect(database.server.admin) as connection:
         connection.execute(roles.SETUP)
+        before = connection.execute("SELECT * FROM pg_roles ORDER BY oid").fetchall()
         connection.execute(roles.SETUP)
+        assert connection.execute("SELECT * FROM pg_roles ORDER BY oid").fetchall() == before
