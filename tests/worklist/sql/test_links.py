@@ -38,6 +38,7 @@ def test_an_order_is_linked_to_images_under_another_number_and_unlinked_again(
     )
     order, images = rows()["A8"]["study"], rows()["1.1"]["study"]
     assert refused(lambda: act("link", order, order=images)) == ("not_an_order", "")
+    assert refused(lambda: act("link", images)) == ("not_an_order", "")
     done = act("link", images, order=order)
     (joined,) = rows().values()
     assert joined["study"] == done.study

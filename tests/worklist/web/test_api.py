@@ -244,6 +244,7 @@ def test_what_is_not_there_is_not_found(client: httpx.Client) -> None:
     assert code(client.get("/api/v1/studies/nobody", headers=READER)) == (404, "not_found")
     assert code(client.post("/api/v1/studies/nobody/claim", headers=READER)) == (404, "not_found")
     assert code(client.get("/api/v1/nothing", headers=READER)) == (404, "not_found")
+    assert code(client.get("/api/v1/studies/%00", headers=READER)) == (404, "not_found")
     assert code(client.put("/api/v1/next", headers=READER)) == (405, "method_not_allowed")
 
 
