@@ -4,6 +4,11 @@ BIN := .venv/bin
 LOCKS := infra/requirements
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 PINS := $(LOCKS)/.pins
+PASSED := .venv/passed
+COV := --cov --cov-report= --cov-fail-under=0
+
+# Images of containers set it; here it would compile every test anew, in each process, each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo fast format check test bench kafka lock
 help: ## what there is
@@ -30,7 +35,7 @@ fast: .venv/installed ## style, imports and the tests that need no database, bro
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/lint-imports
-	$(BIN)/pytest --fast -q -rfE --durations=5
+	$(BIN)/pytest --fast -q -rfE --durations=5 -n auto --dist worksteal
 
 format: .venv/installed ## layout and order of imports
 	$(BIN)/ruff check --quiet --select I --fix .
@@ -42,8 +47,12 @@ check: .venv/installed ## style, layout, types, the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Nothing runs twice: first the fast set, with all the examples of its properties; then what it has not passed, in the
+# order of the files: those that wait for brokers and processes stand among those that compute. Days come last, alone.
 test: setup check ## everything that CI runs, with coverage
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --fast --passed=$(PASSED) -q -rfE -n auto --dist worksteal --max-worker-restart=0 $(COV)
+	$(BIN)/pytest --passed=$(PASSED) -m 'not alone' -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COV) --cov-append
+	$(BIN)/pytest --passed=$(PASSED) -m alone --cov --cov-append --cov-report=term:skip-covered
 
 bench: setup ## ours beside the bare libraries, as ratios
 	$(BIN)/vigie bench
@@ -52,7 +61,7 @@ kafka: setup ## a real Apache Kafka on loopback; prints its address
 	$(BIN)/vigie kafka
 
 lock: setup ## renew the locks: versions and hashes, never an address
-	$(COMPILE) --upgrade --extra triage --extra simulate --extra dev -o $(LOCKS)/dev.lock
+	$(COMPILE) --upgrade --extra triage --extra onnx --extra simulate --extra dev -o $(LOCKS)/dev.lock
 	sed -E '/--hash/d; s/ *\\$$//' $(LOCKS)/dev.lock > $(PINS)
 	$(COMPILE) --extra triage -c $(PINS) -o $(LOCKS)/triage.lock
 	$(COMPILE) -c $(PINS) -o $(LOCKS)/base.lock

@@ -16,15 +16,17 @@ from infra.settings import HOUSES, unknown
 from streams.errors import Unavailable, VigieError
 from streams.process import explain
 from streams.site import load_site
-from triage.packages.load import find_packages
+from triage.packages.load import PackageError, find_packages, load_package
 from triage.packages.thresholds import read_thresholds
+from triage.packages.trust import read_keys, vouched_by
 from triage.settings import TriageSettings, shipped_models
 from worklist.order import policy
+from worklist.order.going_live import check_live, evaluation_of, read_grounds
 from worklist.settings import WorklistSettings
 from worklist.sql.database import make_engine, translated
 from worklist.sql.invariants import violations
 from worklist.sql.roles import weaknesses
-from worklist.web.auth import read_readers
+from worklist.web.door.auth import read_readers
 
 
 def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -49,7 +51,7 @@ def check_site(site: Path, environment: Mapping[str, str] = os.environ) -> list[
             found.append(f"{file}: cannot be read ({error.strerror})")
         except UnicodeDecodeError:
             found.append(f"{file}: is not UTF-8")
-        except (ValueError, VigieError) as error:
+        except (ValueError, VigieError, PackageError) as error:
             found += _lines(file, error)
     return found
 
@@ -73,17 +75,50 @@ def _models(site: Path) -> None:
     read_thresholds(site, _packages())
 
 
-def _packages() -> list[str]:
+def _vouched(site: Path) -> None:
+    """Each package has somebody who vouches, and passes its checks, as `vigie triage` asks."""
+    keys = read_keys(site)
+    wrong = []
+    for folder in find_packages(_models_folder()):
+        try:
+            vouched_by(load_package(folder), keys)
+        except PackageError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def _live(site: Path) -> None:
+    """Each live package has a ground; what was measured is the network that is served."""
+    grounds = read_grounds(site)
     try:
-        folder = TriageSettings().models
+        live = set(policy.load(site).live) & set(_packages())
+    except (ValueError, OSError):  # told of policy.toml
+        return
+    check_live(site, sorted(live))
+    for name in sorted(live):
+        if grounds[name].evaluation:
+            told = evaluation_of(site, name, grounds[name])
+            if told.get("network_sha256") != load_package(_models_folder() / name).network_sha256:
+                raise ValueError(f"{name}: {grounds[name].evaluation} measured another network")
+
+
+def _models_folder() -> Path:
+    try:
+        return TriageSettings().models
     except ValidationError:  # told among the settings
-        folder = shipped_models()
-    return [package.name for package in find_packages(folder)]
+        return shipped_models()
+
+
+def _packages() -> list[str]:
+    return [package.name for package in find_packages(_models_folder())]
 
 
 _FILES: dict[str, Callable[[Path], object]] = {
     "policy.toml": _policy,
     "models.toml": _models,
+    "VIGIE_MODELS": _vouched,
+    "live.toml": _live,
     "readers.toml": _readers,
     "senders.toml, codes.toml and authorities.toml": load_site,
 }

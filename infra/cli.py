@@ -17,16 +17,20 @@ import typer.main
 
 #: Command → (module, what --help says). The module's `app` holds it.
 COMMANDS = {
-    "gateway": ("streams.commands", "Run the doors: MLLP and DICOM."),
+    "gateway": ("streams.commands", "Run the doors: MLLP, DICOM, HTTP."),
     "triage": ("triage.commands", "Run the screening."),
     "worklist": ("worklist.commands", "Run the list's agent."),
     "web": ("worklist.web.commands", "Serve page and API."),
     "token": ("worklist.web.commands", "Make a reader's token."),
+    "readers": ("worklist.web.commands", "Who may enter: add, disable, list."),
     "migrate": ("worklist.commands", "Bring the database to this release's schema."),
     "topics": ("streams.commands", "The topics: show or create them."),
     "keys": ("streams.commands", "Make a key ring for a new site."),
     "parked": ("streams.commands", "What failed for good: list it, replay it."),
+    "senders": ("worklist.commands", "What each sender does, and why it was refused."),
+    "send": ("streams.commands", "Send HL7 and DICOM files, see what comes of them."),
     "policy": ("worklist.commands", "The rules that order the list."),
+    "workbench": ("worklist.commands", "What does not fit together."),
     "audit": ("worklist.commands", "The record of every decision."),
     "rebuild": ("worklist.commands", "What is known of a rebuild of the topics."),
     "models": ("triage.model_commands", "The model packages."),

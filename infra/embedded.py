@@ -7,18 +7,23 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import structlog
 from confluent_kafka import Producer
 
 from infra.processes import die_with_parent
 from streams.kafka.topics import ALL
 
+log = structlog.get_logger()
 _START_S = 30.0
+_LOOK_S = 0.1
+_BACKOFF_S = 1.0  # after a start that failed
 _ROLES = ("vigie_owner", "vigie_app", "vigie_sealer")
 
 
@@ -79,6 +84,10 @@ class Postgres:
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._has_roles = False
+        self._lock = threading.Lock()  # of what starts and stops it
+        self._wanted = False
+        self._over = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
@@ -141,6 +150,28 @@ class Postgres:
             self._make_roles()
             self._has_roles = True
 
+    def keep(self) -> None:
+        """Starts it again, until `stop`, when it ends by itself: somebody stopped it, or it broke
+        down. What was committed is there again.
+        """
+        self._wanted = True
+        # It lives until the server has ended: the kernel kills a child when its starter ends.
+        self._keeper = threading.Thread(target=self._watch, name="postgres", daemon=True)
+        self._keeper.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            with self._lock:
+                process = self._process
+                if not self._wanted or process is None or process.poll() is None:
+                    continue
+                log.warning("died", part="postgres", code=process.returncode)
+                try:
+                    self.start()
+                except StartError as error:
+                    log.error("not_started", part="postgres", error=str(error))
+                    self._over.wait(_BACKOFF_S)
+
     def _answers(self) -> bool:
         import psycopg
 
@@ -174,6 +205,14 @@ class Postgres:
 
     def stop(self, within_s: float = 10.0) -> None:
         """Fast shutdown; SIGKILL after `within_s`."""
+        self._wanted = False
+        with self._lock:
+            self._end(within_s)
+        self._over.set()
+        if self._keeper is not None:
+            self._keeper.join()
+
+    def _end(self, within_s: float) -> None:
         if self._process is None:
             return
         if self._process.poll() is None:

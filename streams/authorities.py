@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from fnmatch import fnmatchcase
+from datetime import UTC, datetime
+from fnmatch import translate
+from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,6 +38,19 @@ class Authorities(BaseModel):
     dummies: tuple[str, ...] = _NO_NUMBER
     dummy_birth_dates: tuple[str, ...] = _NOBODY_BORN
 
+    @cached_property
+    def _canonical(self) -> dict[str, str]:
+        """By each name of an authority the one that is shown."""
+        return {
+            name: canonical
+            for canonical, authority in self.authority.items()
+            for name in (*authority.names, canonical)
+        }
+
+    @cached_property
+    def _dummy(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(translate, self.dummies)) or "(?!)")
+
     @model_validator(mode="after")
     def _each_name_once(self) -> Authorities:
         count = Counter(
@@ -48,22 +64,29 @@ class Authorities(BaseModel):
 
     def canonical(self, *stated: str) -> str:
         """The authority that the first non-empty of `stated` names; empty where none is."""
-        name = next((text.strip() for text in stated if text.strip()), "")
-        for canonical, authority in self.authority.items():
-            if name and (name == canonical or name in authority.names):
-                return canonical
-        return name[:64]
+        for text in stated:
+            if name := text.strip():
+                return self._canonical.get(name) or name[:64]
+        return ""
 
     def identifies(self, value: str) -> bool:
         """Whether a number of this value identifies anything."""
         value = value.strip().upper()
         if not value.strip("0") or (len(value) > 2 and not value.strip("9")):
             return False
-        return not any(fnmatchcase(value, dummy) for dummy in self.dummies)
+        return not self._dummy.match(value)
 
     def birth_date(self, stated: str) -> str | None:
-        """A birth date as YYYYMMDD; None where it is none, or stands for an unknown one."""
+        """A birth date as YYYYMMDD; None where it is no day, or stands for an unknown one."""
         date = stated.strip()[:8]
-        if len(date) != 8 or not date.isdigit() or date in self.dummy_birth_dates:
+        if (
+            len(date) != 8
+            or not (date.isascii() and date.isdigit())
+            or date in self.dummy_birth_dates
+        ):
+            return None
+        try:
+            datetime(int(date[:4]), int(date[4:6]), int(date[6:]), tzinfo=UTC)
+        except ValueError:
             return None
         return date

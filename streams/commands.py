@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from streams.process import fail, need, run
 from streams.settings import StreamsSettings
+
+if TYPE_CHECKING:
+    from streams.api import Api
 
 app = typer.Typer(no_args_is_help=True)
 parked_app = typer.Typer(
@@ -23,9 +27,11 @@ def gateway() -> None:
     """Run the doors: HL7 over MLLP, DICOM. They answer yes only for what is durable."""
     settings = StreamsSettings()
     need(settings, "kafka")
+    import uvloop
+
     from streams.gateway import main
 
-    run(settings, main)
+    run(settings, main, uvloop.new_event_loop)
 
 
 @app.command("keys")
@@ -75,9 +81,125 @@ def parked_list(
     for item in found:
         typer.echo(
             f"{item['id']:>10}  {item['parked_at']}  {item['stage']:9} {item['topic']:9} "
-            f"{item['reason']}"
+            f"{item['reason']} {item['where']} {item['sender']}".rstrip()
         )
     typer.echo(f"{len(found)} parked", err=True)
+
+
+Ready = Annotated[
+    Path | None, typer.Option(help="ready file of a demo; else VIGIE_API_URL and VIGIE_API_TOKEN")
+]
+
+
+@parked_app.command("show")
+def parked_show(
+    name: Annotated[str, typer.Argument(metavar="ID", help="as `parked list` shows it")],
+    content: Annotated[
+        bool, typer.Option("--open", help="what was sent, in clear: for leads, and audited")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="why it is opened")] = "",
+    ready: Ready = None,
+) -> None:
+    """Show why something is parked: who sent it, which field, and the shape of an HL7 message:
+    segments and codes, letters as x and digits as 9 where they may be a patient's.
+    """
+    from streams.api import Api
+
+    if content and not reason:
+        raise typer.BadParameter("--open needs --reason")
+    api = Api.found(StreamsSettings(), ready)
+    if api is None:
+        fail("the list's API shows it: name it with VIGIE_API_URL and VIGIE_API_TOKEN, or --ready")
+    path = f"/api/v1/parked/{quote(name, safe='')}"
+    try:
+        found = (
+            api.ask("POST", f"{path}/open", {"reason": reason}) if content else api.ask("GET", path)
+        )
+    except OSError as error:
+        fail(f"{name}: {error}")
+    shape = found.pop("shape", None) or str(found.pop("content", "")).splitlines()
+    for key, value in found.items():
+        typer.echo(f"{key}: {value}")
+    for line in shape:
+        typer.echo(f"  {line}")
+
+
+@app.command("send")
+def send(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+    to: Annotated[str, typer.Option(help="host:port for HL7; default: the MLLP door of here")] = "",
+    images_to: Annotated[
+        str, typer.Option(help="AE@host:port for DICOM files; default: the DICOM door of here")
+    ] = "",
+    calling: Annotated[
+        str, typer.Option(help="the AE title that sends DICOM files")
+    ] = "VIGIE_SEND",
+    ready: Ready = None,
+) -> None:
+    """Send HL7 files over MLLP and DICOM files by C-STORE; show each answer and, where the list's
+    API is known, the rows that came of it.
+    """
+    from streams.api import Api
+    from streams.dicom.sending import is_dicom
+
+    settings = StreamsSettings()
+    known = json.loads(ready.read_text()) if ready else {}
+    api = Api.found(settings, ready)
+    images = [file for file in files if is_dicom(file)]
+    where = to or known.get("mllp") or f"127.0.0.1:{settings.mllp_port}"
+    refused = _send_messages([file for file in files if file not in images], where, api)
+    if images:
+        door = known.get("dicom", {"address": f"127.0.0.1:{settings.dicom_port}"})
+        here = f"{door.get('ae_title', settings.ae_title)}@{door['address']}"
+        refused += _send_images(images, images_to or here, calling, api)
+    if refused:
+        fail(f"{refused} were not taken: vigie senders, vigie parked list, vigie parked show ID")
+
+
+def _send_messages(files: list[Path], where: str, api: Api | None) -> int:
+    """How many were refused."""
+    from streams.hl7.sending import accession_of, messages_in
+    from streams.hl7.sending import send as send_all
+
+    refused, messages = 0, [one for file in files for one in messages_in(file)]
+    if files and not messages:
+        fail("no message is in there")
+    host, _, port = where.rpartition(":")
+    try:
+        for message, answer in send_all(messages, host, int(port)) if messages else ():
+            refused += not answer.positive
+            typer.echo(f"{answer.code or '--'} {answer.control_id} {answer.text}".rstrip())
+            if api and answer.positive and (accession := accession_of(message)):
+                _show(api.rows_of(accession=accession))
+    except (OSError, ValueError) as error:
+        fail(f"{where}: {error}: name the door with --to host:port")
+    return refused
+
+
+def _send_images(files: list[Path], where: str, calling: str, api: Api | None) -> int:
+    """How many were refused."""
+    from streams.dicom.sending import send as send_all
+
+    called, _, address = where.rpartition("@")
+    host, _, port = address.rpartition(":")
+    refused, studies = 0, dict[str, None]()
+    try:
+        for stored in send_all(files, host, int(port), called, calling):
+            refused += not stored.positive
+            code = "----" if stored.status is None else f"{stored.status:04X}"
+            typer.echo(f"{code} {stored.file} {stored.says}".rstrip())
+            if stored.positive:
+                studies[stored.study_uid] = None
+        for study in studies if api else ():
+            _show(api.rows_of(study_uid=study) if api else [])
+    except (OSError, ValueError) as error:
+        fail(f"{where}: {error}: name the door with --images-to AE@host:port, --calling who sends")
+    return refused
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        typer.echo(f"   {row}")
 
 
 @parked_app.command("replay")

@@ -35,24 +35,31 @@ class Reason(StrEnum):
     # a door could not take it
     TOO_LARGE = "too_large"
     NOT_HL7 = "not_hl7"
-    UNKNOWN_CHARSET = "unknown_charset"
-    UNDECODABLE_TEXT = "undecodable_text"
     UNSUPPORTED_MESSAGE = "unsupported_message"
     UNSUPPORTED_VERSION = "unsupported_version"
     MISSING_FIELD = "missing_field"
     BAD_FIELD = "bad_field"
     NO_STUDY_KEY = "no_study_key"
+    TLS_FAILED = "tls_failed"
     UNKNOWN_SENDER = "unknown_sender"
     NOT_AUTHORISED = "not_authorised"
     BAD_JSON = "bad_json"
     BAD_REQUEST = "bad_request"
+    KEY_REUSED = "idempotency_key_reused"
     BAD_DICOM = "bad_dicom"
     BAD_UID = "bad_uid"
     UID_MISMATCH = "uid_mismatch"
     UNSUPPORTED_SOP_CLASS = "unsupported_sop_class"
+    UNSUPPORTED_SYNTAX = "unsupported_transfer_syntax"
+    NOT_DICOM = "not_dicom"
+    WRONG_CALLED_AE = "wrong_called_ae"
+    BAD_CERTIFICATE = "bad_certificate"
+    TOO_SLOW = "too_slow"
     BOMB = "bomb"
     STORE_FULL = "store_full"
+    STORE_FAILED = "store_failed"
     BROKER_DOWN = "broker_down"
+    ARCHIVE_DOWN = "archive_down"
     DATABASE_DOWN = "database_down"
     OVERLOADED = "overloaded"
     # an event could not be used
@@ -67,16 +74,23 @@ class Reason(StrEnum):
     OUTSIDE_BODY_PART = "outside_intended_use_body_part"
     OUTSIDE_AGE = "outside_intended_use_age"
     OUTSIDE_VIEW = "outside_intended_use_view"
+    OUTSIDE_IMAGE = "outside_intended_use_image"
+    OUTSIDE_CONTRAST = "outside_intended_use_contrast"
+    NOT_RECEIVED = "not_received"
     NO_PIXELS = "no_pixels"
     NO_DECODER = "no_decoder"
     UNDECODABLE_PIXELS = "undecodable_pixels"
     DECODE_LIMIT = "decode_limit"
     UNSUPPORTED_PHOTOMETRIC = "unsupported_photometric"
     BAD_GEOMETRY = "bad_geometry"
+    NO_HOUNSFIELD = "no_hounsfield"
     STORE_MISSING = "store_missing"
+    INCOMPLETE = "incomplete"
+    NOT_PRIMARY = "not_primary"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     UNSURE = "unsure"
     MODEL_FAILED = "model_failed"
+    PACKAGE_REFUSED = "package_refused"
     LATE = "late"
     AI_OFF = "ai_off"
     # it was scored, and the list does not count it
@@ -84,7 +98,17 @@ class Reason(StrEnum):
     CONSTANCY_FAILED = "constancy_failed"
 
 
-_SITE = {Reason.UNKNOWN_SENDER, Reason.STORE_FULL, Reason.NO_MODEL, Reason.AI_OFF, Reason.SHADOW}
+_SITE = {
+    Reason.UNKNOWN_SENDER,
+    Reason.STORE_FULL,
+    Reason.STORE_FAILED,
+    Reason.ARCHIVE_DOWN,
+    Reason.NOT_RECEIVED,
+    Reason.NO_MODEL,
+    Reason.PACKAGE_REFUSED,
+    Reason.AI_OFF,
+    Reason.SHADOW,
+}
 _VIGIE = {
     Reason.BROKER_DOWN,
     Reason.DATABASE_DOWN,
@@ -98,10 +122,32 @@ _VIGIE = {
     Reason.LATE,
     Reason.CONSTANCY_FAILED,
 }
-_RETRYABLE = {Reason.BROKER_DOWN, Reason.DATABASE_DOWN, Reason.OVERLOADED, Reason.STORE_FULL}
+_RETRYABLE = {
+    Reason.ARCHIVE_DOWN,
+    Reason.BROKER_DOWN,
+    Reason.DATABASE_DOWN,
+    Reason.OVERLOADED,
+    Reason.STORE_FULL,
+    Reason.STORE_FAILED,
+    Reason.TOO_SLOW,
+}
 #: An abstention: a model looked, or tried to look, and was unsure. Only these may raise a study,
 #: else an outage of the models would turn the list upside down.
 ABSTENTIONS = frozenset({Reason.UNSURE, Reason.OUT_OF_DISTRIBUTION})
+#: No package is meant for such images, or none may calm by them: that they were not analysed says
+#: nothing of what else is there. Every other reason leaves something unread.
+NOT_MEANT = frozenset(
+    {
+        Reason.NO_MODEL,
+        Reason.OUTSIDE_MODALITY,
+        Reason.OUTSIDE_BODY_PART,
+        Reason.OUTSIDE_AGE,
+        Reason.OUTSIDE_VIEW,
+        Reason.OUTSIDE_IMAGE,
+        Reason.OUTSIDE_CONTRAST,
+        Reason.NOT_PRIMARY,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
+from datetime import UTC, datetime
+from functools import partial
 
 from streams.dicom.door import DicomDoor
 from streams.health import check_binding
 from streams.hl7.door import MllpDoor
+from streams.http.door import HttpDoor
 from streams.kafka.produce import Publisher
 from streams.process import Process
 from streams.seal import read_ring
+from streams.seen import Seen
 from streams.site import load_site
 
 
@@ -22,21 +27,38 @@ async def main(process: Process) -> None:
             port cannot be used.
     """
     settings, stack = process.settings, process.stack
-    check_binding(settings, protected=settings.mllp_tls_cert is not None)
+    # A message makes many objects and no circle: looking for circles took a tenth of its time.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+    check_binding(settings, protected=None not in (settings.mllp_tls_cert, settings.dicom_tls_cert))
     site, ring = load_site(settings.site), read_ring(settings.keys)
     publisher = Publisher(settings)
     stack.push_async_callback(asyncio.to_thread, publisher.close)
-    dicom = DicomDoor(settings, site, ring, publisher)
-    mllp = MllpDoor(settings, site, ring, publisher, new_id=lambda: secrets.token_hex(10))
+    seen = Seen(settings.name, site.senders, datetime.now(UTC))
+    dicom = DicomDoor(settings, site, ring, publisher, seen=seen)
+    mllp = MllpDoor(
+        settings, site, ring, publisher, new_id=lambda: secrets.token_hex(10), seen=seen
+    )
+    http = HttpDoor(settings, site, ring, publisher, dicom.reception, seen=seen)
     await asyncio.to_thread(dicom.start)
     stack.push_async_callback(asyncio.to_thread, dicom.stop)
+    await http.start()
+    stack.push_async_callback(http.stop)
     await mllp.start()
     stack.push_async_callback(mllp.stop)
+    if settings.archive:
+        from streams.archive.reconciling import Reconciler  # pynetdicom, which few need
+
+        now = partial(datetime.now, UTC)
+        reconciler = Reconciler(settings, site, ring, publisher, dicom.store, now)
+        reconciler.start()
+        stack.push_async_callback(asyncio.to_thread, reconciler.stop)
     checks = {
         "kafka": publisher.reachable,
         "dicom": lambda: dicom.alive,
         "mllp": lambda: mllp.port != 0,
+        "http": lambda: http.alive,
     }
     metrics = process.serve_health(checks)
-    process.ready(mllp=mllp.port, dicom=dicom.port, metrics=metrics)
+    process.ready(mllp=mllp.port, dicom=dicom.port, door=http.port, metrics=metrics)
     await process.until_ended()

@@ -103,8 +103,9 @@ def check_binding(settings: StreamsSettings, *, protected: bool) -> None:
     if not is_loopback(settings.bind) and not protected and not settings.insecure:
         raise Misconfigured(
             f"VIGIE_BIND: {settings.bind} can be reached from elsewhere, without encryption: put a "
-            "TLS proxy before a loopback address (the MLLP door: set VIGIE_MLLP_TLS_CERT), or set "
-            "VIGIE_INSECURE=1 where the network is closed"
+            "TLS proxy before a loopback address (the doors: set VIGIE_MLLP_TLS_CERT and "
+            "VIGIE_DICOM_TLS_CERT, each protects its own door alone), or set VIGIE_INSECURE=1 "
+            "where the network is closed"
         )
 
 
@@ -115,7 +116,9 @@ def write_ready(settings: StreamsSettings, body: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes `text` to `path` so that a reader sees all of it or nothing."""
+    """Writes `text` to `path`, for its owner alone, so that a reader sees all of it or nothing."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
     temporary.replace(path)

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 
-DOORS = ("mllp", "dicom")
+DOORS = ("mllp", "dicom", "http")
 received = Counter(
     "vigie_received_total", "Messages and instances that reached a door", ["door", "kind"]
 )
@@ -37,9 +37,16 @@ store_conflicts = Counter(
     "vigie_store_conflicts_total", "Instances that came again with other bytes: both are kept"
 )
 store_bytes = Counter("vigie_store_bytes_total", "Bytes made durable in the store")
+archive_missing = Gauge(
+    "vigie_archive_missing",
+    "Studies of the window that the archive has, and of which no image is in the store",
+)
+archive_passes = Counter(
+    "vigie_archive_passes_total", "Questions to the archive: dry, said, failed", ["outcome"]
+)
 test_messages = Counter(
     "vigie_test_messages_total",
-    "Messages with MSH-11 T or D: answered, counted, never on the list",
+    "Messages with MSH-11 T or D, resources labelled HTEST: answered, counted, never on the list",
     ["door"],
 )
 
@@ -47,6 +54,22 @@ no_effect = Counter(
     "vigie_no_effect_total",
     "Messages that were understood, answered yes, and say nothing that the list is about",
     ["door", "kind"],
+)
+
+repeated = Counter(
+    "vigie_repeated_total", "Messages that came again and were durable already", ["door"]
+)
+doubts = Counter(
+    "vigie_doubts_total",
+    "What a message left in doubt, and was taken nevertheless: charset, control_id (another "
+    "message had it), document_status, order_status, priority (codes that no table has)",
+    ["door", "what"],
+)
+
+not_imaging = Counter(
+    "vigie_not_imaging_total",
+    "Orders that a rule of their sender keeps off the list until something names their number",
+    ["door"],
 )
 
 for _door in DOORS:  # all label sets exist at 0, so that rates and absent() work

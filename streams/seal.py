@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import ValidationError
 
 from streams.errors import Misconfigured, Park, Reason
-from streams.events import Identity
+from streams.sealed import Identity
 
 _NONCE = 12  # bytes, NIST SP 800-38D §8.2.2: random 96-bit nonces
 
@@ -33,11 +34,16 @@ class KeyRing:
     def __repr__(self) -> str:
         return f"KeyRing(current={self.current!r}, {len(self.keys)} keys)"
 
+    @cached_property
+    def _ciphers(self) -> dict[str, AESGCM]:
+        """Made once: a message seals twice, and making one costs as much as sealing."""
+        return {name: AESGCM(key) for name, key in self.keys.items()}
+
     def seal(self, plain: bytes) -> str:
         """`plain` under the current key, as ``name.base64``."""
         nonce = os.urandom(_NONCE)
-        box = AESGCM(self.keys[self.current]).encrypt(nonce, plain, self.current.encode())
-        return f"{self.current}.{base64.b64encode(nonce + box).decode()}"
+        box = self._ciphers[self.current].encrypt(nonce, plain, self.current.encode())
+        return f"{self.current}.{binascii.b2a_base64(nonce + box, newline=False).decode('ascii')}"
 
     def open(self, sealed: str) -> bytes:
         """What `seal` was given.
@@ -48,7 +54,7 @@ class KeyRing:
         name, _, box = sealed.partition(".")
         try:
             raw = base64.b64decode(box, validate=True)
-            return AESGCM(self.keys[name]).decrypt(raw[:_NONCE], raw[_NONCE:], name.encode())
+            return self._ciphers[name].decrypt(raw[:_NONCE], raw[_NONCE:], name.encode())
         except (KeyError, ValueError, InvalidTag, binascii.Error):
             raise Park(Reason.BAD_SEAL) from None
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _beside_the_store(given: dict[str, Any]) -> Path:
+    store: Path = given["store"]
+    return store.with_name("key-images")
 
 
 def name_of(default: str) -> Any:
@@ -56,6 +62,11 @@ class StreamsSettings(BaseSettings):
     store: Path = Field(
         Path("store"), description="folder where pixels wait: shared by gateways and triage"
     )
+    key_images: Path = Field(
+        default_factory=_beside_the_store,
+        description="folder of pictures of what was flagged, beside the store where nothing is "
+        "said: triage writes, web reads, gateways remove what has no pixels any more",
+    )
     state: Path = Field(Path("."), description="folder for what a process remembers between starts")
     name: str = name_of("gateway-1")
     bind: str = Field("127.0.0.1", description="address the doors and pages listen on")
@@ -63,6 +74,12 @@ class StreamsSettings(BaseSettings):
     dicom_port: int = Field(11112, description="DICOM; 0 takes a free one", ge=0, le=65535)
     ae_title: str = Field("VIGIE", description="our AE title", max_length=16)
     metrics_port: int = metrics_port_of(9101)
+    api_url: str = Field(
+        "",
+        description="page and API, http://host:port, that vigie send and vigie parked show ask",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?$",
+    )
+    api_token: SecretStr = Field(SecretStr(""), description="a reader's token, for the same")
     mllp_tls_cert: Path | None = Field(
         None, description="PEM certificate of the MLLP door; with it clients must present one too"
     )
@@ -75,9 +92,77 @@ class StreamsSettings(BaseSettings):
     mllp_message_s: float = Field(
         30, description="a message must be whole so soon after its first byte, seconds", gt=0
     )
-    mllp_connections: int = Field(256, description="MLLP connections at once", gt=0)
-    dicom_connections: int = Field(50, description="DICOM associations at once", gt=0)
+    mllp_connections: int = Field(
+        256,
+        description="MLLP connections at once; addresses that no sender lists hold half at most",
+        gt=0,
+    )
+    mllp_per_peer: int = Field(32, description="MLLP connections at once from one address", gt=0)
+    mllp_balancers: tuple[str, ...] = Field(
+        (),
+        description="addresses or networks whose MLLP connections begin with a PROXY protocol v2 "
+        'header, as JSON: ["10.0.0.5"]',
+    )
+    mllp_share_port: bool = Field(
+        False, description="several gateways of this host listen on one MLLP port (SO_REUSEPORT)"
+    )
+    dicom_tls_cert: Path | None = Field(
+        None, description="PEM certificate of the DICOM door; callers must present one too"
+    )
+    dicom_tls_key: Path | None = Field(None, description="PEM key of the DICOM door")
+    dicom_tls_ca: Path | None = Field(
+        None, description="PEM file of the CA of the DICOM callers; no other door's is asked"
+    )
+    dicom_connections: int = Field(600, description="DICOM associations at once", gt=0)
+    dicom_connections_each: int = Field(
+        64, description="DICOM associations at once of one caller (address and AE title)", gt=0
+    )
+    dicom_idle_s: float = Field(
+        120, description="an association that is silent for so long is ended, seconds", gt=0
+    )
     dicom_max_bytes: int = Field(2 * 1024**3, description="largest DICOM instance, bytes", gt=0)
+    http_bind: str = Field(
+        "127.0.0.1",
+        description="address the HTTP door listens on: its own, so that it is closed to others "
+        "until it is opened on purpose",
+    )
+    http_port: int = Field(
+        8104, description="HTTP door (JSON, FHIR, STOW-RS); 0 takes a free one", ge=0, le=65535
+    )
+    http_tls_cert: Path | None = Field(
+        None, description="PEM certificate of the HTTP door; callers must present one too"
+    )
+    http_tls_key: Path | None = Field(None, description="PEM key of the HTTP door")
+    http_tls_ca: Path | None = Field(
+        None, description="PEM file of the CA of the HTTP callers; no other door's is asked"
+    )
+    http_max_bytes: int = Field(
+        4 * 1024 * 1024, description="largest body that is no image, bytes", gt=0
+    )
+    http_requests_each: int = Field(
+        16, description="requests at once of one sender; more are told to come again", gt=0
+    )
+    archive: str = Field(
+        "",
+        description="an archive that does not push is asked what it has: AE@host:port by C-FIND, "
+        "AE@https://host/path by QIDO-RS; the AE title is its sender's; empty: nobody is asked",
+    )
+    archive_authorization: SecretStr = Field(
+        SecretStr(""),
+        description="Authorization header that QIDO-RS is asked with, as Bearer …; empty: none",
+    )
+    archive_ca: Path | None = Field(
+        None, description="PEM file of the CA that signed the archive; without it the system's"
+    )
+    archive_every_s: float = Field(300, description="between two questions, seconds", gt=0)
+    archive_hours: float = Field(
+        24, description="it is asked for studies of so many hours", gt=0, le=24 * 14
+    )
+    archive_dry: bool = Field(
+        True,
+        description="what would be said of the archive's studies is counted and not said; look at "
+        "the count first, then set it to 0",
+    )
     quiet_s: float = Field(
         2.0,
         description="a series whose sender opens one association per image is published after so "
@@ -109,6 +194,13 @@ class StreamsSettings(BaseSettings):
     ready_file: Path | None = Field(
         None, description="written once this process serves: its ports, as JSON"
     )
+
+    @field_validator("mllp_balancers")
+    @classmethod
+    def _networks(cls, stated: tuple[str, ...]) -> tuple[str, ...]:
+        for text in stated:
+            ip_network(text)
+        return stated
 
 
 def describe(settings: BaseSettings) -> dict[str, str]:

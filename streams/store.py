@@ -6,12 +6,15 @@ Layout under the root, which every gateway and every triage process of a site sh
     <study>/<part>/<instance>              the instance, a DICOM file as received
     unpublished/<study>.<part>.<instance>  its marker: facts for the event, identity sealed
     notes/<digest>                         what an exam's first message said and its last does not
+    arriving/…                             what is not whole yet
 
 A *part* is what a series has of one patient: a series that names two patients has two. All names
 are digests, those of instances keyed, so nothing that a sender says ever becomes part of a path. An
-instance that comes again with other bytes lies beside the first, under a name that is made of the
-first's name and of the bytes. The marker is written after the instance: a marker without its
-instance cannot exist, and an instance without a marker was either published or never answered for.
+instance that comes again with other bytes lies beside the first, under the first's name but for its
+first digits, which are of the bytes (`streams.instances`). Both are on the disk before either has a
+name, and both names before its sender is answered: an instance without a marker was either
+published or never answered for, and so was one whose marker stayed and whose own name did not, when
+the machine itself went down.
 """
 
 from __future__ import annotations
@@ -21,24 +24,33 @@ import hashlib
 import os
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from streams import metrics
+from streams.durable import (
+    TEMPORARY,
+    Arriving,
+    Buffer,
+    make_folder,
+    on_the_disk,
+    patiently,
+    sync_folder,
+    together,
+    write,
+)
 from streams.errors import Park, Reason, Refuse
+from streams.instances import other_names
 
-Buffer = bytes | bytearray | memoryview
 _REFERENCE = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}")
 _NAME = re.compile(r"[0-9a-f]{16}")
-_MARKERS, _NOTES = "unpublished", "notes"
-_TEMPORARY = ".part-"
+_MARKERS, _NOTES, _ARRIVING = "unpublished", "notes", "arriving"
 _GOING = ".going-"  # a series under removal
 #: A temporary file that nobody finished in a day belongs to a killed process.
 _ABANDONED_S = 24 * 3600.0
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: How often `put` makes a folder anew that the upkeep of another process removed under its hands.
 _ATTEMPTS = 10
 _KNOWN_FOLDERS = 4096
@@ -81,11 +93,12 @@ class Store:
         self._markers = self._root / _MARKERS
         self._min_free = min_free
         self._notes = self._root / _NOTES
-        self._markers.mkdir(parents=True, exist_ok=True)
-        self._notes.mkdir(exist_ok=True)
+        self._arriving = self._root / _ARRIVING
+        for folder in (self._markers, self._notes, self._arriving):
+            make_folder(folder)
         self._known: dict[str, None] = {}  # folders whose own entry is durable
         self._lock = threading.Lock()
-        _sync_folder(self._root)
+        sync_folder(self._root)
 
     def folder(self, study_uid: str, series_uid: str, statement: str = "") -> str:
         """The reference of one part of a series: what events carry. Two hex digests.
@@ -122,6 +135,10 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def has_study(self, study_uid: str) -> bool:
+        """Whether anything of a study is here."""
+        return (self._root / _hex(study_uid)).is_dir()
+
     def free_ratio(self) -> float:
         """Free share of the disk, 0–1, for a process without privileges."""
         stat = os.statvfs(self._root)
@@ -129,11 +146,15 @@ class Store:
         metrics.store_free_ratio.set(ratio)
         return ratio
 
+    def arriving(self) -> Arriving:
+        """A file for an instance that arrives. Raises Refuse `store_full`, or OSError."""
+        return Arriving(self._arriving, self._check_room)
+
     def put(
         self,
         reference: str,
         name: str,
-        data: Buffer | Iterable[Buffer],
+        data: Arriving | Buffer | Iterable[Buffer],
         mark: Callable[[bool], bytes],
     ) -> Kept:
         """Makes one instance and its marker durable. The same instance again changes nothing; with
@@ -141,49 +162,65 @@ class Store:
 
         Args:
             name: of the instance, 16 hex digits (`streams.studykey.instance_name`).
+            data: bytes, or a file of `arriving`, which stays its owner's to discard.
             mark: the marker's body, by whether other bytes came under this name before.
 
         Raises:
             Refuse: `store_full` when the disk is, or would get, fuller than allowed.
             OSError: when the disk fails in another way. Nothing was promised then.
         """
-        chunks: list[Buffer] = (
-            [data] if isinstance(data, bytes | bytearray | memoryview) else list(data)
-        )
-        self._check_room(sum(map(len, chunks)))
+        if isinstance(data, Arriving):
+            return self._put(reference, name, data, mark)
+        file = self.arriving()
         try:
+            for chunk in [data] if isinstance(data, bytes | bytearray | memoryview) else data:
+                file.write(chunk)
+            return self._put(reference, name, file, mark)
+        finally:
+            file.discard()
+
+    def _put(
+        self, reference: str, name: str, file: Arriving, mark: Callable[[bool], bytes]
+    ) -> Kept:
+        self._check_room(0)
+        with on_the_disk():
             for _attempt in range(_ATTEMPTS):
                 with suppress(FileNotFoundError):  # upkeep took the folder away under our hands
-                    kept = self._put_instance(reference, name, chunks)
-                    self._put_marker(reference, kept, mark)
+                    kept = patiently(partial(self._put_once, reference, name, file, mark))
                     # Upkeep looks for markers after it took a folder away, we look for the file
                     # after the marker is there: one of the two sees the other.
-                    if self.path(reference, kept.name).exists():
+                    if kept is not None and self.path(reference, kept.name).exists():
                         return kept
                 self._forget(reference)
             raise OSError(errno.EBUSY, "the folder of a series was removed again and again")
-        except OSError as error:
-            if error.errno in _FULL:
-                raise Refuse(Reason.STORE_FULL) from None
-            raise
 
-    def _put_instance(self, reference: str, name: str, chunks: list[Buffer]) -> Kept:
-        folder = self._make_folder(reference)
-        if _there(folder, name, chunks):
-            return Kept(name, other_bytes=False)
-        beside = _beside(name, chunks)
-        if not _there(folder, beside, chunks):
-            raise OSError(errno.EEXIST, "two instances of one name")
-        return Kept(beside, other_bytes=True)
-
-    def _put_marker(self, reference: str, kept: Kept, mark: Callable[[bool], bytes]) -> None:
-        """One that is there already has the earlier receipt, and stays."""
-        name = _marker_name(reference, kept.name)
-        if not _write(self._markers, name, [mark(kept.other_bytes)], replace=False):
-            _sync_folder(self._markers)
+    def _put_once(
+        self, reference: str, name: str, file: Arriving, mark: Callable[[bool], bytes]
+    ) -> Kept | None:
+        """None where another put an instance of this name meanwhile."""
+        kept = _free_name(self._root / reference, name, file)
+        marker = Arriving(self._markers, self._check_room)
+        try:
+            marker.write(mark(kept.other_bytes))
+            together(file.settle, marker.settle)
+            folder = self._make_folder(reference)
+            path = folder / kept.name
+            if file.link(path):
+                metrics.store_instances.inc()
+                metrics.store_bytes.inc(file.size)
+                metrics.store_conflicts.inc(kept.other_bytes)
+            elif not file.same(path):
+                return None
+            # One that is there already has the earlier receipt, and stays.
+            marker.link(self._markers / _marker_name(reference, kept.name))
+            # Also what was there: whoever linked it may have been killed before this.
+            together(partial(sync_folder, folder), partial(sync_folder, self._markers))
+            return kept
+        finally:
+            marker.discard()
 
     def _check_room(self, size: int) -> None:
-        stat = os.statvfs(self._root)
+        stat = patiently(lambda: os.statvfs(self._root))
         total = stat.f_blocks * stat.f_frsize
         if total and stat.f_bavail * stat.f_frsize - size < self._min_free * total:
             metrics.store_free_ratio.set(stat.f_bavail / stat.f_blocks)
@@ -194,9 +231,9 @@ class Store:
         with self._lock:
             known = reference in self._known
         if not known:
-            folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
-            _sync_folder(self._root)
+            make_folder(folder)
+            sync_folder(folder.parent)
+            sync_folder(self._root)
             with self._lock:
                 if len(self._known) >= _KNOWN_FOLDERS:
                     self._known.clear()
@@ -208,14 +245,18 @@ class Store:
             self._known.pop(reference, None)
 
     def unpublished(self) -> Iterator[Marker]:
-        """All markers, also those of other gateways: any of them may resume what another left
-        behind.
+        """The markers of what is there, also those of other gateways: any of them may resume what
+        another left behind.
         """
         for entry in os.scandir(self._markers):
             study, _, rest = entry.name.partition(".")
             series, _, name = rest.partition(".")
             reference = f"{study}/{series}"
             if not (_REFERENCE.fullmatch(reference) and _NAME.fullmatch(name)):
+                continue
+            # After a power failure the marker may be there without its instance, which nobody was
+            # promised; or upkeep has its folder for a moment.
+            if not self.path(reference, name).exists():
                 continue
             with suppress(FileNotFoundError):  # another gateway has just published it
                 yield Marker(reference, name, entry.stat().st_mtime, Path(entry.path).read_bytes())
@@ -232,7 +273,8 @@ class Store:
         nothing is known by name.
         """
         self._check_room(len(body))
-        _write(self._notes, _hex(uid), [body], replace=True)
+        with on_the_disk():
+            patiently(lambda: write(self._notes, _hex(uid), [body], replace=True))
 
     def recall(self, uid: str) -> bytes | None:
         """The note kept under `uid`."""
@@ -261,7 +303,8 @@ class Store:
                 )  # touched by whoever writes into it, so an empty one is new too
             if folder.name.startswith(_GOING) or min(files.values(), default=0.0) > age_s:
                 removed += self._remove_series(reference, folder)
-        _remove_abandoned(self._markers, _ages(self._markers, now))
+        for made in (self._markers, self._arriving):
+            _remove_abandoned(made, _ages(made, now))
         for name, age in _ages(self._notes, now).items():
             if age > max(age_s, _ABANDONED_S):
                 (self._notes / name).unlink(missing_ok=True)
@@ -280,11 +323,14 @@ class Store:
                 return 0
         names = [name for name in _ages(going, 0.0) if _NAME.fullmatch(name)]
         if self._waits(reference):  # sent again in this very moment
-            back = self._make_folder(reference)
+            # Not by what is known: whoever sent it may have made the folder that was just renamed.
+            back = self._root / reference
+            make_folder(back)
+            sync_folder(back.parent)
             for name in names:
                 with suppress(FileExistsError, FileNotFoundError):
                     os.link(going / name, back / name)
-            _sync_folder(back)
+            sync_folder(back)
             removed = 0
         else:
             removed = len(names)
@@ -307,7 +353,7 @@ def _marker_name(reference: str, name: str) -> str:
 
 def _remove_abandoned(folder: Path, files: dict[str, float]) -> None:
     for name, age in files.items():
-        if name.startswith(_TEMPORARY) and age > _ABANDONED_S:
+        if name.startswith(TEMPORARY) and age > _ABANDONED_S:
             (folder / name).unlink(missing_ok=True)
 
 
@@ -321,67 +367,13 @@ def _ages(folder: Path, now: float) -> dict[str, float]:
     return ages
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write(folder: Path, name: str, chunks: list[Buffer], *, replace: bool) -> bool:
-    """Durable when it returns: file synced, then named, then folder synced. False: the name was
-    taken, nothing done.
-    """
-    temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        with open(temporary, "xb", buffering=0) as file:
-            for chunk in chunks:
-                view = memoryview(chunk)
-                while len(view):  # an unbuffered write may take less than it was given
-                    view = view[file.write(view) :]
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(temporary, folder / name)
-        else:
-            try:
-                os.link(
-                    temporary, folder / name
-                )  # unlike rename, never overwrites what another process has just put
-            except FileExistsError:
-                return False
-        _sync_folder(folder)
-        return True
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _there(folder: Path, name: str, chunks: list[Buffer]) -> bool:
-    """Makes `chunks` durable under `name`; False where other bytes have it."""
+def _free_name(folder: Path, name: str, file: Arriving) -> Kept:
+    """Under which name `file` is to be kept: its own, unless other bytes have that."""
     path = folder / name
-    if not path.exists() and _write(folder, name, chunks, replace=False):
-        metrics.store_instances.inc()
-        metrics.store_bytes.inc(sum(map(len, chunks)))
-        return True
-    if not _same(path, chunks):
-        return False
-    # Whoever wrote it may have been killed between its rename and this.
-    _sync_folder(folder)
-    return True
-
-
-def _beside(name: str, chunks: list[Buffer]) -> str:
-    """The name of an instance whose bytes are not those that `name` has."""
-    metrics.store_conflicts.inc()
-    hasher = hashlib.sha256(name.encode())
-    for chunk in chunks:
-        hasher.update(chunk)
-    return hasher.hexdigest()[:16]
-
-
-def _same(path: Path, chunks: list[Buffer]) -> bool:
-    """Whether the file holds exactly `chunks`."""
-    if path.stat().st_size != sum(map(len, chunks)):
-        return False
-    with open(path, "rb") as file:
-        return all(file.read(len(chunk)) == chunk for chunk in chunks)
+    if not path.exists() or file.same(path):
+        return Kept(name, other_bytes=False)
+    for other in other_names(name, file.digest(name.encode())):
+        path = folder / other
+        if not path.exists() or file.same(path):
+            return Kept(other, other_bytes=True)
+    raise OSError(errno.EEXIST, "one instance came with too many different bytes")

@@ -6,7 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from streams.events import INSTANCE_BYTES, Number, Patient
+from streams.events import Number, Patient
+from streams.instances import INSTANCE_BYTES
 
 #: By what an event is keyed, best first: what most events of one study have in common.
 _KEYED_BY = ("accession", "study", "filler", "placer", "step")
@@ -14,8 +15,8 @@ _KEYED_BY = ("accession", "study", "filler", "placer", "step")
 
 def pseudonym(secret: bytes, kind: str, *parts: str) -> str:
     """32 hex digits that stand for `parts`; `kind` keeps patients, accessions and UIDs apart."""
-    message = "\x1f".join((kind, *(part.strip() for part in parts))).encode()
-    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:32]
+    message = "\x1f".join((kind, *map(str.strip, parts))).encode()
+    return hmac.digest(secret, message, "sha256").hex()[:32]
 
 
 def instance_name(secret: bytes, sop_uid: str) -> str:

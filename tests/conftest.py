@@ -32,14 +32,21 @@ INSTALL = {
     "storescu": "apt-get install dcmtk",
     "echoscu": "apt-get install dcmtk",
     "chromium": "apt-get install chromium",
+    "nginx": "apt-get install nginx-light",
     "promtool": "apt-get install prometheus",
     "prometheus": "apt-get install prometheus",
     "psql": "apt-get install postgresql-client",
     "java": "apt-get install openjdk-17-jre-headless",
+    "javac": "apt-get install openjdk-17-jdk-headless",
     "mvn": "apt-get install maven",
     "Orthanc": "apt-get install orthanc",
+    "orthanc-dicomweb": "apt-get install orthanc-dicomweb",
     "docker": "apt-get install docker.io docker-compose",
 }
+
+
+#: Orthanc's DICOMweb is a library that it loads, where Debian puts it.
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def corpora() -> Path:
@@ -59,6 +66,8 @@ def _there(tool: str) -> bool:
         import torch
 
         return torch.cuda.is_available()
+    if tool == "orthanc-dicomweb":
+        return DICOMWEB_PLUGIN.exists()
     return shutil.which(tool) is not None
 
 
@@ -68,6 +77,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="only what needs no database, broker, torch, browser or process of ours",
     )
+    parser.addoption(
+        "--passed",
+        type=Path,
+        metavar="FILE",
+        help="with --fast: writes there which tests passed; without: leaves those out",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +90,15 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
     if config.getoption("fast"):
-        fast.begin()
+        file = config.getoption("passed")
+        fast.begin(few_examples=file is None)
+        if file and not hasattr(config, "workerinput"):  # a worker's reports go to its master
+            config.pluginmanager.register(fast.Passed(file))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (file := config.getoption("passed")) and not config.getoption("fast"):
+        fast.leave_out(file, config, items)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

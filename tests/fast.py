@@ -3,7 +3,9 @@
 There is no list of fast tests to keep. In fast mode an import of torch, of a browser or of a
 database driver ends the test that asks for it (or the module that asks while it is read) as
 skipped; so does a broker's client, or a process of ours. What ran has therefore needed none of
-them. What only takes long says so itself: `@pytest.mark.slow`. `make test` runs all of it.
+them. What only takes long says so itself: `@pytest.mark.slow`. `make test` runs the fast set first,
+with `--passed FILE` to note what has passed, and then, with the same file, what is left. Then all
+examples of a property are tried the first time: there is no second.
 """
 
 from __future__ import annotations
@@ -33,12 +35,13 @@ _COMMANDS = {
     "mvn": "a broker",
     "postgres": "a database",
     "chromium": "a browser",
+    "nginx": "a proxy",
     "infra.cli": "a process of ours",
 }
-_EXAMPLES = 25  # of each property whose test does not say how many
+_EXAMPLES = 10  # of each property whose test does not say how many
 
 
-def begin() -> None:
+def begin(*, few_examples: bool) -> None:
     """Fast mode from here to the end of the process; before any test module is read.
 
     Raises RuntimeError when something that must not be there is there already.
@@ -59,8 +62,31 @@ def begin() -> None:
     patch.setattr(confluent_kafka, "Producer", _NoBroker)
     patch.setattr(confluent_kafka, "Consumer", _NoBroker)
     patch.setattr(AdminClient, "__init__", _NoBroker.__init__)
-    hypothesis.settings.register_profile("fast", max_examples=_EXAMPLES)
-    hypothesis.settings.load_profile("fast")
+    if few_examples:
+        hypothesis.settings.register_profile("fast", max_examples=_EXAMPLES)
+        hypothesis.settings.load_profile("fast")
+
+
+class Passed:
+    """A plugin: which tests passed, written to `file`, an id a line, when the run ends."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._outcomes: dict[str, set[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._outcomes.setdefault(report.nodeid, set()).add(report.outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        passed = [test for test, outcomes in self._outcomes.items() if outcomes == {"passed"}]
+        self._file.write_text("".join(f"{test}\n" for test in sorted(passed)))
+
+
+def leave_out(file: Path, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes the tests out that `file` says have passed."""
+    passed = set(file.read_text().splitlines())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
 
 
 def skip_marked(item: pytest.Item) -> None:

@@ -3,6 +3,7 @@
 The rooms, along a series' way:
 
 - `worker`: the process; events in, findings out. Start here, with `worker.series`.
+- `eligibility`: which images a package is meant for, by headers and words.
 - `decoding`: stored files to frames, in limited processes of their own, without torch.
 - `inputs`: frames to what a package's network takes.
 - `inference`: batches of many studies through one network, on CPU or CUDA.

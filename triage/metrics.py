@@ -28,6 +28,10 @@ screen_seconds = Histogram(
 backlog_events = Gauge(
     "vigie_triage_pool_events", "Series events read ahead and not yet acknowledged"
 )
+late_dropped = Counter(
+    "vigie_triage_late_dropped_total",
+    "Series told as late that were never screened: newer ones needed the room",
+)
 batch_queue = Gauge("vigie_triage_batch_queue", "Images that wait for a batch")
 findings = Counter("vigie_triage_findings_total", "Findings published", ["package", "outcome"])
 not_analysed = Counter(
@@ -37,6 +41,28 @@ model_info = Gauge("vigie_triage_model_info", "Packages in use: 1", ["package", 
 packages_refused = Gauge(
     "vigie_triage_packages_refused",
     "Package folders that did not pass their checks at start, and are not used",
+)
+_SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+input_foreign = Histogram(
+    "vigie_triage_input_foreign",
+    "Probability that a series is unlike those that its package learned from, by the package's "
+    "own guard",
+    ["package"],
+    buckets=_SHARES,
+)
+input_spread = Histogram(
+    "vigie_triage_input_spread",
+    "Standard deviation of the logits of a package's members, of the images that count in a series",
+    ["package"],
+    buckets=(0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5),
+)
+key_images_missed = Counter(
+    "vigie_triage_key_images_missed_total", "Flags whose picture could not be drawn or kept"
+)
+runners_replaced = Counter(
+    "vigie_triage_runners_replaced_total",
+    "Processes of networks from elsewhere that died or were too slow in a batch",
+    ["package"],
 )
 constancy_ok = Gauge(
     "vigie_triage_constancy_ok",

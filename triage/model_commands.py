@@ -61,19 +61,33 @@ def list_models(
 
 def _about(folder: Path) -> dict[str, Any]:
     from triage.packages.load import PackageError, load_package
+    from triage.packages.trust import read_keys, vouched_by
+    from triage.settings import TriageSettings
 
     try:
-        manifest = load_package(folder).manifest
-    except PackageError as error:
+        package = load_package(folder)
+        manifest, voucher = package.manifest, vouched_by(package, read_keys(TriageSettings().site))
+    except (PackageError, ValueError) as error:
         return {"name": folder.name, "ok": False, "why": str(error)}
     return {
         "name": manifest.name,
         "version": manifest.version,
         "title": manifest.title,
         "ok": True,
-        "findings": [finding.label for finding in manifest.findings],
-        "threshold": manifest.series.threshold,
-        "threshold_of_one_image": manifest.image.threshold,
+        "vouched_by": voucher,
+        "runner": manifest.runner.kind,
+        "findings": [output.label for output in manifest.outputs],
+        "threshold": manifest.output.series.threshold,
+        "threshold_of_one_image": manifest.output.image.threshold,
+        "outputs": [
+            {
+                "code": output.code,
+                "label": output.label,
+                "threshold": output.series.threshold,
+                "threshold_of_one_image": output.image.threshold,
+            }
+            for output in manifest.outputs
+        ],
         "results": [result.model_dump(exclude_none=True) for result in manifest.results],
     }
 
@@ -90,18 +104,28 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Load each package in full: hashes, weights, network; with --images, its figures too."""
+    """Check each package as it is served: hashes, who vouches, network, references through jail
+    and judgement; with --images, its figures too.
+    """
     from triage.evaluation.heldout import differences
     from triage.evaluation.labels import EvaluateError
+    from triage.evaluation.references import measure_references
     from triage.packages.load import PackageError, load_package
+    from triage.packages.trust import read_keys, vouched_by
+    from triage.settings import TriageSettings
 
     bad = 0
     for folder in _folders(packages):
         try:
             package = load_package(folder)
-            package.load_network()
-            wrong = differences(package, images) if images else []
-        except (PackageError, EvaluateError) as error:
+            voucher = vouched_by(package, read_keys(TriageSettings().site))
+            wrong = [
+                difference
+                for one in measure_references(package)
+                if (difference := one.difference())
+            ]
+            wrong += differences(package, images) if images else []
+        except (PackageError, EvaluateError, ValueError) as error:
             bad += 1
             sys.stderr.write(f"{error}\n")
             continue
@@ -110,9 +134,80 @@ def check(
         bad += bool(wrong)
         if not wrong:
             figures = ", and its figures are the card's" if images else ""
-            typer.echo(f"{folder.name}: good{figures}")
+            typer.echo(f"{folder.name}: good{figures}; {voucher} vouches for it")
     if bad:
         raise typer.Exit(1)
+
+
+@models_app.command("import")
+def import_model(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="TorchXRayVision checkpoint, folder of a MONAI bundle, .onnx or .pt2", exists=True
+        ),
+    ],
+    draft: Annotated[
+        Path,
+        typer.Option(help="TOML: what it is for, and which outputs count", dir_okay=False),
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="folder of packages; default: the site's", file_okay=False)
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="DICOM file, or folder of one series, without a name in its pixels; again for more"
+        ),
+    ] = None,
+) -> None:
+    """Make somebody else's model a package; it is to be evaluated and signed then."""
+    from triage.importing.checkpoint import ImportRefused
+    from triage.importing.draft import read_draft
+    from triage.importing.package import import_model as run
+    from triage.packages.load import PackageError
+    from triage.settings import TriageSettings
+
+    try:
+        made = run(source, read_draft(draft), to or TriageSettings().models, reference or ())
+    except (ImportRefused, PackageError, OSError) as error:
+        fail(str(error))
+    typer.echo(f"{made.folder}: made; next: vigie evaluate, vigie models sign")
+
+
+@models_app.command("key")
+def make_key(
+    file: Annotated[Path, typer.Argument(help="where the private key goes; keep it off the site")],
+) -> None:
+    """Make a pair of keys to sign packages with; prints the public one for model_keys.toml."""
+    from triage.packages.trust import make_key as make
+
+    try:
+        public = make(file)
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+    typer.echo(f'[{file.stem}]\ned25519 = "{public}"')
+
+
+@models_app.command("sign")
+def sign_package(
+    package: OnePackage,
+    key: Annotated[Path, typer.Option(help="the private key, PEM", exists=True, dir_okay=False)],
+) -> None:
+    """Sign a package, once its references give what it says."""
+    from triage.evaluation.references import measure_references
+    from triage.packages.load import PackageError, load_package
+    from triage.packages.trust import read_private, sign
+
+    try:
+        loaded = load_package(_folder(package))
+        for one in measure_references(loaded):
+            if difference := one.difference():
+                fail(f"{loaded.name}: {difference}: not signed")
+        sign(loaded, read_private(key))
+    except (PackageError, OSError, ValueError) as error:
+        fail(str(error))
+    typer.echo(f"{loaded.name} {loaded.version}: signed")
 
 
 @models_app.command("compile")
@@ -159,6 +254,25 @@ def show_card(
         fail(str(error))
 
 
+@models_app.command("explain")
+def explain_series(
+    series: Annotated[Path, typer.Argument(help="a DICOM file, or a folder of one series")],
+    packages: Annotated[
+        list[str] | None, typer.Option("--package", help="name or folder; default: all")
+    ] = None,
+) -> None:
+    """Which rule of each package decides that a series is read, or why it is not."""
+    from triage.evaluation.explain import explain
+    from triage.packages.load import PackageError, load_package
+
+    try:
+        for folder in _folders(packages):
+            for line in explain(load_package(folder), series):
+                typer.echo(line)
+    except (PackageError, OSError) as error:
+        fail(str(error))
+
+
 @app.command("evaluate")
 def evaluate(
     package: OnePackage,
@@ -176,6 +290,9 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(help="write reliability and ROC to this file (PNG, SVG or PDF)")
     ] = None,
+    finding: Annotated[
+        str, typer.Option(help="code of the output that the truth is about, where it has several")
+    ] = "",
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -191,7 +308,10 @@ def evaluate(
 
     _check_drawable(plot)
     try:
-        measured = load_package(_folder(package)).flagging_at(threshold)
+        measured = load_package(_folder(package))
+        if finding or len(measured.manifest.outputs) > 1:
+            measured = measured.looking_for(finding)
+        measured = measured.flagging_at(threshold, threshold)
         result = run(measured, read_labels(labels, images))
         if plot:
             auroc = result.figures.auroc
@@ -200,8 +320,12 @@ def evaluate(
         fail(str(error))
     if result.outside:
         sys.stderr.write(f"note: {result.outside}\n")
+    document = result.document() | {
+        "finding": measured.manifest.output.code,
+        "network_sha256": measured.network_sha256,
+    }
     if as_json:
-        typer.echo(json.dumps(result.document()))
+        typer.echo(json.dumps(document))
         return
-    for name, value in result.document().items():
+    for name, value in document.items():
         typer.echo(f"{name:22} {value}")

@@ -24,7 +24,11 @@ class TriageSettings(StreamsSettings):
     models: Path = Field(
         default_factory=shipped_models, description="folder of model packages: one folder each"
     )
-    device: str = Field("auto", description="auto, cpu or cuda", pattern="^(auto|cpu|cuda)$")
+    device: str = Field(
+        "auto",
+        description="auto, cpu, cuda, or cuda:N for one of several GPUs",
+        pattern="^(auto|cpu|cuda(:[0-9]{1,2})?)$",
+    )
     compiled: Path = Field(
         Path(sys.prefix) / "compiled",
         description="networks compiled for this CPU by vigie models compile; ours alone to write",
@@ -33,6 +37,14 @@ class TriageSettings(StreamsSettings):
         1,
         description="threads of one forward pass; more workers pay better on a shared machine",
         ge=1,
+    )
+    runner_memory: int = Field(
+        8 * 1024**3,
+        description="memory that one network from elsewhere (pt2, onnx) may allocate, bytes",
+        ge=512 * 1024**2,
+    )
+    runner_wall_s: float = Field(
+        60.0, description="time that it may take for one batch, seconds", gt=0
     )
     decoders: int = Field(2, description="decoder processes", ge=1)
     decoder_memory: int = Field(
@@ -45,7 +57,10 @@ class TriageSettings(StreamsSettings):
         60.0, description="time that decoding one series may take, seconds", gt=0
     )
     deadline_s: float = Field(
-        120.0, description="a series that waited longer is not analysed (late), seconds", gt=0
+        120.0,
+        description="after its last image, until a series is told as late, seconds; "
+        "it is screened once there is room",
+        gt=0,
     )
     read_ahead: int = Field(
         8192, description="series events read ahead of the last acknowledged one", ge=1

@@ -8,6 +8,7 @@ One in-order stream per process; nothing is acknowledged before its commit, and 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from streams.seal import read_ring
 from worklist import metrics, sealing
 from worklist.freshness import TOPICS, StandStill, Watch
 from worklist.order.policy import Policy
+from worklist.record.images import clock_is_off
 from worklist.settings import WorklistSettings
 from worklist.sql import policy_store
 from worklist.sql.database import answers, make_engine, translated
@@ -108,16 +110,18 @@ class Stage:
         parked = list(self._parked)
         try:
             with translated(), self._engine.begin() as connection:
-                apply(connection, events, policy=_policy(connection), opener=self._opener)
+                policy = _policy(connection)
+                apply(connection, events, policy=policy, opener=self._opener)
                 told = [*(None for _ in parked), *events]
                 note_positions(connection, [*parked, *batch], told, self._look)
-        except DBAPIError:
-            # What is left after `translated` is ours or the event's: the database refuses it, and
-            # always will.
-            raise Park(Reason.CONSTRAINT) from None
+        except DBAPIError as error:
+            # What is left after `translated` the database refuses, and always will: a value that it
+            # cannot hold (class 22: a NUL, a number out of range) is the event's fault, else ours.
+            state = getattr(error.orig, "sqlstate", None) or ""
+            raise Park(Reason.BAD_EVENT if state.startswith("22") else Reason.CONSTRAINT) from None
         self._parked.clear()
         metrics.batch_seconds.observe(time.monotonic() - started)
-        measure(events, self._now())
+        measure(events, self._now(), policy)
 
     def _note_parked(self) -> Fate:
         """Notes how far was read; what cannot be noted now is noted with the next batch."""
@@ -148,9 +152,13 @@ def _event(origin: Origin) -> Event:
     return event
 
 
-def measure(events: Sequence[Event], now: datetime) -> None:
-    """Notes how long after the door the batch was applied (call after the commit)."""
+def measure(events: Sequence[Event], now: datetime, policy: Policy) -> None:
+    """Notes how long after the door the batch was applied, and whose clocks were off (call after
+    the commit).
+    """
     for event in events:
+        if isinstance(event, SeriesReceived) and clock_is_off(event, policy.historic_after_days):
+            metrics.doubtful_clocks.labels(event.sender).inc()
         age = max(0.0, (now - event.received_at).total_seconds())
         match event:
             case FindingsMade():
@@ -189,6 +197,14 @@ def _origin(event: Any) -> Origin:
     return Origin(
         message.topic, message.partition, message.offset, message.key or b"", event.value or b""
     )
+
+
+def collect_seldom() -> None:
+    """Looks for circles of garbage every 10,000 objects, and never among those of the start: a
+    batch makes many objects and no circle, and looking took an eighth of its time.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def beginning(engine: Engine, watermarks: Watermarks, *, forgetful: bool) -> Begin:
@@ -245,6 +261,7 @@ async def main(process: Process, settings: WorklistSettings) -> None:
     process.keep(until_made_anew(app, watermarks))
     process.keep(_look_on(app, watch, stage, StandStill(settings.stall_s)))
     process.keep(sealing.run(sealer))
+    collect_seldom()
     process.ready(metrics=metrics_port)
     await process.until_ended()
 

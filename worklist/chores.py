@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from streams.errors import Unavailable, VigieError
 from worklist import metrics
-from worklist.sql import counts, leases
+from worklist.sql import counts, leases, shared
 from worklist.sql.database import translated
+from worklist.sql.people import sessions, work
 from worklist.sql.writing.opening import Opener
 from worklist.sql.writing.rerank import rerank, stuck, try_again
 
@@ -25,11 +26,13 @@ _LOCK = 7_310_003
 #: More differences than this are added up.
 _FOLD_AT = 200
 
-#: What a follower of the feed that was away for longer reads anew; what was sent; what ran out.
+#: What a follower of the feed that was away for longer reads anew; what was sent; a notice that
+#: nobody has taken for so long. What persons did stays until the topic has it.
 TRIMS = (
     text("DELETE FROM gone WHERE at < clock_timestamp() - interval '1 hour'"),
     text("DELETE FROM outbox WHERE sent_at < clock_timestamp() - interval '7 days'"),
-    text("DELETE FROM in_reading WHERE expires_at < clock_timestamp()"),
+    text("""DELETE FROM outbox WHERE sent_at IS NULL AND kind <> 'act'
+            AND at < clock_timestamp() - interval '7 days'"""),
 )
 _MONTHS = text(
     """SELECT closed_month(clock_timestamp()),
@@ -55,6 +58,10 @@ def measure(connection: Connection) -> None:
         metrics.oldest_wait.labels(lane).set(depth.oldest_s)
         metrics.overdue.labels(lane).set(depth.overdue)
     metrics.stuck.set(stuck(connection))
+    metrics.skipped_often.set(len(work.skipped_often(connection)))
+    metrics.unanswered.set(counts.unanswered(connection))
+    for named_by, count in shared.counted(connection).items():
+        metrics.shared_numbers.labels(named_by).set(count)
     changed = connection.scalar(_LAST_CHANGE)
     metrics.list_age.set(changed.timestamp() if changed else 0)
 
@@ -91,6 +98,8 @@ class Chores:
             "expire": leases.expire,
             "fold": fold,
             "trim": trim,
+            "sessions": sessions.trim,
+            "skips": work.trim,
             "partition": lambda connection: partition(connection, closed_months),
         }
         self._tried_again = False

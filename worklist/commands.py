@@ -1,24 +1,28 @@
-"""The list's commands: ``vigie worklist | migrate | policy | audit | rebuild``."""
+"""The list's commands: ``vigie worklist | migrate | senders | policy | audit | …``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection, Engine
 
 from streams.process import fail, need, reading_site, run
 from streams.seal import read_ring
+from worklist.order.going_live import check_live
 from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings
 from worklist.sql import audit, history, policy_store
+from worklist.sql.asking import not_imaging, workbench
 from worklist.sql.database import make_engine, migrate, translated
+from worklist.sql.senders import asking
+from worklist.sql.senders.asking import SenderView
 from worklist.sql.writing import positions
 from worklist.sql.writing.opening import Opener
 from worklist.sql.writing.rerank import rerank
@@ -73,8 +77,7 @@ def migrate_command() -> None:
             try:
                 policy_store.active(connection)
             except LookupError:
-                with reading_site(settings):
-                    policy = load(settings.site)
+                policy = _grounded(_site_policy(None))
                 policy_store.activate(connection, policy, actor="migrate", now=datetime.now(UTC))
 
 
@@ -87,6 +90,13 @@ def _site_policy(file: Path | None) -> Policy:
         return parse(file.read_text())
     except ValueError as error:
         fail(f"{file}: {error}")
+
+
+def _grounded(policy: Policy) -> Policy:
+    """The policy, if each of its live packages has a ground."""
+    with reading_site(settings := WorklistSettings()):
+        check_live(settings.site, policy.live)
+    return policy
 
 
 @policy_app.command("show")
@@ -122,14 +132,75 @@ def activate(
     file: File = None, actor: Annotated[str, typer.Option(help="who says so")] = "operator"
 ) -> None:
     """Make a policy file the one that ranks, and rank all rows anew."""
-    policy = _site_policy(file)
-    settings = WorklistSettings()
-    opener = Opener(read_ring(settings.keys), read_ring(settings.act_keys, "VIGIE_ACT_KEYS"))
+    policy = _grounded(_site_policy(file))
+    opener = _opener()
     with _database() as engine:
         with engine.begin() as connection:
             policy_store.activate(connection, policy, actor=actor, now=datetime.now(UTC))
         ranked = rerank(engine, opener)
     typer.echo(f"{policy.version}: {ranked} studies ranked anew")
+
+
+#: Of a row, without whom it is about.
+_OFF_LIST = ("study", "sender", "accessions", "procedure", "order_class", "received_at")
+_SHOWN = ("study", "study_uid", "accessions", "state", "marks", "modality", "received_at")
+
+
+@app.command("workbench")
+def workbench_command(
+    kind: Annotated[
+        str, typer.Argument(help=f"of {', '.join(workbench.SAYS)}; without: how many of each")
+    ] = "",
+    limit: Annotated[int, typer.Option(help="so many rows at most", min=1, max=1000)] = 100,
+) -> None:
+    """What does not fit together: one JSON object a line, without names. API and page mend it."""
+    if kind and kind not in workbench.SAYS:
+        raise typer.BadParameter(f"one of {', '.join(workbench.SAYS)}")
+    with _database() as engine, engine.connect() as connection:
+        rows: Iterable[Mapping[str, Any]]
+        if not kind:
+            counts = workbench.counted(connection, _opener())
+            rows = ({"kind": name, "count": count} for name, count in counts.items())
+        elif kind == workbench.OFF_LIST:
+            found = not_imaging.listed(connection, _opener())[:limit]
+            rows = ({name: row[name] for name in _OFF_LIST} for row in found)
+        else:
+            items = workbench.listed(connection, kind, limit=limit).items
+            rows = ({name: row[name] for name in _SHOWN} for row in items)
+        for row in rows:
+            typer.echo(json.dumps(row, default=str))
+
+
+def _opener() -> Opener:
+    settings = WorklistSettings()
+    return Opener(read_ring(settings.keys), read_ring(settings.act_keys, "VIGIE_ACT_KEYS"))
+
+
+@app.command("senders")
+def senders_command(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON array on stdout")] = False,
+) -> None:
+    """Show each sender at each door: last heard, rate, answers, refusals by reason with the ids of
+    what was kept of them, silence.
+    """
+    with _database() as engine, engine.begin() as connection:
+        found = asking.senders(connection, datetime.now(UTC))
+    if as_json:
+        typer.echo(json.dumps([view.public() for view in found], default=datetime.isoformat))
+        return
+    for view in found:
+        last = f"{view.last_at:%Y-%m-%d %H:%M:%S}" if view.last_at else "never"
+        answers = " ".join(f"{code} {count}" for code, count in sorted(view.answers.items()))
+        typer.echo(
+            f"{view.sender:16} {view.door:5} {last:19} {view.per_minute:7.1f}/min  "
+            f"{answers or '-':20} {'SILENT ' if view.silent else ''}{_refusals(view)}".rstrip()
+        )
+
+
+def _refusals(view: SenderView) -> str:
+    most = sorted(view.refusals.items(), key=lambda told: -told[1])
+    kept = {why: [one.id for one in view.parked if one.reason == why] for why, _ in most}
+    return ", ".join(f"{why} {count} {' '.join(kept[why][:3])}".rstrip() for why, count in most)
 
 
 @rebuild_app.command("announce")

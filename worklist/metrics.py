@@ -54,6 +54,33 @@ verified = Gauge(
     "vigie_audit_verified_timestamp_seconds", "When a walk last came to the end of the chain"
 )
 stuck = Gauge("vigie_worklist_stuck", "Open rows that could not be derived anew")
+skipped_often = Gauge(
+    "vigie_worklist_skipped_often", "Open rows that three readers or more have passed by"
+)
+unanswered = Gauge(
+    "vigie_worklist_unanswered",
+    "Open rows whose last image came an hour ago, and no model has answered; counted up to 1000",
+)
+shared_numbers = Gauge(
+    "vigie_worklist_shared_numbers",
+    "Numbers that too many patients, or studies of one patient, name; counted up to 1000",
+    ["named_by"],
+)
+doubtful_clocks = Counter(
+    "vigie_worklist_doubtful_clocks_total",
+    "Fragments of series whose stated time was not believed, by sender",
+    ["sender"],
+)
+sender_heard = Gauge(
+    "vigie_sender_heard_timestamp_seconds",
+    "When a listed sender was last heard at a door, of all gateways; else since when it is known",
+    ["sender", "door"],
+)
+sender_silent_after = Gauge(
+    "vigie_sender_silent_after_seconds",
+    "For how long it may be silent in this hour: half as long again as usual, or silent_after_h",
+    ["sender", "door"],
+)
 chores_failed = Counter(
     "vigie_chores_failed_total", "Rounds in which a chore could not be done", ["chore"]
 )
@@ -87,20 +114,51 @@ outbox_unsent = Gauge("vigie_outbox_unsent", "What persons did that the topic do
 outbox_oldest = Gauge("vigie_outbox_oldest_seconds", "Age of the oldest of them")
 outbox_sent = Counter("vigie_outbox_sent_total", "What persons did, sent to the topic")
 outbox_refused = Counter("vigie_outbox_refused_total", "Acts too large for the topic: never sent")
+truth = Gauge(
+    "vigie_list_truth",
+    "1 while page and API say so of the list: what is away, late or off",
+    ["line"],
+)
 feed_clients = Gauge("vigie_feed_clients", "Browsers and programs that follow the live feed")
-feed_coalesced = Counter(
-    "vigie_feed_coalesced_total", "Times that a slow client's waiting frames became one reload"
+feed_dropped = Counter(
+    "vigie_feed_dropped_total",
+    "Clients of the feed that were let go: slow ones, and stuck ones that took nothing",
+    ["reason"],
 )
 feed_frames = Counter(
     "vigie_feed_frames_total", "Frames made for the feed, each once for all clients"
 )
 
+TRUTHS = (
+    "database",
+    "behind",
+    "waits",
+    "gap",
+    "ai_off",
+    "ai_late",
+    "ai_late_of",
+    "ai_silent",
+    "reranking",
+)
+logins = Counter("vigie_logins_total", "Logins by browser, by what became of them", ["result"])
+refused = Counter(
+    "vigie_web_refused_total", "Requests that were more than one client gets at once", ["reason"]
+)
+
 WAITS = ("database", "schema", "lock", "policy", "kafka")
 for _wanted in WAITS:
     waits_for.labels(_wanted)
+for _result in ("known", "unknown"):
+    logins.labels(_result)
+for _reason in ("too_many", "too_many_streams"):
+    refused.labels(_reason)
+for _reason in ("slow", "stuck"):
+    feed_dropped.labels(_reason)
+for _line in TRUTHS:
+    truth.labels(_line)
 for _kind in ("expired", "anew"):
     gaps.labels(_kind)
-for _chore in ("expire", "fold", "trim", "partition", "rerank"):
+for _chore in ("expire", "fold", "trim", "sessions", "skips", "partition", "rerank"):
     chores_failed.labels(_chore)
 for _state in STATES:
     studies.labels(_state)

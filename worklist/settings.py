@@ -50,6 +50,12 @@ class WorklistSettings(StreamsSettings):
         "waited for so long, seconds",
         gt=0,
     )
+    ai_late_s: float = Field(
+        240,
+        description="the page says that AI is late when a study waits for so long after its last "
+        "image, seconds; twice VIGIE_DEADLINE_S",
+        gt=0,
+    )
     stall_s: float = Field(
         180,
         description="an agent that does nothing for so long, though events wait and nothing it "
@@ -57,9 +63,18 @@ class WorklistSettings(StreamsSettings):
         gt=0,
     )
     lease_s: float = Field(
-        900, description="a claim that nobody renews ends after so long, seconds", gt=0
+        150, description="a claim that nobody renews ends after so long, seconds", gt=0
     )
     web_port: int = Field(8080, description="page and API; 0 takes a free one", ge=0, le=65535)
+    web_origin: str = Field(
+        "",
+        description="how browsers name the page when a TLS proxy stands before it: "
+        "https://host[:port]; cookies are Secure then",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+)?$",
+    )
+    web_proxies: str = Field(
+        "", description="addresses of proxies whose X-Forwarded-For is believed, with commas"
+    )
     tokens: SecretStr = Field(
         SecretStr(""),
         description="extra bearer tokens, name:role:token,… (else the site's readers.toml)",

@@ -11,6 +11,7 @@ from infra.bench.measure import Result, compare
 #: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the
 #: two sides.
 NAMES = (
+    "cstore",
     "decode",
     "model",
     "screening",
@@ -19,8 +20,11 @@ NAMES = (
     "pipeline",
     "top50",
     "claim",
+    "sse",
     "bad-numbers",
     "twin",
+    "hl7",
+    "mllp",
 )
 _PAIRS = {
     "decode": "triage.bench.decode",

@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 
 from infra.embedded import Postgres
 from streams.events import (
     Finding,
     FindingsMade,
-    Identity,
     Number,
     OrderChanged,
     SeriesReceived,
     Version,
     encode,
-    pack,
 )
+from streams.instances import pack
 from streams.kafka.consume import Origin
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
 from streams.seal import KeyRing
+from streams.sealed import Identity
 from streams.studykey import digest, instance_name, patient_of
 from worklist.order.policy import load
 from worklist.sql import policy_store
@@ -140,7 +140,7 @@ class _Study:
 
 #: What a run leaves behind; the policy stays.
 _EMPTIED = (
-    "fact, node, naming, patient_number, item, closed, member, lease, in_reading, gone, tally, "
+    "fact, node, naming, patient_number, item, closed, member, lease, gone, tally, "
     "audit, audit_seal, outbox"
 )
 
@@ -196,22 +196,40 @@ class Statement:
     many: bool
 
 
+_WRITTEN = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
+
+
+def _written(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(text(_WRITTEN)) or 0)
+
+
 class Recorder:
     """Notes what `engine` executes, transaction by transaction: the plain loop then does the very
     same SQL.
+
+    Attributes:
+        rows: how many rows were written in all.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.transactions: list[list[Statement]] = []
-        event.listen(engine, "begin", self._begin)
-        event.listen(engine, "before_cursor_execute", self._execute)
+        self.rows = 0
+        self._before = _written(engine)
         self._undo = (
             (engine, "begin", self._begin),
             (engine, "before_cursor_execute", self._execute),
+            (engine, "commit", self._commit),
         )
+        for listening in self._undo:
+            event.listen(*listening)
 
     def _begin(self, _connection: object) -> None:
         self.transactions.append([])
+
+    def _commit(self, connection: Connection) -> None:
+        # What was written is told at once, not with what comes within the next second.
+        connection.connection.cursor().execute("SELECT pg_stat_force_next_flush()")
 
     def _execute(
         self,
@@ -228,6 +246,7 @@ class Recorder:
         """Listens no more; what was noted, transactions without a statement left out."""
         for engine, name, listener in self._undo:
             event.remove(engine, name, listener)
+        self.rows = _written(self._undo[0][0]) - self._before
         return [statements for statements in self.transactions if statements]
 
 

@@ -20,13 +20,14 @@ from infra.bench.measure import Result, compare
 from infra.bench.process import process
 from infra.embedded import MockKafka
 from streams.errors import ABSTENTIONS
-from streams.events import FindingsMade, SeriesReceived, Version, decode, encode, pack
+from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.instances import pack
 from streams.kafka.topics import FINDINGS, PARKED, SERIES
 from streams.seal import new_ring
 from streams.store import Store
 from streams.studykey import digest
-from triage.bench.phantom_files import FILM_SOP_CLASS, film_file
 from triage.bench.stage_times import StageTimes, stage_times
+from triage.phantoms.files import FILM_SOP_CLASS, film_file
 
 RATE = 16.0  # studies a second: five times those of all France
 _FILMS = 6
@@ -65,10 +66,7 @@ def measure(*, runs: int, quick: bool) -> list[Result]:
             )
             text = _what(
                 bench,
-                [
-                    (stages.decode, stages.prepare, stages.forward, there, back)
-                    for stages, there, back in seen[1:]
-                ],
+                [(stages.decode, stages.forward, there, back) for stages, there, back in seen[1:]],
             )
         broker.stop()
     return [replace(result, what=text)]
@@ -87,7 +85,7 @@ def _what(bench: _Bench, seen: Sequence[tuple[float, ...]]) -> str:
     )
 
 
-_STEPS = ("decode", "prepare", "forward", "hop there", "hop back")
+_STEPS = ("decode and prepare", "forward", "hop there", "hop back")
 
 
 def _films(store: Store, count: int) -> tuple[list[SeriesReceived], list[Path]]:

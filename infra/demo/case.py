@@ -7,13 +7,38 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["head_ct", "chest", "knee", "abdomen", "picture"]
+Situation = Literal[
+    "",
+    "prone",
+    "hole",
+    "french",
+    "dose_page",
+    "film",
+    "prior",
+    "pet_ct",
+    "tomosynthesis",
+    "damaged",
+    "icon",
+]
+Story = Literal[
+    "",
+    "status_after_stat",
+    "addendum",
+    "transfer",
+    "test_message",
+    "trauma",
+    "downtime",
+    "two_hospitals",
+]
 Act = Literal[
     "order",
     "order_again",
+    "ehr_order",
     "booking",
     "images",
     "images_again",
     "late_images",
+    "damaged_images",
     "preliminary",
     "final",
     "cancel",
@@ -21,7 +46,16 @@ Act = Literal[
     "broken_file",
     "bad_message",
     "poison",
+    "status",
+    "addendum",
+    "transfer",
+    "test_order",
+    "trauma",
+    "backlog",
+    "twin_order",
 ]
+#: Acts that order the case's exam.
+ORDERS = frozenset({"order", "ehr_order", "booking", "trauma", "backlog"})
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 RLE, JPEG_2000, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
@@ -41,7 +75,8 @@ class Patient:
 @dataclass(frozen=True)
 class Case:
     """One study. `finding` is the truth: which bleed, ``opacity``, or empty; `urgent` whether it
-    ought to be found.
+    ought to be found. `situation`: what is odd about its images (`situations`); `story`: about its
+    messages (`stories`).
     """
 
     number: int
@@ -58,6 +93,13 @@ class Case:
     read_s: float  # simulated seconds that a reader takes
     ordered: bool = True
     picture: Path | None = None
+    situation: Situation = ""
+    story: Story = ""
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the list it is: two of PET and CT, and of two hospitals."""
+        return 2 if self.situation == "pet_ct" or self.story == "two_hospitals" else 1
 
     @property
     def urgent(self) -> bool:

@@ -12,14 +12,18 @@ from infra.demo.case import (
     IMPLICIT,
     JPEG_2000,
     JPEG_LS,
+    ORDERS,
     RLE,
     Act,
     Case,
     Day,
     Kind,
     Patient,
+    Situation,
     Step,
+    Story,
 )
+from infra.demo.odd.stories import STORIES
 
 STUDIES_PER_HOUR = 24.0  # of a busy department
 BLEEDS = ("epidural", "subdural", "intraparenchymal", "intraventricular", "subarachnoid")
@@ -66,8 +70,24 @@ _SCRIPT: tuple[tuple[Kind, str, str, str, tuple[Act, ...]], ...] = (
     ("head_ct", "", "R", "O", ("order", "images", "final")),
     ("chest", "adult", "R", "O", ("order", "images")),
     ("head_ct", "epidural", "R", "I", ("images", "order")),
+    ("chest", "", "R", "O", ("ehr_order", "images")),
+    ("knee", "", "R", "O", ("order", "images", "final", "late_images")),
 )
-MINIMUM = len(_SCRIPT)
+#: Then images that are not what they seem, each with its truth, and how they come.
+_SITUATIONS: tuple[tuple[Situation, Kind, str, tuple[Act, ...]], ...] = (
+    ("prone", "head_ct", "intraparenchymal", ("order", "images")),
+    ("hole", "head_ct", "", ("order", "images")),
+    ("french", "head_ct", "", ("order", "images")),
+    ("dose_page", "head_ct", "", ("order", "images")),
+    ("film", "head_ct", "", ("order", "images")),
+    ("prior", "chest", "", ("images",)),
+    ("pet_ct", "abdomen", "", ("order", "images")),
+    ("tomosynthesis", "abdomen", "", ("order", "images")),
+    ("damaged", "knee", "", ("order", "damaged_images")),
+    ("icon", "chest", "opacity", ("order", "images")),
+)
+_ODD = len(_SCRIPT) + len(_SITUATIONS)
+MINIMUM = _ODD + len(STORIES)
 
 
 def write_day(seed: int, seconds: float, per_hour: float = STUDIES_PER_HOUR) -> Day:
@@ -77,15 +97,27 @@ def write_day(seed: int, seconds: float, per_hour: float = STUDIES_PER_HOUR) -> 
     cases: list[Case] = []
     steps: list[Step] = []
     for number in range(count):
-        kind, finding, priority, location, acts = _SCRIPT[number] if number < MINIMUM else _any(rng)
-        cases.append(_case(rng, seed, number, kind, finding, priority, location))
+        situation: Situation = ""
+        story: Story = ""
+        if number < len(_SCRIPT):
+            kind, finding, priority, location, acts = _SCRIPT[number]
+        elif number < _ODD:
+            situation, kind, finding, acts = _SITUATIONS[number - len(_SCRIPT)]
+            priority, location = "R", "I"
+        elif number < MINIMUM:
+            story, finding = tuple(STORIES)[number - _ODD], ""
+            kind, priority, location, acts = STORIES[story]
+        else:
+            kind, finding, priority, location, acts = _any(rng)
+        case = _case(rng, seed, number, kind, finding, priority, location)
+        cases.append(replace(case, situation=situation, story=story))
         # All acts of a study fall inside the day, so that the report can expect them.
         begin = seconds * 0.8 * (number + rng.random() * 0.5) / count
         steps += _play(rng, number, acts, begin, seconds * 0.2)
     cases = [
         replace(
             case,
-            ordered=any(s.case == case.number and s.act in ("order", "booking") for s in steps),
+            ordered=any(s.case == case.number and s.act in ORDERS for s in steps),
         )
         for case in cases
     ]
@@ -140,8 +172,9 @@ def _case(
     location: str,
 ) -> Case:
     adult = finding == "adult"
-    # The chest package learned on children of one to five years and is eligible for those alone.
-    years = rng.randint(1, 5) if kind == "chest" and not adult else rng.randint(19, 92)
+    # The packages are eligible for the ages that they learned on: one to five years, and to 72.
+    oldest = 72 if kind == "head_ct" else 92
+    years = rng.randint(1, 5) if kind == "chest" and not adult else rng.randint(19, oldest)
     patient = Patient(
         id=f"D{seed % 10_000:04d}{number:05d}",
         family=rng.choice(_FAMILIES),
@@ -171,6 +204,7 @@ def with_pictures(day: Day, pictures: Sequence[Case]) -> Day:
         replace(
             case,
             kind="picture",
+            situation="",
             finding=picture.finding,
             picture=picture.picture,
             age=picture.age,

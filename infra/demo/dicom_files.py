@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from infra.demo.case import EXPLICIT, IMPLICIT, JPEG_2000, Case
+from infra.demo.odd.situations import as_sent, film_as_head, page
 from triage.phantoms.films import chest_film, other_film
 from triage.phantoms.heads import head_ct
 
@@ -20,7 +21,12 @@ CT, DX, SECONDARY = (
     "1.2.840.10008.5.1.4.1.1.1.1",
     "1.2.840.10008.5.1.4.1.1.7",
 )
-SLICES = 8
+PET, TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.13.1.3"
+SLICES, SLICE_MM = 14, 10
+_PLANES = 40
+_LONG_AGO = timedelta(days=3 * 365)
+#: Sent without compression: a demo has no time for a tomosynthesis, nor a codec for what is broken.
+_AS_IT_IS = frozenset({"tomosynthesis", "damaged"})
 _BODY = {"head_ct": "HEAD", "chest": "CHEST", "knee": "KNEE", "abdomen": "ABDOMEN"}
 config.settings.reading_validation_mode = config.IGNORE
 
@@ -30,11 +36,19 @@ def instances(case: Case, now: datetime, *, series: int = 1) -> list[Dataset]:
     of acquisition.
     """
     rng = np.random.default_rng((case.seed, series))
-    if case.kind == "head_ct":
-        volume = head_ct(rng, case.finding or None, slices=SLICES)
-        sets = [_ct(case, plane, index, len(volume)) for index, plane in enumerate(volume)]
+    if case.situation == "dose_page":
+        sets = [_dose_page(page(rng))]
+    elif case.kind == "head_ct":
+        odd = case.situation == "film"
+        volume = film_as_head(rng, SLICES) if odd else head_ct(rng, case.finding or None, SLICES)
+        sets = [_ct(case, plane, index) for index, plane in enumerate(volume)]
+        sets = as_sent(sets, case.situation)
     elif case.kind == "picture":
         sets = [_picture(case)]
+    elif case.situation == "tomosynthesis":
+        sets = [_tomosynthesis(rng)]
+    elif case.situation == "pet_ct":
+        sets = [_plane(rng, CT, "CT"), _plane(rng, PET, "PT")]
     else:
         film = (
             chest_film(rng, case.finding == "opacity", 512)
@@ -42,10 +56,55 @@ def instances(case: Case, now: datetime, *, series: int = 1) -> list[Dataset]:
             else other_film(rng, case.kind, 512)
         )
         sets = [_film(case, film)]
+    taken = now - _LONG_AGO if case.situation == "prior" else now
     for index, dataset in enumerate(sets, 1):
-        _identify(dataset, case, now, series, index)
-        _encode(dataset, case.syntax)
+        _identify(dataset, case, taken, series, index)
+        _oddly(dataset, case)
+        _encode(dataset, EXPLICIT if case.situation in _AS_IT_IS else case.syntax)
     return sets
+
+
+def _oddly(dataset: Dataset, case: Case) -> None:
+    """The half of a PET/CT that has a study of its own; a header or an icon that is damaged."""
+    if case.situation == "pet_ct" and dataset.Modality == "PT":
+        dataset.StudyInstanceUID = f"{case.study_uid}.5"
+        dataset.SeriesInstanceUID = f"{case.study_uid}.5.1"
+        dataset.SOPInstanceUID = f"{case.study_uid}.5.1.1"
+    elif case.situation == "damaged":
+        dataset.NumberOfFrames = "1.0"  # an integer, PS3.5 §6.2: it cannot be read
+    elif case.situation == "icon":
+        dataset.IconImageSequence = [_broken_icon()]
+
+
+def _broken_icon() -> Dataset:
+    """A thumbnail that breaks off and is no codestream: the image beside it is sound."""
+    icon = Dataset()
+    icon.Rows = icon.Columns = 128
+    icon.SamplesPerPixel, icon.PhotometricInterpretation = 1, "MONOCHROME2"
+    icon.BitsAllocated = icon.BitsStored = 8
+    icon.HighBit, icon.PixelRepresentation = 7, 0
+    icon.PixelData = b"\xff\x4f\xff\x51" + bytes(60)
+    icon["PixelData"].VR = "OB"
+    return icon
+
+
+def _tomosynthesis(rng: np.random.Generator) -> Dataset:
+    """Breast planes in one object, as large as a laptop bears."""
+    planes = rng.integers(0, 1024, (_PLANES, 512, 512), dtype=np.uint16)
+    dataset = _base(planes[0], TOMOSYNTHESIS, "MG", 12)
+    dataset.NumberOfFrames, dataset.PixelData = _PLANES, planes.tobytes()
+    dataset.ImageType, dataset.BodyPartExamined = ["ORIGINAL", "PRIMARY", ""], "BREAST"
+    dataset.StudyDescription = dataset.SeriesDescription = "Tomosynthesis"
+    return dataset
+
+
+def _plane(rng: np.random.Generator, sop_class: str, modality: str) -> Dataset:
+    """One slice of a PET/CT of the whole body."""
+    dataset = _base(rng.integers(0, 1024, (128, 128), dtype=np.uint16), sop_class, modality, 12)
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.BodyPartExamined, dataset.StudyDescription = "WHOLEBODY", "PET/CT whole body"
+    dataset.SeriesDescription = modality
+    return dataset
 
 
 def broken(case: Case, now: datetime) -> list[Dataset]:
@@ -102,7 +161,7 @@ def _base(pixels: NDArray[np.generic], sop_class: str, modality: str, stored: in
     return dataset
 
 
-def _ct(case: Case, hu: NDArray[np.int16], index: int, count: int) -> Dataset:
+def _ct(case: Case, hu: NDArray[np.int16], index: int) -> Dataset:
     pixels = np.clip(hu.astype(np.int32) + 1024, 0, 4095).astype(np.uint16)
     dataset = _base(pixels, CT, "CT", 12)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -115,9 +174,17 @@ def _ct(case: Case, hu: NDArray[np.int16], index: int, count: int) -> Dataset:
     )
     dataset.FrameOfReferenceUID = f"{case.study_uid}.9"
     dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    dataset.ImagePositionPatient = ["-115", "-115", f"{index * 140 / count:.2f}"]
-    dataset.PixelSpacing, dataset.SliceThickness = ["0.9", "0.9"], "5"
+    dataset.ImagePositionPatient = ["-115", "-115", f"{SLICE_MM * index}"]
+    dataset.PixelSpacing, dataset.SliceThickness = ["0.9", "0.9"], str(SLICE_MM)
     dataset.KVP, dataset.PositionReferenceIndicator = "120", ""
+    return dataset
+
+
+def _dose_page(pixels: NDArray[np.uint8]) -> Dataset:
+    dataset = _base(pixels, SECONDARY, "CT", 8)
+    dataset.ImageType, dataset.ConversionType = ["DERIVED", "SECONDARY", "SCREEN SAVE"], "WSD"
+    dataset.BodyPartExamined, dataset.StudyDescription = "HEAD", "CT head"
+    dataset.SeriesDescription = "Dose Report"
     return dataset
 
 

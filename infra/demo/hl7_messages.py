@@ -1,10 +1,12 @@
-"""The HL7 v2 messages of the demo's RIS: ORM^O01, ADT^A40, ORU^R01, and one that is no message."""
+"""The HL7 v2 messages of the demo's RIS: orders, reports, ADT, and one that is no message."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infra.demo.case import Act, Case
+from infra.demo.odd.stories import accessions_of
 
 #: The codes that a RIS sends for what we draw: code, text, modality.
 PROCEDURES = {
@@ -15,42 +17,66 @@ PROCEDURES = {
     "picture": ("IMAGE", "Imported image", "OT"),
 }
 
+#: How long the RIS was down before it sends what it kept.
+DOWNTIME = timedelta(hours=2)
+_REPORTS = {"preliminary": "P", "final": "F", "addendum": "A"}
+_KINDS = {
+    "merge": "ADT^A40^ADT_A39",
+    "transfer": "ADT^A02^ADT_A02",
+    **dict.fromkeys(_REPORTS, "ORU^R01^ORU_R01"),
+}
+
 
 def build(act: Act, case: Case, control_id: str, now: datetime) -> bytes:
     """The message of one act, stamped `now`. Raises ValueError for an act that is no message."""
-    stamp = now.strftime("%Y%m%d%H%M%S.%f")[:18] + "+0000"
     if act == "bad_message":
         return b"MSH|^~\\&|RIS|DEMO\rthis is no HL7 message"
-    kind = {
-        "merge": "ADT^A40^ADT_A39",
-        "preliminary": "ORU^R01^ORU_R01",
-        "final": "ORU^R01^ORU_R01",
-    }.get(act, "ORM^O01^ORM_O01")
-    head = f"MSH|^~\\&|RIS|DEMO|VIGIE|DEMO|{stamp}||{kind}|{control_id}|P|2.5.1||||||UNICODE UTF-8"
+    kind = _KINDS.get(act, "ORM^O01^ORM_O01")
+    hospital = "ANNEX" if act == "twin_order" else "DEMO"
+    processing = "T" if act == "test_order" else "P"
+    said = now - DOWNTIME if act == "backlog" else now
+    stamp = said.strftime("%Y%m%d%H%M%S.%f")[:18] + "+0000"
+    head = (
+        f"MSH|^~\\&|RIS|{hospital}|VIGIE|DEMO|{stamp}||{kind}|{control_id}|{processing}|2.5.1"
+        "||||||UNICODE UTF-8"
+    )
     if act == "merge":
         return _message(head, f"EVN||{stamp}", _pid(case), f"MRG|{case.patient.id}OLD^^^DEMO^MR")
+    if act == "transfer":
+        return _message(head, f"EVN||{stamp}", _pid(case), "PV1||I|ICU")
     visit = f"PV1||{case.location or 'U'}"
-    if act in ("preliminary", "final"):
-        status = "P" if act == "preliminary" else "F"
+    if status := _REPORTS.get(act):
         result = f"OBX|1|TX|18782-3^Study observation^LN||Read in the demo.||||||{status}"
         return _message(head, _pid(case), visit, _obr(case, stamp, status), result)
-    control, state = {"cancel": ("CA", "CA"), "order_again": ("NW", "SC")}.get(act, ("NW", "SC"))
+    if act == "status":
+        order = f"ORC|SC|P{case.accession}|F{case.accession}||IP||||{stamp}"
+        return _message(head, _pid(case), order, f"OBR|1|P{case.accession}|F{case.accession}")
+    person = _pid(case, hospital) if act == "twin_order" else _pid(case)
+    return _message(head, person, visit, *_orders(act, case, said, stamp))
+
+
+def _orders(act: Act, case: Case, now: datetime, stamp: str) -> list[str]:
+    """Of a trauma several orders, read as one; else one."""
+    control, state = ("CA", "CA") if act == "cancel" else ("NW", "SC")
     when = now + timedelta(hours=26) if act == "booking" else now
-    timing = f"^^^{when.strftime('%Y%m%d%H%M%S')}+0000^^{case.priority}"
-    order = f"ORC|{control}|P{case.accession}|F{case.accession}||{state}||{timing}||{stamp}"
-    return _message(
-        head,
-        _pid(case),
-        visit,
-        order,
-        _obr(case, stamp, "", timing),
-        f"ZDS|{case.study_uid}^VIGIE^Application^DICOM",
-    )
+    priority = "R" if act == "twin_order" else case.priority
+    timing = f"^^^{when.strftime('%Y%m%d%H%M%S')}+0000^^{priority}"
+    found = []
+    for number in accessions_of(case) if act == "trauma" else [case.accession]:
+        one = replace(case, accession=number)
+        order = f"ORC|{control}|P{number}|F{number}||{state}||{timing}||{stamp}"
+        found += [order, _obr(one, stamp, "", timing)]
+    if act != "twin_order":
+        found.append(f"ZDS|{case.study_uid}^VIGIE^Application^DICOM")
+    return found
 
 
-def _pid(case: Case) -> str:
+def _pid(case: Case, hospital: str = "DEMO") -> str:
+    """Another hospital gave the same number to somebody else."""
     who = case.patient
-    return f"PID|1||{who.id}^^^DEMO^MR||{who.family}^{who.given}||{who.birth_date}|{who.sex}"
+    name = f"{who.family}^{who.given}" if hospital == "DEMO" else f"Twin^{hospital}"
+    born = who.birth_date if hospital == "DEMO" else "19511102"
+    return f"PID|1||{who.id}^^^{hospital}^MR||{name}||{born}|{who.sex}"
 
 
 def _obr(case: Case, stamp: str, status: str, timing: str = "") -> str:

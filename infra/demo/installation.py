@@ -21,6 +21,8 @@ from streams.seal import KeyRing, new_ring, write_ring
 from streams.settings import StreamsSettings
 
 AE_TITLE = "VIGIE"
+#: Who reads, beside whoever looks at the page.
+READERS = ("Dr.Aubert", "Dr.Benoit", "Dr.Caron")
 _ROLES = ("gateway", "triage", "worklist", "web")
 _HURRY_S, _PATIENT_S = 0.5, 15.0  # for the processes, and again for the database, to end
 
@@ -34,6 +36,7 @@ class Installation:
         database: a URL, or empty for the embedded PostgreSQL.
         ready: written whole when everything serves and again after each restart.
         historic: whether old studies go to their own list.
+        speed: so many times as fast do the targets run out that readers see counting down.
     """
 
     def __init__(
@@ -43,16 +46,19 @@ class Installation:
         database: str = "",
         ready: Path | None = None,
         historic: bool = True,
+        speed: float = 1.0,
     ) -> None:
         self._kafka, self._database, self._ready, self._historic = kafka, database, ready, historic
+        self._speed = speed
         self._stack = ExitStack()
         self._hurried = False
         self.token = secrets.token_urlsafe(24)
+        self.readers = {name: secrets.token_urlsafe(24) for name in READERS}
         self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
         self.kafka = self.database = self._owner = self._sealer = ""
         self.ports = {
             name: free_port()
-            for name in ("mllp", "dicom", "web", *(f"metrics_{role}" for role in _ROLES))
+            for name in ("mllp", "dicom", "door", "web", *(f"metrics_{role}" for role in _ROLES))
         }
         self.supervisor = Supervisor(self.folder, self._tell)
         self.ring: KeyRing = new_ring()
@@ -88,7 +94,9 @@ class Installation:
         write_ring(self.ring, self.folder / "keys.json")
         for name in ("audit-keys.json", "act-keys.json"):
             write_ring(new_ring(), self.folder / name)
-        site = make_site(self.folder / "site", historic=self._historic)
+        site = make_site(
+            self.folder / "site", historic=self._historic, token=self.token, speed=self._speed
+        )
         server = None if self._database else Postgres(self.folder)
         self.database = self._owner = self._sealer = self._database
         if server:
@@ -105,6 +113,7 @@ class Installation:
         if server:
             server.create()
             server.start()
+            server.keep()
         self._migrate(site)
         self.supervisor.wait({"gateway", "web"})
 
@@ -128,7 +137,6 @@ class Installation:
         engine.dispose()
 
     def _environment(self, role: str, site: Path) -> dict[str, str]:
-        store = self.folder / "store"
         state = self.folder / f"state-{role}"
         state.mkdir()
         values: dict[str, Any] = {
@@ -136,18 +144,22 @@ class Installation:
             "kafka": self.kafka,
             "kafka_mock": int(not self._kafka),
             "keys": self.folder / "keys.json",
-            "store": store,
+            "store": self.folder / "store",
             "state": state,
             "name": f"{role}-1",
             "bind": "127.0.0.1",
             "mllp_port": self.ports["mllp"],
             "dicom_port": self.ports["dicom"],
+            "http_port": self.ports["door"],
             "web_port": self.ports["web"],
             "metrics_port": self.ports[f"metrics_{role}"],
             "ae_title": AE_TITLE,
             "database": self.database,
             "quiet_s": 0.5,
-            "tokens": f"demo:lead:{self.token}",
+            "tokens": " ".join(
+                [f"demo:lead:{self.token}"]
+                + [f"{name}:reader:{token}" for name, token in self.readers.items()]
+            ),
             "open_demo": 1,
             "store_min_free": 0.01,
             "insecure": 0,
@@ -165,6 +177,11 @@ class Installation:
     def http(self) -> str:
         """The page."""
         return f"http://127.0.0.1:{self.ports['web']}"
+
+    @property
+    def door(self) -> str:
+        """The HTTP door."""
+        return f"http://127.0.0.1:{self.ports['door']}"
 
     @property
     def mllp(self) -> str:
@@ -191,6 +208,7 @@ class Installation:
         return {
             "http": self.http,
             "mllp": self.mllp,
+            "door": self.door,
             "dicom": {"address": self.dicom, "ae_title": AE_TITLE},
             "kafka": self.kafka,
             "database": self.database,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,22 +24,25 @@ class Read:
 
 
 class Readers:
-    """`count` threads that read until `stop`.
+    """Threads that read until `stop`, each as the reader whose token it has.
 
     Args:
         seconds_of: wall seconds that reading a row takes, from the row.
     """
 
     def __init__(
-        self, address: str, token: str, count: int, seconds_of: Callable[[Mapping[str, Any]], float]
+        self,
+        address: str,
+        tokens: Sequence[str],
+        seconds_of: Callable[[Mapping[str, Any]], float],
     ) -> None:
-        self._address, self._token = address, token
+        self._address = address
         self._seconds_of = seconds_of
         self._stop = threading.Event()
         self.reads: list[Read] = []
         self._threads = [
-            threading.Thread(target=self._read, name=f"reader-{n}", daemon=True)
-            for n in range(count)
+            threading.Thread(target=self._read, args=(token,), name=f"reader-{n}", daemon=True)
+            for n, token in enumerate(tokens)
         ]
 
     def start(self) -> None:
@@ -53,8 +56,8 @@ class Readers:
         for thread in self._threads:
             thread.join(30)
 
-    def _read(self) -> None:
-        api = Api(self._address, self._token)
+    def _read(self, token: str) -> None:
+        api = Api(self._address, token)
         while not self._stop.is_set():
             try:
                 status, body = api.call("POST", "/api/v1/next")

@@ -13,6 +13,8 @@ from infra.demo.traffic import Seen, Traffic
 from infra.demo.waits import Arrival, mean_waits
 from worklist.order.policy import Policy
 
+#: Not analysed although a model looked: it may flag such a series, and never call it calm.
+_LOOKED_AT = ("incomplete", "not_primary")
 Rows = Sequence[Mapping[str, Any]]
 _ORDER_CLASS = {"S": "stat", "A": "urgent", "R": "routine", "": "unknown"}
 _LOCATION = {"E": "emergency", "I": "inpatient", "O": "outpatient", "": ""}
@@ -33,7 +35,8 @@ def count_studies(
     """The report's ``studies``. *Lost*: answered yes and not on the list, or its images were
     neither screened nor refused a reason.
 
-    ``positive``: screened, and the truth is a finding; ``flagged_truly`` of them were flagged.
+    ``positive``: a model looked, and the truth is a finding; ``flagged_truly`` of them were
+    flagged.
     """
     result = dict.fromkeys(
         (
@@ -59,15 +62,15 @@ def count_studies(
         result["sent"] += 1
         found = rows_of(case, rows)
         result["on_list"] += bool(found)
-        result["doubled"] += max(0, len(found) - 1)
-        result["lost"] += not found or (
-            known.images is not None and all(row["ai"] == "pending" for row in found)
-        )
+        result["doubled"] += max(0, len(found) - case.rows)
+        result["lost"] += not found or (known.images is not None and _waiting(found))
         states = {row["ai"] for row in found}
-        result["screened"] += bool(states & {"flagged", "not_flagged"})
+        looked = bool(states & {"flagged", "not_flagged"})
+        result["screened"] += looked
         result["flagged"] += "flagged" in states
         result["flagged_truly"] += "flagged" in states and case.urgent
-        result["positive"] += bool(states & {"flagged", "not_flagged"}) and case.urgent
+        looked = looked or any(row.get("ai_reason") in _LOOKED_AT for row in found)
+        result["positive"] += looked and case.urgent
         result["not_analysed"] += "not_analysed" in states
         result["cancelled"] += any(row["state"] == "cancelled" for row in found)
     return result
@@ -108,10 +111,13 @@ def unsettled(cases: Iterable[Case], seen: Mapping[int, Seen], rows: Rows) -> in
         known = seen[case.number]
         if known.first_answer is not None:
             found = rows_of(case, rows)
-            left += not found or (
-                known.images is not None and all(row["ai"] == "pending" for row in found)
-            )
+            left += not found or (known.images is not None and _waiting(found))
     return left
+
+
+def _waiting(found: Rows) -> bool:
+    """Whether nobody has looked at the images yet; a prior is for no screening."""
+    return all(row["ai"] == "pending" and row["state"] != "historic" for row in found)
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:

@@ -21,6 +21,8 @@ from infra.demo.api import Api
 from infra.demo.case import Day
 from infra.demo.day import with_pictures, write_day
 from infra.demo.installation import AE_TITLE, Installation
+from infra.demo.odd.situations import situations, situations_in_words
+from infra.demo.odd.stories import stories, stories_in_words
 from infra.demo.pictures import read_pictures
 from infra.demo.readers import Readers
 from infra.demo.report import (
@@ -30,6 +32,7 @@ from infra.demo.report import (
     latencies,
     percentiles,
     rank_history,
+    rows_of,
     unsettled,
     waits,
 )
@@ -38,8 +41,11 @@ from infra.demo.waits import ACTS, Act, against_simulator
 from streams.health import write_whole
 from streams.kafka.topics import PARKED
 from streams.logs import tell
+from worklist.order.policy import Policy
 
-_READERS = 2
+_HEADLESS_READERS = 2
+#: With a page to look at, readers take so many times as long: the list has something to show.
+_PACE = 2.0
 _DRAIN_S = 90.0
 _LOOK_S = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -98,6 +104,7 @@ def _run(options: Options) -> int:
         database=options.database,
         ready=options.ready,
         historic=not (options.empty or options.images),
+        speed=1.0 if options.headless or options.empty else options.speed,
     )
     day = None if options.empty else _day(options)
     with installation, _hurried(installation):
@@ -107,6 +114,12 @@ def _run(options: Options) -> int:
         )
         installation.supervisor.wait()  # the list's agent and screening take longer
         tell("demo: everything serves")
+        if day and not options.headless:
+            reader = next(iter(installation.readers.values()))
+            tell(
+                f"demo: three readers read; to log in at {installation.http}/login: "
+                f"as a reader {reader}   as a lead {installation.token}"
+            )
         code = 0 if day is None else _play(options, installation, day)
         if not options.headless:
             tell("demo: it keeps running: Ctrl-C ends it")
@@ -147,17 +160,21 @@ def _play(options: Options, installation: Installation, day: Day) -> int:
         installation.dicom,
         AE_TITLE,
         installation.kafka,
+        installation.door,
+        installation.token,
     )
     tell(
         f"demo: a day of {len(day.cases)} studies and {len(day.steps)} acts, "
         f"{options.seconds:g} s of it, {options.speed:g} times as fast"
     )
-    readers = Readers(
-        installation.http,
-        installation.token,
-        _READERS if options.headless else 0,
-        _read_seconds(day, options.speed),
-    )
+    tokens = list(installation.readers.values())
+    if options.headless:
+        readers = Readers(
+            installation.http, tokens[:_HEADLESS_READERS], _read_seconds(day, options.speed)
+        )
+    else:
+        pace = options.speed / _PACE
+        readers = Readers(installation.http, tokens, _read_seconds(day, pace))
     readers.start()
     try:
         traffic.play(_progress)
@@ -176,6 +193,10 @@ def _play(options: Options, installation: Installation, day: Day) -> int:
     studies = report["studies"]
     tell("demo: " + ", ".join(f"{name} {count}" for name, count in studies.items()))
     tell("demo: " + flags_in_words(studies))
+    if report["situations"]:
+        tell("demo: " + situations_in_words(report["situations"]))
+    if report["stories"]:
+        tell("demo: " + stories_in_words(report["stories"]))
     return 1 if studies["lost"] or studies["doubled"] else 0
 
 
@@ -234,15 +255,16 @@ def _parked_count(address: str) -> int:
     return sum(high - low for low, high in marks)
 
 
-def _report(
-    installation: Installation, traffic: Traffic, readers: Readers, rows: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _audited(database: str) -> tuple[Policy, dict[str, list[tuple[float, str]]], list[Act]]:
+    """The policy, when each study was ranked, and the acts. The session is over then: what is made
+    of them may take longer than the server lets one idle.
+    """
     from sqlalchemy import text
 
     from worklist.sql import policy_store
     from worklist.sql.database import make_engine
 
-    engine = make_engine(installation.database, pool=1)
+    engine = make_engine(database, pool=1)
     with engine.connect() as connection:
         policy = policy_store.active(connection)
         acts = connection.execute(
@@ -260,8 +282,16 @@ def _report(
             ),
             {"acts": list(ACTS)},
         )
-        simulated = against_simulator(map(Act._make, lines), policy, policy, traffic.speed)
+        found = [Act._make(line) for line in lines]
     engine.dispose()
+    return policy, history, found
+
+
+def _report(
+    installation: Installation, traffic: Traffic, readers: Readers, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    policy, history, lines = _audited(installation.database)
+    simulated = against_simulator(lines, policy, policy, traffic.speed)
     to_list, to_rank = latencies(traffic, rows, history)
     studies = count_studies(
         traffic.day.cases, traffic.seen, rows, _parked_count(installation.kafka)
@@ -272,6 +302,12 @@ def _report(
         "retried": dict(traffic.tally.retried),
         "studies": studies,
         "flags": flags(studies),
+        "situations": situations(
+            traffic.day.cases, {case.number: rows_of(case, rows) for case in traffic.day.cases}
+        ),
+        "stories": stories(
+            traffic.day.cases, {case.number: rows_of(case, rows) for case in traffic.day.cases}
+        ),
         "door_to_list_s": percentiles(to_list),
         "last_image_to_rank_s": percentiles(to_rank),
         "mean_wait_s": waits(

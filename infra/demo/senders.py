@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
+from infra.demo.case import Case
+
 _START, _END = b"\x0b", b"\x1c\r"
 _ANSWER_S = 15.0
+#: C-STORE: kept; kept, and the sender is warned that the object is damaged.
+_KEPT = frozenset({0x0000, 0xB007})
 _PAUSE_S = 0.3
 
 
@@ -93,6 +100,71 @@ class MllpSender:
             time.sleep(_PAUSE_S)
 
 
+class Ehr:
+    """An EHR that orders by FHIR.
+
+    Args:
+        door: the HTTP door's address.
+    """
+
+    def __init__(self, door: str, token: str) -> None:
+        self._address = door.removeprefix("http://")
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/fhir+json",
+        }
+
+    def deliver(
+        self, case: Case, kind: str, tally: Tally, *, give_up: float, stop: threading.Event
+    ) -> bool:
+        """Sends the order of `case` until the answer is positive; False when it never was."""
+        tally.count("sent", kind)
+        body = json.dumps(_service_request(case))
+        deadline = time.monotonic() + give_up
+        while True:
+            status = self._post(body)
+            if status in (200, 201):
+                tally.count("answered", f"{kind}:{status}")
+                return True
+            if time.monotonic() > deadline or stop.is_set():
+                tally.count("answered", f"{kind}:{status or 'none'}")
+                return False
+            tally.count("retried", kind)
+            time.sleep(_PAUSE_S)
+
+    def _post(self, body: str) -> int:
+        connection = http.client.HTTPConnection(self._address, timeout=_ANSWER_S)
+        try:
+            connection.request("POST", "/fhir/ServiceRequest", body, self._headers)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+
+def _service_request(case: Case) -> dict[str, Any]:
+    who = case.patient
+    patient = {
+        "resourceType": "Patient",
+        "id": "patient",
+        "identifier": [{"system": "DEMO", "value": who.id}],
+        "name": [{"family": who.family, "given": [who.given]}],
+    }
+    return {
+        "resourceType": "ServiceRequest",
+        "contained": [patient],
+        "status": "active",
+        "intent": "order",
+        "priority": _PRIORITIES.get(case.priority, "routine"),
+        "identifier": [{"type": {"coding": [{"code": "ACSN"}]}, "value": case.accession}],
+        "subject": {"reference": "#patient"},
+    }
+
+
+_PRIORITIES = {"S": "stat", "A": "asap"}
+
+
 class Modality:
     """One scanner: an association per series, each instance sent until it is answered 0x0000."""
 
@@ -149,13 +221,13 @@ class Modality:
             statuses = self.store(left)
             again = []
             for image, status in zip(left, statuses, strict=False):
-                if status == 0 or status >= 0xA800:
+                if status in _KEPT or status >= 0xA800:
                     tally.count("answered", f"{kind}:{status:04X}")
                 else:
                     again.append(image)
             left = again + left[len(statuses) :]
             if not left:
-                return all(status == 0 for status in statuses)
+                return all(status in _KEPT for status in statuses)
             if time.monotonic() > deadline or stop.is_set():
                 for _ in left:
                     tally.count("answered", f"{kind}:none")

@@ -13,12 +13,12 @@ from confluent_kafka import Producer
 
 from infra.demo import dicom_files, hl7_messages
 from infra.demo.case import Case, Day, Step
-from infra.demo.senders import MllpSender, Modality, Tally
+from infra.demo.senders import Ehr, MllpSender, Modality, Tally
 from streams.kafka.topics import ORDERS
 
 _GIVE_UP_S = 60.0
 _MODALITIES = 3
-_IMAGES = frozenset({"images", "images_again", "late_images", "broken_file"})
+_IMAGES = frozenset({"images", "images_again", "late_images", "damaged_images", "broken_file"})
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Traffic:
     dicom: str
     ae_title: str
     kafka: str
+    door: str
+    token: str
     tally: Tally = field(default_factory=Tally)
     seen: dict[int, Seen] = field(default_factory=dict)
     poisoned: int = 0
@@ -67,6 +69,8 @@ class Traffic:
                 case = self.day.cases[step.case]
                 if step.act in _IMAGES:
                     tasks.append(modalities.submit(self._image, step, case))
+                elif step.act == "ehr_order":
+                    tasks.append(modalities.submit(self._by_fhir, step, case))
                 elif step.act == "poison":
                     tasks.append(ris.submit(self._poison))
                 else:
@@ -93,10 +97,9 @@ class Traffic:
             else f"D{case.number}-{step.act}-{number}"
         )
         message = hl7_messages.build(step.act, case, control, datetime.now(UTC))
-        if (
-            sender.deliver(message, step.act, self.tally, give_up=_GIVE_UP_S, stop=self._stop)
-            and step.act != "merge"
-        ):
+        if sender.deliver(
+            message, step.act, self.tally, give_up=_GIVE_UP_S, stop=self._stop
+        ) and step.act not in ("merge", "test_order", "twin_order", "transfer"):
             with self._lock:
                 seen = self.seen[case.number]
                 seen.first_answer = seen.first_answer or time.time()
@@ -115,6 +118,13 @@ class Traffic:
                 seen.images = time.time()
                 seen.first_images = seen.first_images or seen.images
                 seen.first_answer = seen.first_answer or seen.images
+
+    def _by_fhir(self, step: Step, case: Case) -> None:
+        ehr = Ehr(self.door, self.token)
+        if ehr.deliver(case, step.act, self.tally, give_up=_GIVE_UP_S, stop=self._stop):
+            with self._lock:
+                seen = self.seen[case.number]
+                seen.first_answer = seen.first_answer or time.time()
 
     def _poison(self) -> None:
         """Bytes on a topic that are no event: they must be parked, and the next be on time."""

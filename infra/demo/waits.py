@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from worklist.order.policy import Policy
 from worklist.order.rank import Rank, StudyFacts, rank, variants
-from worklist.simulate.engine import Floats, Places, Staff, serve
+
+if TYPE_CHECKING:
+    from worklist.simulate.engine import Floats
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _MICROSECOND, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
@@ -83,6 +85,9 @@ def _opened(rows: list[tuple[float, int, Rank]], count: int, reads: Floats) -> F
     `rows`: from which second on which study has which rank.
     """
     rows.sort(key=lambda row: row[0])
+    # imported here: numba takes half a second to load, and the day is over before it is needed
+    from worklist.simulate.engine import Places, Staff, serve
+
     places = Places(
         np.array([at for at, _, _ in rows], float),
         np.array([number for _, number, _ in rows], np.int64),

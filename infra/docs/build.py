@@ -1,19 +1,21 @@
-"""The references of settings and metrics, as code: ``python -m infra.docs.build`` writes both pages
-from what the packages declare; a test finds a page that is stale.
+"""The references of settings, metrics and doors, as code: ``python -m infra.docs.build`` writes the
+pages from what the packages declare; a test finds a page that is stale.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from infra.docs import hl7_profile
+from infra.docs.statements import dicom_page, http_page
 from streams.settings import StreamsSettings
 from triage.settings import TriageSettings
 from worklist.settings import WorklistSettings
@@ -27,6 +29,8 @@ _HOUSES: tuple[tuple[type[BaseSettings], str, str], ...] = (
     (TriageSettings, "`vigie triage` alone", "triage/settings.py"),
     (WorklistSettings, "`vigie worklist` and `vigie web`", "worklist/settings.py"),
 )
+#: What is given where nothing is given; a default may follow another.
+_DEFAULTS = {name: field.default for name, field in StreamsSettings.model_fields.items()}
 #: What each kind of metric adds to its name when a process shows it.
 SUFFIXES = {"Counter": ("",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 _WRITTEN = "Written by `python -m infra.docs.build` from the code; changes by hand are lost."
@@ -43,16 +47,19 @@ class Metric:
     place: str
 
 
-def metrics() -> Iterator[Metric]:
+@cache
+def metrics() -> tuple[Metric, ...]:
     """Every metric that the four packages declare, read from the source: a process may lack a
     package, the page lacks none.
     """
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            place = path.relative_to(ROOT).as_posix()
-            for call in ast.walk(ast.parse(path.read_text())):
-                if isinstance(call, ast.Call) and (metric := _metric(call, place)):
-                    yield metric
+    return tuple(
+        metric
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        if (metric := _metric(call, path.relative_to(ROOT).as_posix()))
+    )
 
 
 def _metric(call: ast.Call, place: str) -> Metric | None:
@@ -118,7 +125,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     """The default as text that is the same on every machine."""
-    value = field.get_default(call_default_factory=True, validated_data={})
+    value = field.get_default(call_default_factory=True, validated_data=_DEFAULTS)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, Path) and value.is_absolute():
@@ -146,6 +153,14 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def statements() -> dict[Path, str]:
+    """The pages of the doors: by file the text."""
+    return {METRICS.with_name("dicom.md"): dicom_page(), METRICS.with_name("http.md"): http_page()}
+
+
 if __name__ == "__main__":
     SETTINGS.write_text(settings_page())
     METRICS.write_text(metrics_page())
+    for page, text in statements().items():
+        page.write_text(text)
+    hl7_profile.PAGE.write_text(hl7_profile.page())

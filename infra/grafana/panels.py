@@ -271,6 +271,24 @@ SCREENING = Row(
             kind="stat",
         ),
         Panel(
+            "Unlike what was learned",
+            "Share of the series of a day that a package's guard finds foreign, "
+            "and how far its members are apart.",
+            (
+                (
+                    "1 - sum by (package) "
+                    '(increase(vigie_triage_input_foreign_bucket{le="0.5"}[1d]))'
+                    " / sum by (package) (increase(vigie_triage_input_foreign_count[1d]))",
+                    "{{package}} foreign",
+                ),
+                (
+                    "histogram_quantile(0.5, sum by (le, package) "
+                    "(rate(vigie_triage_input_spread_bucket[1d])))",
+                    "{{package}} spread, p50",
+                ),
+            ),
+        ),
+        Panel(
             "Packages in use",
             "Package, version, and the device that runs it.",
             (('vigie_triage_model_info{job="triage"}', "{{package}} {{version}} {{mode}}"),),

@@ -17,6 +17,7 @@ from streams.errors import Reason, Refuse
 Bytes = bytes | memoryview
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+ICON = 0x00880200
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _LONG = frozenset(
     {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UT", b"UC", b"UR", b"UN", b"SV", b"UV"}
@@ -50,6 +51,11 @@ _SHORT = frozenset(
 #: frames) has.
 MAX_ELEMENTS = 1_000_000
 MAX_DEPTH = 32
+
+
+def is_vr(raw: bytes) -> bool:
+    """Whether `raw` is a value representation of PS3.5 §6.2."""
+    return raw in _SHORT or raw in _LONG
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,9 @@ class Walker:
             raise Refuse(Reason.BAD_DICOM, "element")
         return tag, vr, at + 12, self._u32.unpack_from(self._data, at + 8)[0]
 
-    def elements(self, start: int, end: int) -> Iterator[Element]:
+    def elements(self, start: int, end: int, *, icons: bool = True) -> Iterator[Element]:
         """The elements between `start` and `end`, up to the pixels, which come last and whose
-        length is not followed.
+        length is not followed. `icons`: one that is longer than it says is stepped over.
         """
         at = start
         while at < end:
@@ -128,9 +134,36 @@ class Walker:
                 stop, at = self._skip_sequence(value, end, vr)
             else:
                 stop = at = value + length
+                if icons and tag == ICON:
+                    stop = at = max(stop, self._icon_end(value, end))
                 if stop > end:
                     raise Refuse(Reason.BAD_DICOM, "length")
             yield Element(tag, vr, value, stop, length == UNDEFINED)
+
+    def _icon_end(self, start: int, end: int) -> int:
+        """Where the compressed pixels of an icon end, `start` where it has none.
+
+        Many writers count the item without their offset table and headers: 24 bytes too few. Read
+        on from there, the rest of the icon would pass for elements.
+        """
+        try:
+            tag, _, value, _ = self._head(start, end, self._syntax)
+            inner = self.elements(value, end, icons=False) if tag == ITEM else iter(())
+            pixels = next((one for one in inner if one.tag in PIXELS and one.undefined), None)
+            return start if pixels is None else self._fragments_end(pixels)
+        except Refuse as error:
+            if error.reason is Reason.BOMB:
+                raise
+            return start  # what an icon holds is nobody's concern
+
+    def _fragments_end(self, pixels: Element) -> int:
+        at = pixels.start
+        while at < pixels.end:
+            tag, _, value, length = self._head(at, pixels.end, self._syntax)
+            at = value + length
+            if tag != ITEM:
+                break
+        return at
 
     def _skip_sequence(self, start: int, end: int, vr: bytes) -> tuple[int, int]:
         """End of the value, and where the next element starts, of a sequence of undefined length.

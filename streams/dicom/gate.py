@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from streams.dicom.elements import PIXELS, Bytes, Element, Syntax, Walker
+from streams.dicom.elements import PIXELS, Bytes, Element, Syntax, Walker, is_vr
 from streams.errors import Reason, Refuse
 
 IMPLICIT, EXPLICIT_BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 #: Data sets in implicit VR: the default, GE's private one with big-endian pixels, and Papyrus 3.
 _IMPLICIT = frozenset({IMPLICIT, "1.2.840.113619.5.2", "1.2.840.10008.1.20"})
 #: The whole data set is a raw deflate stream (PS3.5 §A.5, §A.7, §A.11).
-_DEFLATED = frozenset(
+DEFLATED = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
-_NATIVE = frozenset({"1.2.840.10008.1.2.1", EXPLICIT_BIG}) | _IMPLICIT | _DEFLATED
+_NATIVE = frozenset({"1.2.840.10008.1.2.1", EXPLICIT_BIG}) | _IMPLICIT | DEFLATED
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
@@ -93,7 +93,7 @@ Values = dict[int, bytes]
 @dataclass(frozen=True)
 class Header:
     """What the gate let through; missing and empty values are the same. `items` has those of the
-    items of `_SEQUENCES`.
+    items of `_SEQUENCES`. `damaged`: it is what could be read of a damaged one.
     """
 
     transfer_syntax: str
@@ -105,6 +105,7 @@ class Header:
     frames: int
     values: dict[int, bytes] = field(repr=False)
     items: dict[int, list[Values]] = field(repr=False, default_factory=dict)
+    damaged: bool = False
 
 
 def uid(raw: Bytes, where: str) -> str:
@@ -128,6 +129,18 @@ def syntax_of(transfer_syntax: str) -> Syntax:
     return Syntax(transfer_syntax in _IMPLICIT, transfer_syntax == EXPLICIT_BIG)
 
 
+def written(data: Bytes, transfer_syntax: str) -> Syntax:
+    """How a data set is written, by its first element. Some writers leave implicit VR under a
+    compressed syntax, others explicit VR where implicit was agreed on: pydicom and dcmtk read both,
+    so they are worth keeping.
+    """
+    syntax, vr = syntax_of(transfer_syntax), bytes(data[4:6])
+    if not syntax.implicit:
+        return Syntax(not vr.isalpha(), syntax.big_endian)
+    # In implicit VR these two bytes are a length: no first element has 16,000 and more.
+    return Syntax(not is_vr(vr), syntax.big_endian)
+
+
 def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: str) -> Header:
     """The header of one encoded data set.
 
@@ -143,15 +156,13 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
     """
     transfer_syntax = uid(transfer_syntax.encode("utf-8", "replace"), "transfer syntax")
     whole = len(data)
-    if transfer_syntax in _DEFLATED:
-        data, whole = _inflate(data)
-    syntax = syntax_of(transfer_syntax)
-    if not syntax.implicit and not bytes(data[4:6]).isalpha():
-        # Some writers leave implicit VR under a compressed syntax. pydicom and dcmtk read it, so it
-        # is worth keeping.
-        syntax = Syntax(True, syntax.big_endian)
+    if transfer_syntax in DEFLATED:
+        data, whole = inflate(data)
+    syntax = written(data, transfer_syntax)
     walker = Walker(data, syntax)
-    values, items, pixels = _collect(walker, data)
+    values: Values = {}
+    items: dict[int, list[Values]] = {}
+    pixels = collect(walker, data, values, items)
     uids = {tag: uid(values.get(tag, b""), f"{tag:08X}") for tag in _UIDS}
     if uids[SOP_CLASS] != sop_class or uids[SOP_INSTANCE] != sop_instance:
         raise Refuse(Reason.UID_MISMATCH, "SOP")
@@ -171,13 +182,15 @@ def header(data: Bytes, transfer_syntax: str, *, sop_class: str, sop_instance: s
     )
 
 
-def _collect(walker: Walker, data: Bytes) -> tuple[Values, dict[int, list[Values]], Element | None]:
-    """Wanted values, those of the items of wanted sequences, and the pixels."""
-    values: Values = {}
-    items: dict[int, list[Values]] = {}
+def collect(
+    walker: Walker, data: Bytes, values: Values, items: dict[int, list[Values]]
+) -> Element | None:
+    """Puts wanted values into `values`, those of the items of wanted sequences into `items`; gives
+    the pixels. What was read before a Refuse is there.
+    """
     for element in walker.elements(0, len(data)):
         if element.tag in PIXELS:
-            return values, items, element
+            return element
         if element.tag in _SEQUENCES:
             items[element.tag] = read_items(walker, element, data)
         elif element.tag in _KEPT:
@@ -188,7 +201,7 @@ def _collect(walker: Walker, data: Bytes) -> tuple[Values, dict[int, list[Values
             if element.tag in values:
                 raise Refuse(Reason.BAD_DICOM, "the same element twice")
             values[element.tag] = _value(data, element)
-    return values, items, None
+    return None
 
 
 def read_items(walker: Walker, sequence: Element, data: Bytes) -> list[Values]:
@@ -281,7 +294,7 @@ def _pieces(data: Bytes) -> Iterator[bytes]:
         raise Refuse(Reason.BAD_DICOM, "deflate") from None
 
 
-def _inflate(data: Bytes) -> tuple[bytes, int]:
+def inflate(data: Bytes) -> tuple[bytes, int]:
     """The beginning of a deflated data set, enough for its header, and its whole length; never more
     than a few MiB held.
     """

@@ -19,11 +19,13 @@ from streams.dicom.patients import (
     identity_of,
     statement_of,
 )
-from streams.events import Identity, Number, Patient
+from streams.events import MOST_NUMBERS, Number, Patient
 from streams.seal import KeyRing
+from streams.sealed import Identity
 from streams.studykey import patient_of
 
 _IMAGE = "1.2.840.10008.5.1.4.1.1."
+_CAPTURE = _IMAGE + "7"
 #: SOP classes that are no images to read: waveforms, presentation states, parametric maps and their
 #: like, registrations, segmentations, SR with KO and dose, encapsulated documents, RT plans,
 #: structures and doses (PS3.4 §B.5).
@@ -31,7 +33,8 @@ _UNREADABLE = tuple(
     _IMAGE + part for part in ("9.", "11.", "30", "66", "67", "68.", "88.", "104.", "481.", "90.")
 )
 _READABLE_RT = _IMAGE + "481.1"  # RT Image
-_UNREADABLE_MODALITIES = frozenset(
+#: Modalities that are nothing to read.
+UNREADABLE_MODALITIES = frozenset(
     {
         "SR",
         "KO",
@@ -66,6 +69,8 @@ _TIMES = (
     (0x00080021, 0x00080031),
     (0x00080020, 0x00080030),
 )
+#: So far a modality's clock may run ahead before it is a wrong one.
+_CLOCK_SKEW = timedelta(minutes=5)
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
@@ -104,6 +109,7 @@ class Facts(BaseModel):
     primary: bool = True
     localizer: bool = False
     other_bytes: bool = False
+    damaged: bool = False
     announced: int | None = None
     frames: int = 1
     patient: Patient | None = None
@@ -113,10 +119,8 @@ class Facts(BaseModel):
     last_received: AwareDatetime
 
 
-_TEXTS = (
-    "sender",
-    "site",
-    "kind",
+_OF_SENDER = ("sender", "site", "kind")
+_OF_IMAGE = (
     "modality",
     "body_part",
     "description",
@@ -127,26 +131,30 @@ _TEXTS = (
 
 def merge(one: Facts, other: Facts) -> Facts:
     """The facts of two sets of instances of one part. Times widen; of texts that differ the greater
-    one stays.
+    one stays, of images rather than reports, of primary images rather than captures; of more
+    numbers than an event holds (a device that makes one for each image) the first.
     """
     both = (one, other)
     ages = [facts.age_years for facts in both if facts.age_years is not None]
     acquired = [facts.acquired_at for facts in both if facts.acquired_at is not None]
     announced = [facts.announced for facts in both if facts.announced is not None]
-    # An image decides over a report that was put into its series.
-    deciding = [facts for facts in both if facts.readable] or both
+    # An image decides over a report that was put into its series, and over a screenshot.
+    most = max(map(_weight, both))
+    deciding = [facts for facts in both if _weight(facts) == most]
     who = max(both, key=lambda facts: (facts.stated, facts.identity or ""))
-    texts = {name: max(getattr(one, name), getattr(other, name)) for name in _TEXTS}
+    texts = {name: max(getattr(one, name), getattr(other, name)) for name in _OF_SENDER}
+    texts |= {name: max(getattr(facts, name) for facts in deciding) for name in _OF_IMAGE}
     return one.model_copy(
         update=texts
         | {
             "sop_class": max(facts.sop_class for facts in deciding),
-            "numbers": tuple(sorted({*one.numbers, *other.numbers}, key=_by_name)),
+            "numbers": tuple(sorted({*one.numbers, *other.numbers}, key=_by_name))[:MOST_NUMBERS],
             "age_years": min(ages, default=None),
             "acquired_at": min(acquired, default=None),
             "readable": one.readable or other.readable,
             "primary": any(facts.primary for facts in deciding),
             "localizer": all(facts.localizer for facts in deciding),
+            "damaged": one.damaged and other.damaged,
             "other_bytes": one.other_bytes or other.other_bytes,
             "announced": max(announced, default=None),
             "frames": max(one.frames, other.frames),
@@ -157,6 +165,11 @@ def merge(one: Facts, other: Facts) -> Facts:
             "last_received": max(one.last_received, other.last_received),
         }
     )
+
+
+def _weight(facts: Facts) -> tuple[bool, bool, bool]:
+    """How much what is said of an image says of its series."""
+    return facts.readable, facts.primary, not facts.sop_class.startswith(_CAPTURE)
 
 
 def _by_name(number: Number) -> tuple[str, str, str]:
@@ -176,6 +189,8 @@ def facts(
     words = Words(header.values, header.items, sender, authorities)
     who = identity_of(words)
     acquired = _acquired(words, zone_of(words.code(0x00080201), sender.timezone))
+    if acquired and received_at < acquired <= received_at + _CLOCK_SKEW:
+        acquired = received_at  # further ahead it stays as stated: a wrong clock is told
     image_type = words.codes(_IMAGE_TYPE)
     announced = words.code(0x00201209)
     return Facts(
@@ -192,13 +207,18 @@ def facts(
         description=words.text(0x00081030, _TEXT),
         series_description=words.text(0x0008103E, _TEXT),
         view=words.code(0x00185101)[:16],
-        age_years=_age(words.code(0x00101010), _birth(words, who), acquired),
-        acquired_at=min(acquired, received_at) if acquired else None,
+        age_years=_age(
+            words.code(0x00101010),
+            _birth(words, who),
+            min(acquired, received_at) if acquired else None,
+        ),
+        acquired_at=acquired,
         readable=_readable(header, words),
         primary="".join(image_type[1:2]) in ("", "PRIMARY"),
         localizer=image_type[2:3] == ["LOCALIZER"],
         announced=int(announced) if re.fullmatch(r"[1-9][0-9]{0,5}", announced) else None,
         frames=header.frames,
+        damaged=header.damaged,
         patient=patient_of(ring.pseudonym, who.issuer, who.patient_id),
         identity=ring.seal_identity(who) if who != Identity() else None,
         stated=len(who.model_dump(exclude_defaults=True)),
@@ -214,12 +234,19 @@ def _birth(words: Words, who: Identity) -> date | None:
 
 def _readable(header: gate.Header, words: Words) -> bool:
     sop = header.sop_class
+    # One that should have pixels and has none is read, and said not to be readable.
+    image = header.has_pixels or bool(header.values.get(gate.ROWS))
     return (
-        header.has_pixels
-        and (sop == _READABLE_RT or not sop.startswith(_UNREADABLE))
-        and words.code(0x00080060) not in _UNREADABLE_MODALITIES
+        image
+        and of_images(sop)
+        and words.code(0x00080060) not in UNREADABLE_MODALITIES
         and words.text(0x00080070, _CODE).upper() != OUR_MANUFACTURER
     )
+
+
+def of_images(sop_class: str) -> bool:
+    """Whether instances of the class can be images to read."""
+    return sop_class == _READABLE_RT or not sop_class.startswith(_UNREADABLE)
 
 
 def zone_of(offset: str, name: str) -> tzinfo:
@@ -245,9 +272,9 @@ def _date(value: str) -> date | None:
 
 
 def moment(day: str, time: str, zone: tzinfo) -> datetime | None:
-    """A DA and a TM in `zone`, as UTC."""
+    """A DA and a TM in `zone`, as UTC; None where no clock can have said it (see `Instant`)."""
     found, clock = _date(day), _TIME.fullmatch(time)
-    if found is None or clock is None or found.year < 1900:
+    if found is None or clock is None or not 1900 < found.year < 2199:
         return None
     hour, minute, second = (int(part or 0) for part in clock.groups()[:3])
     micro = int((clock[4] or "").ljust(6, "0") or 0)

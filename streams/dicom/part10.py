@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from streams.dicom import gate
 from streams.dicom.elements import Bytes, Syntax, Walker
+from streams.dicom.upper.pdu import IMPLEMENTATION, IMPLEMENTATION_UID
 from streams.errors import Reason, Refuse
 
-#: Ours, from a UUID (PS3.5 §B.2), so that a file says who wrote its wrapper.
-IMPLEMENTATION_UID = "2.25.163012830247194411503117893245306147121"
-IMPLEMENTATION = "VIGIE"
 _SYNTAX = Syntax(implicit=False)
 _MAX_META = 64 * 1024  # bytes; real ones have some hundred
 _CLASS, _INSTANCE, _TRANSFER = 0x00020002, 0x00020003, 0x00020010

@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 
 from streams.authorities import Authorities
 from streams.dicom import gate, text
-from streams.events import Identity, Number, OtherNumber
+from streams.events import Number
+from streams.sealed import Identity, OtherNumber
 from streams.studykey import pseudonym
 
 NAME, BIRTH_DATE, SEX, CHARSET, OTHER_IDS = (
@@ -21,6 +22,7 @@ NAME, BIRTH_DATE, SEX, CHARSET, OTHER_IDS = (
 #: What `identity_of` reads, beside the items of PATIENT_ISSUER and OTHER_PATIENT_IDS.
 OF_PATIENTS = frozenset({NAME, BIRTH_DATE, SEX, CHARSET, OTHER_IDS, gate.PATIENT_ID, gate.ISSUER})
 _CODE, _TEXT = 64, 256  # characters, as in `streams.events`
+_MOST = 100  # accession numbers of one data set
 
 
 class SenderLike(Protocol):
@@ -29,6 +31,10 @@ class SenderLike(Protocol):
     @property
     def name(self) -> str:
         """Its name in the site's folder."""
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """Names of which its certificate must have one; none: any."""
 
     @property
     def issuer(self) -> str:
@@ -47,6 +53,10 @@ class SenderLike(Protocol):
         """Where it stands."""
 
     @property
+    def charset(self) -> str:
+        """Python's name of its character set, for data sets that declare none."""
+
+    @property
     def timezone(self) -> str:
         """IANA name of the zone of its clocks, for images without TimezoneOffsetFromUTC."""
 
@@ -63,7 +73,12 @@ class Words:
     def of(self, values: gate.Values, tag: int, limit: int = _CODE) -> str:
         """One value of the data set or of an item of it."""
         charset = self.values.get(CHARSET, b"")
-        return text.decode(values.get(tag, b""), charset)[:limit]
+        return text.decode(values.get(tag, b""), charset, self.sender.charset)[:limit]
+
+    def doubtful(self, tag: int) -> bool:
+        """Whether the value may be misread: its bytes are not what is declared."""
+        charset = self.values.get(CHARSET, b"")
+        return text.read(self.values.get(tag, b""), charset, self.sender.charset)[1]
 
     def text(self, tag: int, limit: int = _CODE) -> str:
         """One value of the data set."""
@@ -83,6 +98,7 @@ def identity_of(words: Words) -> Identity:
     """Whom the data set names. What it leaves out, or leaves empty, is not mentioned: None."""
     patient_id, authority = _patient_number(words)
     name = words.text(NAME, _TEXT)
+    name = name if name.strip("^= ") else ""
     return Identity(
         patient_id=patient_id,
         issuer=authority,
@@ -90,17 +106,19 @@ def identity_of(words: Words) -> Identity:
         birth_date=words.authorities.birth_date(words.code(BIRTH_DATE).replace(".", "")),
         sex=words.code(SEX)[:1] or None,
         others=_others(words, patient_id),
+        doubtful=words.doubtful(NAME),
     )
 
 
 def _patient_number(words: Words) -> tuple[str, str]:
-    """The number and its authority; empty where it identifies nobody.
+    """The number and its authority; empty where it identifies nobody. It is never cut, though it be
+    longer than the standard's 64 characters: two patients could become one.
 
     Some write the whole HL7 identifier into Patient ID: ``P1^^^ABCD&1.2.3&ISO``.
     """
-    value, *rest = words.text(gate.PATIENT_ID, _TEXT).split("^")
+    value, *rest = words.text(gate.PATIENT_ID, gate.MAX_VALUE).split("^")
     stated = (rest[2] if len(rest) > 2 else "").split("&")
-    if not words.authorities.identifies(value):
+    if not words.authorities.identifies(value) or len(value) > _TEXT:
         return "", ""
     qualifiers = next(iter(words.items.get(gate.PATIENT_ISSUER, [])), {})
     authority = words.authorities.canonical(
@@ -110,7 +128,7 @@ def _patient_number(words: Words) -> tuple[str, str]:
         stated[0],
         words.sender.issuer,
     )
-    return value.strip()[:_CODE], authority
+    return value.strip(), authority
 
 
 def _others(words: Words, patient_id: str) -> tuple[OtherNumber, ...]:
@@ -138,7 +156,8 @@ def accessions_of(
     words: Words, items: Iterable[gate.Values], *, own: bool = True
 ) -> tuple[Number, ...]:
     """The accession numbers of requests (`items`) and, where `own`, of the data set itself. What
-    identifies nothing is left out.
+    identifies nothing is left out, and so is what no event can hold: cut, two could become one.
+    Several in one value, as of studies that are read as one, are several.
     """
     issuer = next(iter(words.items.get(gate.ACCESSION_ISSUER, [])), {})
     stated = [{gate.ACCESSION: words.values.get(gate.ACCESSION, b""), **issuer}] if own else []
@@ -153,6 +172,7 @@ def accessions_of(
             value=value,
         )
         for item in (*stated, *items)
-        if words.authorities.identifies(value := words.of(item, gate.ACCESSION))
+        for part in words.of(item, gate.ACCESSION, gate.MAX_VALUE).split("\\")
+        if words.authorities.identifies(value := part.strip()) and len(value) <= _CODE
     }
-    return tuple(sorted(found, key=lambda number: (number.value, number.authority)))
+    return tuple(sorted(found, key=lambda number: (number.value, number.authority)))[:_MOST]

@@ -6,20 +6,24 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+import structlog
 from pydantic import ValidationError
 
 from streams import metrics
 from streams.dicom.headers import Facts, merge
-from streams.errors import Unavailable
-from streams.events import MOST_INSTANCES, Number, SeriesReceived, Version, encode, pack
+from streams.errors import Reason, Unavailable
+from streams.events import Number, SeriesReceived, Version, encode
+from streams.instances import MOST_INSTANCES, how_many, pack
 from streams.kafka import topics
 from streams.store import Store
 from streams.studykey import digest, topic_key
 
+log = structlog.get_logger()
 #: Modalities whose series are made of many single-frame images: one image per association says
 #: nothing about the end.
 SLICED = frozenset({"CT", "MR", "PT", "NM"})
@@ -97,6 +101,7 @@ def event_of(
         primary=facts.primary,
         localizer=facts.localizer,
         other_bytes=facts.other_bytes,
+        damaged=facts.damaged,
         kind=facts.kind,
     )
 
@@ -208,9 +213,8 @@ class SeriesPublisher:
                     now + self._quiet_s, series.held_since + _LONGEST_HOLD * self._quiet_s
                 )
             series.seen.add(name)
-            if (expected := series.expected or series.facts.announced) and len(
-                series.seen
-            ) >= expected:
+            expected = series.expected or series.facts.announced
+            if expected and how_many(series.seen) >= expected:
                 self._due_now(series)
         return reference
 
@@ -275,7 +279,8 @@ class SeriesPublisher:
             if closing:
                 return
             if self._clock() - self._swept > _SWEEP_S:
-                self.resume(older_than_s=_ORPHAN_S)
+                with suppress(OSError):  # the disk is away: at the next tick
+                    self.resume(older_than_s=_ORPHAN_S)
 
     def _pass(self, *, everything: bool) -> None:
         """Publishes what is due, oldest first, until one fails: then the broker or the disk is
@@ -304,6 +309,9 @@ class SeriesPublisher:
                 self._publisher.publish_sync(topics.SERIES.name, key, encode(event))
             for name in waiting:
                 self._store.clear_marker(reference, name)
+        except ValidationError:  # no event can hold it: it holds up no other series
+            self._give_up(reference, waiting)
+            return True
         except (Unavailable, OSError):
             with self._wake:
                 series.due = self._clock() + _BACKOFF_S[min(series.failures, len(_BACKOFF_S) - 1)]
@@ -316,6 +324,17 @@ class SeriesPublisher:
             if series.waiting:
                 series.held_since = self._clock()
         return True
+
+    def _give_up(self, reference: str, waiting: dict[str, _Waiting]) -> None:
+        """As with a marker that cannot be read: it stays, and the gauge of the oldest unpublished
+        instance rises until a person looks.
+        """
+        metrics.refused.labels("dicom", Reason.BAD_EVENT.value).inc()
+        log.error("series_not_published", reason=Reason.BAD_EVENT.value, reference=reference)
+        since = min(new.since for new in waiting.values())
+        self._unreadable = min(self._unreadable or since, since)
+        with self._wake:
+            del self._series[reference]
 
     def _fragments(
         self,

@@ -1,12 +1,16 @@
 """HL7 v2 over MLLP: bytes in, events out, and the answer.
 
-- `framing`: frames of a byte stream, bounded in size and time
-- `message`: bytes of one message → separators, character set, fields
+- `wire`: frames, connections, who is at the other end
+- `text`: bytes of one message → separators, segments, fields
 - `envelope`: what all events of one message have in common: sender, receipt, version
-- `mapping`: a message → events (orders, reports), or why it is none of ours
+- `mapping`: a message → events, or that it says nothing for the list
+- `studies`: what orders and reports have in common: numbers, patient, whether it is imaging
+- `orders`: orders and appointments; what ORC-1 and ORC-5 together say
+- `reports`: reports and documents; what OBR-25 and OBX-11 together say
 - `patients`: who a PID is; ADT messages as events
-- `reports`: what OBR-25 and OBX-11 together say of a report
 - `tables`: HL7's own codes, as far as they decide that
-- `answers`: the acknowledgement (original mode) and its error segment
-- `door`: the server, which says AA only when the broker has confirmed
+- `answers`: the acknowledgements and their error segment
+- `outline`: a message as it may be shown, without a patient
+- `sending`: a small sender for integrators
+- `door`: the server, which says yes only when the broker has confirmed
 """

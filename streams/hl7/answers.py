@@ -1,117 +1,215 @@
-"""Acknowledgements in original mode (HL7 v2.5.1 §2.9.2): MSA, and ERR with a code of table 0357."""
+"""Acknowledgements in original and enhanced mode (HL7 v2.5.1 §2.9), in the sender's own separators.
+
+Enhanced mode is what MSH-15 or MSH-16 ask for: an accept acknowledgement (CA, CE, CR) when the
+message is durable or refused, then an application acknowledgement (AA, AE, AR), each always,
+never, on errors or on success only. Ours have the same moment: nothing is positive before it is
+durable, and after that no application refuses.
+"""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from streams.errors import Reason, VigieError, facts
 from streams.hl7.mapping import OWN_APPLICATION
-from streams.hl7.message import CHARSETS, Header
+from streams.hl7.text.message import Header
 
-#: Table 0008: AR rejects for reasons other than the content (type, version, who asks, we are down);
-#: AE is the content's.
-_REJECTS = frozenset(
-    {
-        Reason.NOT_HL7,
-        Reason.UNSUPPORTED_MESSAGE,
-        Reason.UNSUPPORTED_VERSION,
-        Reason.UNKNOWN_SENDER,
-        Reason.NOT_AUTHORISED,
-        Reason.TOO_LARGE,
-    }
-)
-_CODES = {
-    Reason.NOT_HL7: (100, "Segment sequence error"),
-    Reason.MISSING_FIELD: (101, "Required field missing"),
-    Reason.BAD_FIELD: (102, "Data type error"),
-    Reason.NO_STUDY_KEY: (101, "Required field missing"),
-    Reason.UNKNOWN_CHARSET: (103, "Table value not found"),
-    Reason.UNDECODABLE_TEXT: (102, "Data type error"),
-    Reason.UNSUPPORTED_MESSAGE: (200, "Unsupported message type"),
-    Reason.UNSUPPORTED_VERSION: (203, "Unsupported version id"),
+
+class Refusal(NamedTuple):
+    """What a refused sender is told: an error code of table 0357 with its text, and a sentence."""
+
+    number: int
+    text: str
+    says: str
+
+
+#: English, as the standard's own texts are.
+REFUSALS = {
+    Reason.NOT_HL7: Refusal(100, "Segment sequence error", "This is no HL7 v2 message."),
+    Reason.MISSING_FIELD: Refusal(
+        101, "Required field missing", "This field or segment is required."
+    ),
+    Reason.BAD_FIELD: Refusal(
+        102, "Data type error", "The value of this field is not one that can be used."
+    ),
+    Reason.NO_STUDY_KEY: Refusal(
+        101,
+        "Required field missing",
+        "No accession number, no order number, no Study Instance UID: the study cannot be found.",
+    ),
+    Reason.UNSUPPORTED_MESSAGE: Refusal(
+        200, "Unsupported message type", "Messages of this type are not taken here."
+    ),
+    Reason.UNSUPPORTED_VERSION: Refusal(
+        203, "Unsupported version id", "Only HL7 2.x is taken here."
+    ),
+    Reason.UNKNOWN_SENDER: Refusal(
+        207,
+        "Application internal error",
+        "The site does not know this sender (MSH-3, MSH-4), or not from this address.",
+    ),
+    Reason.NOT_AUTHORISED: Refusal(
+        207, "Application internal error", "The site does not let this sender do that."
+    ),
+    Reason.TOO_LARGE: Refusal(
+        207, "Application internal error", "The message is larger than this door takes."
+    ),
+    Reason.BROKER_DOWN: Refusal(
+        207,
+        "Application internal error",
+        "Not accepted: it cannot be kept safe now. Send it again.",
+    ),
+    Reason.OVERLOADED: Refusal(
+        207, "Application internal error", "Not accepted: too much at once. Send it again."
+    ),
 }
-_INTERNAL = (207, "Application internal error")
-#: What the person at the sender reads; English, as the standard's own texts are.
-_SAYS = {
-    Reason.NOT_HL7: "This is no HL7 v2 message.",
-    Reason.MISSING_FIELD: "This field or segment is required.",
-    Reason.BAD_FIELD: "The value of this field is not one that can be used.",
-    Reason.NO_STUDY_KEY: "No accession number, no Study Instance UID: the study cannot be found.",
-    Reason.UNKNOWN_CHARSET: "MSH-18 names no character set of HL7 table 0211 that is supported.",
-    Reason.UNDECODABLE_TEXT: "The text is not in the character set that MSH-18 declares.",
-    Reason.UNSUPPORTED_MESSAGE: "Messages of this type are not taken here.",
-    Reason.UNSUPPORTED_VERSION: "Only HL7 2.x is taken here.",
-    Reason.UNKNOWN_SENDER: "The site does not know this sender (MSH-3, MSH-4).",
-    Reason.NOT_AUTHORISED: "The site does not let this sender close a study.",
-    Reason.TOO_LARGE: "The message is larger than this door takes.",
-    Reason.BROKER_DOWN: "Not accepted: it cannot be kept safe now. Send it again.",
-    Reason.OVERLOADED: "Not accepted: too much at once. Send it again.",
-}
+_OTHER = Refusal(207, "Application internal error", "It could not be processed.")
+_ACCEPT = {"AA": "CA", "AE": "CE", "AR": "CR"}
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
+_USUAL = "|^~\\&"
 
 
 def code_of(error: VigieError | None) -> str:
-    """MSA-1: AA, or AE for the content's fault, or AR for everything else."""
+    """AA; AE for what somebody has to mend before it is sent again; AR for what may be sent again
+    as it is.
+    """
     if error is None:
         return "AA"
-    return "AR" if error.reason in _REJECTS or facts(error.reason).retryable else "AE"
+    return "AR" if facts(error.reason).retryable else "AE"
 
 
-def answer(header: Header, error: VigieError | None, *, control_id: str, now: datetime) -> bytes:
-    """The acknowledgement of the message with that header.
+def codes_of(header: Header, error: VigieError | None) -> tuple[str, ...]:
+    """MSA-1 of each acknowledgement that the sender asks for, in their order."""
+    code = code_of(error)
+    if header.type == "ACK":
+        return ()  # an answer is not answered (§2.9.2): two that do would never end
+    if not header.accept and not header.apply:
+        return (code,)
+    asked = []
+    if _wanted(header.accept, error):
+        asked.append(_ACCEPT[code])
+    if _wanted(header.apply, error) and not (error and asked):
+        asked.append(code)
+    return tuple(asked)
+
+
+def _wanted(condition: str, error: VigieError | None) -> bool:
+    """Table 0155; what is not in it asks for an answer rather than for none."""
+    if condition in ("", "NE"):
+        return False
+    return condition != ("SU" if error else "ER")
+
+
+def answer(
+    header: Header, error: VigieError | None, code: str, *, control_id: str, now: datetime
+) -> bytes:
+    """One acknowledgement of the message with that header.
 
     Args:
-        error: None for AA.
+        error: None for a positive one.
+        code: MSA-1.
         control_id: our own MSH-10, at most 20 characters.
     """
+    write = _writer(header.marks or _USUAL)
     version = header.version or "2.5.1"
-    kind = f"ACK^{header.event}^ACK" if header.event else "ACK"
-    swapped = (OWN_APPLICATION, header.to_facility, header.application, header.facility)
-    msh = [
-        "MSH",
-        "^~\\&",
-        *map(_escape, swapped),
+    kind = ("ACK", header.event, "ACK") if header.event else ("ACK",)
+    told = REFUSALS.get(error.reason, _OTHER) if error else None
+    application, facility, to_facility, sent_id = map(_AsSent, header.sent)
+    text = write.head(
+        OWN_APPLICATION,
+        to_facility,
+        application,
+        facility,
         now.strftime("%Y%m%d%H%M%S+0000"),
         "",
-        _escape_event(kind),
+        kind,
         control_id,
         header.processing or "P",
-        _escape(version),
-        "",
-        "",
-        "",
-        "",
-        "",
-        _escape(header.charset),
-    ]
-    segments = ["|".join(msh).rstrip("|")]
-    says = "" if error is None else _SAYS.get(error.reason, "It could not be processed.")
-    segments.append("|".join(("MSA", code_of(error), _escape(header.control_id), says)).rstrip("|"))
-    if error is not None:
-        segments.append(_err(error, says, version))
-    text = "".join(f"{segment}\r" for segment in segments)
-    return text.encode(CHARSETS.get(header.charset, "utf-8"), "replace")
+        version,
+        *("",) * 5,
+        header.charset,
+    )
+    text += write.segment("MSA", code, sent_id, told.says if told else "")
+    if error and told:
+        text += _err(write, error, told, version)
+    return text.encode("latin-1", "replace")  # what is not the sender's own is ASCII
 
 
-def _err(error: VigieError, says: str, version: str) -> str:
-    number, text = _CODES.get(error.reason, _INTERNAL)
+def batch(told: list[bytes], marks: str) -> bytes:
+    """The acknowledgements of a batch's messages, as a batch (§2.10.3).
+
+    Args:
+        marks: the separators of its messages; empty where it has none.
+    """
+    marks = marks or _USUAL
+    head = f"BHS{marks[0]}{marks[1:]}{marks[0]}{OWN_APPLICATION}\r".encode()
+    return head + b"".join(told) + f"BTS{marks[0]}{len(told)}\r".encode()
+
+
+def _err(write: _Writer, error: VigieError, told: Refusal, version: str) -> str:
     segment, _, field = error.where.partition("-")
-    place = f"{segment}^1^{field}".rstrip("^") if segment.isalnum() and segment.isupper() else ""
+    named = segment.isalnum() and segment.isupper()
+    place = (segment, "1", field) if named else ("",)
     if version < "2.5":
-        return f"ERR|{place or '^^'}^{number}&{text}&HL70357"
-    return f"ERR||{place}|{number}^{text}^HL70357|E|{error.reason.value}^^VIGIE|||{says}"
+        code = write.mark[4:].join((str(told.number), told.text, "HL70357"))
+        return write.line("ERR", write.mark[1].join((*(place if named else ("", "", "")), code)))
+    return write.segment(
+        "ERR",
+        "",
+        place,
+        (str(told.number), told.text, "HL70357"),
+        "E",
+        (error.reason.value, "", "VIGIE"),
+        "",
+        "",
+        told.says,
+    )
 
 
-def _escape(text: str) -> str:
-    for plain, escaped in (
-        ("\\", "\\E\\"),
-        ("|", "\\F\\"),
-        ("^", "\\S\\"),
-        ("&", "\\T\\"),
-        ("~", "\\R\\"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
+class _AsSent(str):
+    """A field that is given back as its sender wrote it, but for what would end it."""
+
+    __slots__ = ()
 
 
-def _escape_event(kind: str) -> str:
-    return "^".join(_escape(part) for part in kind.split("^"))
+class _Writer:
+    """Segments in the separators of whoever reads them."""
+
+    def __init__(self, marks: str) -> None:
+        self.mark = marks
+        names = {"F": 0, "S": 1, "R": 2, "E": 3, "T": 4}
+        self._escapes = {
+            marks[place]: f"{marks[3]}{name}{marks[3]}" if len(marks) > 3 else " "
+            for name, place in names.items()
+            if place < len(marks)
+        }
+
+    def head(self, *fields: str | tuple[str, ...]) -> str:
+        """MSH."""
+        return self.line(f"MSH{self.mark[0]}{self.mark[1:]}", *map(self._field, fields))
+
+    def segment(self, name: str, *fields: str | tuple[str, ...]) -> str:
+        """A segment; a field that is a tuple has components."""
+        return self.line(name, *map(self._field, fields))
+
+    def line(self, *fields: str) -> str:
+        """A segment of fields that are written already."""
+        return self.mark[0].join(fields).rstrip(self.mark[0]) + "\r"
+
+    def _field(self, value: str | tuple[str, ...]) -> str:
+        if not value:
+            return ""
+        if isinstance(value, _AsSent):
+            return value if value.isalnum() else _CONTROLS.sub("", value)
+        if isinstance(value, tuple):
+            return self.mark[1].join(map(self._escape, value)).rstrip(self.mark[1])
+        return self._escape(value)
+
+    def _escape(self, text: str) -> str:
+        return text if text.isalnum() else "".join(self._escapes.get(c, c) for c in text)
+
+
+_writer = lru_cache(maxsize=64)(_Writer)

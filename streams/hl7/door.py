@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
 from streams import metrics
-from streams.errors import Misconfigured, Reason, Refuse, VigieError, facts
-from streams.events import Parked, encode
-from streams.health import listening
+from streams.errors import Reason, Refuse, Unavailable, VigieError, facts
+from streams.events import OrderChanged, Parked, encode
 from streams.hl7 import answers, mapping
 from streams.hl7.envelope import Context
-from streams.hl7.framing import Frames, TooLarge, frame
-from streams.hl7.message import Header, parse, peek
-from streams.kafka.topics import ORDERS, PARKED
+from streams.hl7.studies import Keyed
+from streams.hl7.text.message import Header, parts_of, peek
+from streams.hl7.wire.connection import PIPELINE, Connection
+from streams.hl7.wire.listener import Listener, Peer
+from streams.hl7.wire.repeats import Repeats
+from streams.kafka.topics import DOORS, ORDERS, PARKED
 from streams.seal import KeyRing
+from streams.seen import STRANGER, Seen
 from streams.settings import StreamsSettings
-from streams.site import Site
+from streams.site import Sender, Site
 from streams.studykey import digest
 
 log = structlog.get_logger()
 #: Where a refused message came from, in `Parked.topic`.
 ORIGIN = "mllp"
-_TEST = frozenset({"T", "D"})
-_PRODUCTION = frozenset({"", "P"})
-_PARK_BYTES = 1024 * 1024
+#: So much of a message is parked.
+PARKED_BYTES = 1024 * 1024
+#: What each sender was seen to do is told so often, seconds.
+_SEEN_S = 10.0
+_HERE = Peer("127.0.0.1")
+#: So many messages of strangers are parked, and then no more: they would fill the topic.
+_STRANGERS_PARKED = 100
 
 
 class PublisherLike(Protocol):
     """What the door needs of a publisher."""
 
     def publish(self, topic: str, key: str, value: bytes) -> Awaitable[None]:
-        """Returns once the broker has confirmed; raises Unavailable."""
+        """Sends now; awaited, it returns once the broker has confirmed, or raises Unavailable."""
 
 
 class MllpDoor:
@@ -46,6 +53,7 @@ class MllpDoor:
     Args:
         now: wall clock, aware.
         new_id: makes MSH-10 of our answers, at most 20 characters.
+        seen: what all doors of the gateway see; its own without.
     """
 
     def __init__(
@@ -57,166 +65,238 @@ class MllpDoor:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], str],
+        seen: Seen | None = None,
     ) -> None:
         self._settings, self._site, self._ring, self._publisher = settings, site, ring, publisher
         self._now, self._new_id = now, new_id
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
-        self._busy: set[asyncio.Task[None]] = set()
+        self._repeats = Repeats()
+        self._seen = seen or Seen(settings.name, site.senders, now())
+        self._strangers = 0
+        self._listener: Listener | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._open: set[Connection] = set()
 
     @property
     def port(self) -> int:
         """The port that it listens on; 0 before `start`."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server else 0
+        return self._listener.port if self._listener else 0
 
     async def start(self) -> None:
         """Listens. Raises Misconfigured when the port is taken or a TLS file cannot be used."""
-        settings = self._settings
-        context = tls(settings)
-        with listening("VIGIE_MLLP_PORT", settings.bind, settings.mllp_port):
-            self._server = await asyncio.start_server(
-                self._connected, settings.bind, settings.mllp_port, ssl=context, limit=65536
-            )
+        self._listener = Listener(self._settings, self._serve, self.no_connection, self._site.lists)
+        self._listener.start()
+        self._telling = asyncio.create_task(self._tell())
 
     async def stop(self) -> None:
         """Takes no new message; those under way get their answers."""
-        if self._server:
-            self._server.close()
-        for task in self._open - self._busy:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open, timeout=self._settings.confirm_s + 2)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._open) >= self._settings.mllp_connections:
-            metrics.refused.labels("mllp", Reason.OVERLOADED.value).inc()
-            writer.close()
+        if self._listener is None:
             return
-        self._open.add(task)
-        metrics.connections.labels("mllp").inc()
-        try:
-            await self._serve(reader, writer, task)
-        except (
-            TimeoutError
-        ):  # an OSError too, so first: half a message, or an answer that nobody takes
-            metrics.refused.labels("mllp", Reason.NOT_HL7.value).inc()
-        except (OSError, ssl.SSLError, asyncio.CancelledError):
-            pass  # the sender went away, or we are closing: what had no answer will be sent again
-        finally:
-            self._open.discard(task)
-            self._busy.discard(task)
-            metrics.connections.labels("mllp").dec()
-            writer.close()
+        self._listener.stop()
+        for connection in self._open:
+            connection.close()
+        if tasks := list(self._listener.tasks):
+            await asyncio.wait(tasks, timeout=self._settings.confirm_s + 2)
+        if self._telling:
+            self._telling.cancel()
+
+    async def _tell(self) -> None:
+        """Says on the topic `doors` what each sender was seen to do."""
+        while True:
+            await asyncio.sleep(_SEEN_S)
+            with suppress(VigieError):  # said again in ten seconds
+                for event in self._seen.events(self._now()):
+                    await self._publisher.publish(DOORS.name, event.sender, encode(event))
 
     async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer
     ) -> None:
         settings = self._settings
-        frames = Frames(
+        connection = Connection(
             reader,
+            writer,
+            _Taker(self, peer),
             max_bytes=settings.mllp_max_bytes,
             idle_s=settings.mllp_idle_s,
             message_s=settings.mllp_message_s,
         )
-        while True:
-            try:
-                raw = await frames.next()
-            except TooLarge as error:
-                self._count(error)
-                await self._send(writer, peek(error.start), error)
-                return
-            except Refuse as error:
-                metrics.refused.labels("mllp", error.reason.value).inc()
-                return
-            if raw is None:
-                return
-            self._busy.add(task)
-            started = time.perf_counter()
-            header, refusal = await self.take(raw)
-            await self._send(writer, header, refusal)
-            metrics.door_seconds.labels("mllp").observe(time.perf_counter() - started)
-            self._busy.discard(task)
-            if self._server is None or not self._server.is_serving():
-                return
+        self._open.add(connection)
+        metrics.connections.labels("mllp").inc()
+        try:
+            await connection.serve()
+        except TimeoutError:  # an OSError too, so first: an answer that nobody takes
+            self.no_connection(Refuse(Reason.NOT_HL7, "answer"), peer)
+        except OSError:
+            pass  # the sender went away: what had no answer will be sent again
+        finally:
+            self._open.discard(connection)
+            metrics.connections.labels("mllp").dec()
 
-    async def _send(
-        self, writer: asyncio.StreamWriter, header: Header, error: VigieError | None
-    ) -> None:
-        writer.write(
-            frame(answers.answer(header, error, control_id=self._new_id(), now=self._now()))
+    def no_connection(self, error: VigieError, peer: Peer) -> None:
+        """A connection came to nothing, or broke the rules: one counted reason, one line."""
+        sender = next(
+            (s.name for s in self._site.senders if s.proved_by(peer.address, peer.names)), STRANGER
         )
-        async with asyncio.timeout(self._settings.mllp_message_s):
-            await writer.drain()
+        self._seen.refused("mllp", sender, error.reason.value)
+        metrics.refused.labels("mllp", error.reason.value).inc()
+        log.warning(
+            "refused",
+            door="mllp",
+            reason=error.reason.value,
+            where=error.where,
+            sender=sender,
+            peer=peer.address,
+        )
 
-    async def take(self, raw: bytes) -> tuple[Header, VigieError | None]:
+    def answer(self, header: Header, error: VigieError | None) -> list[bytes]:
+        """The acknowledgements that the sender asks for; they say why not where there is an
+        `error`.
+        """
+        return [
+            answers.answer(header, error, code, control_id=self._new_id(), now=self._now())
+            for code in answers.codes_of(header, error)
+        ]
+
+    async def take(self, raw: bytes, peer: Peer = _HERE) -> tuple[Header, VigieError | None]:
         """Makes one message durable: its header, and None (positive) or why not. Raises nothing."""
-        header = peek(raw)
+        header, started, sender = peek(raw), time.perf_counter(), STRANGER
         metrics.received.labels("mllp", mapping.kind(header.type, header.event)).inc()
         try:
-            await self._publish(raw, header)
+            who, proved = self._site.speaker(
+                header.application, header.facility, peer.address, peer.names
+            )
+            sender = who.name
+            await self._once(raw, header, who, proved=proved)
         except VigieError as error:
-            self._count(error)
+            self.count(error, header, peer, sender)
             if not facts(error.reason).retryable:
-                await self._park(raw, error.reason)
+                await self._park(raw, error, sender, peer)
             return header, error
+        self._seen.answered("mllp", sender, "AA", self._now())
         metrics.answered.labels("mllp", "AA").inc()
+        metrics.door_seconds.labels("mllp").observe(time.perf_counter() - started)
         return header, None
 
-    async def _publish(self, raw: bytes, header: Header) -> None:
-        sender = self._site.sender_for_hl7(header.application, header.facility)
-        message = parse(raw, sender.charset)
-        if message.header.processing not in _PRODUCTION | _TEST:
-            raise Refuse(Reason.BAD_FIELD, "MSH-11")
-        context = Context(self._site, sender, self._ring, self._now())
-        found = mapping.events(message, context)
-        if message.header.processing in _TEST:
-            metrics.test_messages.labels("mllp").inc()
+    async def _once(self, raw: bytes, header: Header, sender: Sender, *, proved: bool) -> None:
+        """Publishes what is new; the same message again is durable already, or will be."""
+        named = sender.name, header.control_id, digest(raw)
+        if before := self._repeats.before(*named):
+            if error := await asyncio.shield(before):
+                raise error
+            metrics.repeated.labels("mllp").inc()
             return
-        if not found:
+        context = Context(self._site, sender, self._ring, self._now(), proved)
+        if header.control_id and self._repeats.reused(*named):
+            context.doubt("control_id")
+        durable = self._repeats.begin(*named)
+        try:
+            found = mapping.read(raw, header, context)
+            self._count_effect(header, found, sender.name)
+            # Nothing is sent before everything is mapped; then all travel at once.
+            sent = [self._publisher.publish(ORDERS.name, key, encode(made)) for key, made in found]
+            await asyncio.gather(*sent)
+            durable.set_result(None)
+        except VigieError as error:
+            durable.set_result(error)
+            raise
+        finally:
+            for doubt in context.doubts:
+                metrics.doubts.labels("mllp", doubt).inc()
+            if not durable.done():
+                durable.set_result(Unavailable(Reason.BROKER_DOWN))
+
+    def _count_effect(self, header: Header, found: list[Keyed], sender: str) -> None:
+        if header.processing in mapping.TEST:
+            metrics.test_messages.labels("mllp").inc()
+        elif not found:
             metrics.no_effect.labels("mllp", mapping.kind(header.type, header.event)).inc()
-        for key, event in found:
-            await self._publisher.publish(ORDERS.name, key, encode(event))
+        for _, event in found:
+            if isinstance(event, OrderChanged) and event.imaging is False:
+                metrics.not_imaging.labels("mllp").inc()
+                self._seen.not_imaging("mllp", sender, event.procedure or "")
 
-    def _count(self, error: VigieError) -> None:
-        metrics.answered.labels("mllp", answers.code_of(error)).inc()
+    def count(self, error: VigieError, header: Header, peer: Peer, sender: str) -> None:
+        """A message was refused: one counted reason, one line that says whose it was."""
+        code = answers.code_of(error)
+        self._seen.answered("mllp", sender, code, self._now(), error.reason.value)
+        metrics.answered.labels("mllp", code).inc()
         metrics.refused.labels("mllp", error.reason.value).inc()
-        log.warning("refused", door="mllp", reason=error.reason.value, where=error.where)
+        log.warning(
+            "refused",
+            door="mllp",
+            reason=error.reason.value,
+            where=error.where,
+            sender=sender,
+            peer=peer.address,
+            control_id=ascii(header.control_id)[1:65].rstrip("'"),
+        )
 
-    async def _park(self, raw: bytes, reason: Reason) -> None:
+    def cut(self, error: VigieError, header: Header, peer: Peer) -> None:
+        """A message was refused of which only the start was read."""
+        sender = STRANGER
+        with suppress(VigieError):
+            application, facility = header.application, header.facility
+            sender = self._site.speaker(application, facility, peer.address, peer.names)[0].name
+        self.count(error, header, peer, sender)
+
+    async def _park(self, raw: bytes, why: VigieError, sender: str, peer: Peer) -> None:
         """Keeps a refused message for whoever has to mend the sender. The sender was told: losing
         it here loses nothing.
         """
+        if sender == STRANGER:
+            self._strangers += 1
+        if self._strangers > _STRANGERS_PARKED and sender == STRANGER:
+            return
+        if not self._repeats.first_refusal(digest(raw)):
+            return
         event = Parked(
             stage="gateway",
             topic=ORIGIN,
             partition=0,
             offset=0,
             key=digest(raw),
-            reason=reason,
+            reason=why.reason,
             attempts=1,
             parked_at=self._now(),
-            original=self._ring.seal(raw[:_PARK_BYTES]),
+            sender=sender,
+            where=why.where,
+            peer=peer.address,
+            names=tuple(sorted(peer.names)),
+            original=self._ring.seal(raw[:PARKED_BYTES]),
         )
         try:
             await self._publisher.publish(PARKED.name, event.key, encode(event))
-            metrics.parked.labels("gateway", reason.value).inc()
+            metrics.parked.labels("gateway", why.reason.value).inc()
         except VigieError as error:
             log.warning("parking_failed", door="mllp", reason=error.reason.value)
 
 
-def tls(settings: StreamsSettings) -> ssl.SSLContext | None:
-    """Mutual TLS (IHE ATNA) when a certificate is set; None without. Raises Misconfigured."""
-    if settings.mllp_tls_cert is None:
-        return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.mllp_tls_ca)
-        context.load_cert_chain(settings.mllp_tls_cert, settings.mllp_tls_key)
-    except OSError as error:  # an SSLError is one too
-        raise Misconfigured(
-            "VIGIE_MLLP_TLS_CERT, VIGIE_MLLP_TLS_KEY, VIGIE_MLLP_TLS_CA: a file cannot be used "
-            f"({error.strerror or type(error).__name__}): each is PEM, readable by this user"
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
+class _Taker:
+    """The door as one connection sees it."""
+
+    def __init__(self, door: MllpDoor, peer: Peer) -> None:
+        self._door, self._peer = door, peer
+
+    async def take(self, raw: bytes) -> list[bytes]:
+        """Makes a message durable, or each of a batch, and says so or why not."""
+        door, peer = self._door, self._peer
+        parts = parts_of(raw)
+        if parts is None:
+            return door.answer(*await door.take(raw, peer))
+        taken = list[tuple[Header, VigieError | None]]()
+        for start in range(0, len(parts), PIPELINE):  # or a large batch would keep all others out
+            some = parts[start : start + PIPELINE]
+            taken += await asyncio.gather(*(door.take(part, peer) for part in some))
+        told = [one for message in taken for one in door.answer(*message)]
+        if taken and not told:
+            return []
+        return [answers.batch(told, taken[0][0].marks if taken else "")]
+
+    async def cut(self, start: bytes, error: Refuse) -> list[bytes]:
+        """Says no to a message of which only the start was read."""
+        header = peek(start)
+        self._door.cut(error, header, self._peer)
+        return self._door.answer(header, error)
+
+    def broken(self, error: Refuse) -> None:
+        """Counts what ended the connection."""
+        self._door.no_connection(error, self._peer)

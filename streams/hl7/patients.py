@@ -2,93 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from streams.errors import Reason, Refuse
-from streams.events import (
-    Event,
-    Identity,
-    Number,
-    NumberKind,
-    OtherNumber,
-    PatientChanged,
-    PatientMerged,
-)
+from streams.events import Event, Number, NumberKind, PatientChanged, PatientMerged
 from streams.hl7 import tables
-from streams.hl7.envelope import Context, Envelope
-from streams.hl7.message import Message, Segment
+from streams.hl7.envelope import NOBODY, Context, Envelope
+from streams.hl7.text.message import Message
+from streams.hl7.text.segments import Identifier, Segment
+from streams.sealed import Identity, OtherNumber
 from streams.studykey import patient_of
 
 #: Characters of a patient number.
 _LONGEST = 64
+#: Numbers of one field: what has more is no list of one patient's numbers.
+_MOST = 50
 
 
-def identity_of(pid: Segment | None, context: Context) -> Identity:
-    """Who `pid` says the patient is; what it does not mention is None."""
+def identity_of(pid: Segment | None, context: Context, *, doubtful: bool = False) -> Identity:
+    """Who `pid` says the patient is; what it does not mention is None.
+
+    Args:
+        doubtful: what is not ASCII may be read wrongly.
+    """
     if pid is None:
-        return Identity()
-    patient_id, issuer = _number(pid, 3, context)
+        return NOBODY
+    given = pid.identifiers(3)
+    patient_id, issuer = _number(given, "PID-3", context)
     if not patient_id:
-        patient_id, issuer = _number(pid, 2, context)  # before 2.3.1
-    name = "^".join(pid.text(5, component)[:64] for component in range(1, 6)).rstrip("^")
+        patient_id, issuer = _number(pid.identifiers(2), "PID-2", context)  # before 2.3.1
+    name, sex = name_of(pid, 5), pid.text(8)[:1].upper()
     return Identity(
         patient_id=patient_id,
         issuer=issuer,
-        name="" if pid.emptied(5) else name or None,
+        name=name or ("" if pid.emptied(5) else None),
         birth_date="" if pid.emptied(7) else context.site.authorities.birth_date(pid.text(7)),
-        sex="" if pid.emptied(8) else pid.text(8)[:1].upper() or None,
-        others=_others(pid, patient_id, issuer, context),
+        sex=sex or ("" if pid.emptied(8) else None),
+        others=_others(given, pid, patient_id, issuer, context),
+        doubtful=doubtful and not name.isascii(),
     )
 
 
-def _number(segment: Segment, field: int, context: Context, authority: str = "") -> tuple[str, str]:
+def name_of(segment: Segment, field: int) -> str:
+    """The first name of a field: family, given, further, suffix, prefix."""
+    return "^".join([part[:64] for part in segment.components(field, 5)]).rstrip("^")
+
+
+def _number(
+    given: Sequence[Identifier], place: str, context: Context, authority: str = ""
+) -> tuple[str, str]:
     """The number that counts, and its authority; a dummy is none.
 
     Args:
+        place: the field, for a refusal.
         authority: the one whose number counts; the sender's own where none is given. Else a number
             of type PI or MR counts (HL7 table 0203), else the first.
     """
-    sender, authorities = context.sender, context.site.authorities
-    found = [
-        (segment.part(repetition, 1), _authority(segment, repetition, context), repetition)
-        for repetition in segment.repetitions(field)
-    ]
-    if any(len(value) > _LONGEST for value, _, _ in found):
+    authorities = context.site.authorities
+    if len(given) > _MOST or any(len(one.value) > _LONGEST for one in given):
         # Cut off, two patients could become one.
-        raise Refuse(Reason.BAD_FIELD, f"{segment.name}-{field}")
-    found = [one for one in found if authorities.identifies(one[0])]
-    wanted = authorities.canonical(authority, sender.patient_authority)
-    kinds = {repetition: segment.part(repetition, 5) for _, _, repetition in found}
-    chosen = (
-        next((one for one in found if wanted and one[1] == wanted), None)
-        or next((one for one in found if kinds[one[2]] == "PI"), None)
-        or next((one for one in found if kinds[one[2]] == "MR"), None)
-        or next(iter(found), None)
-    )
-    if chosen is None:
+        raise Refuse(Reason.BAD_FIELD, place)
+    found = [one for one in given if authorities.identifies(one.value)]
+    if not found:
         return "", ""
-    return chosen[0], chosen[1] or authorities.canonical(sender.issuer)
+    chosen = found[0] if len(found) == 1 else _chosen(found, context, authority)
+    issuer = authorities.canonical(chosen.universal, chosen.namespace, context.sender.issuer)
+    return chosen.value, issuer
 
 
-def _authority(segment: Segment, repetition: str, context: Context, component: int = 4) -> str:
-    """The authority that a CX states: its universal id before its namespace."""
-    universal = segment.part(repetition, component, 2)
-    return context.site.authorities.canonical(universal, segment.part(repetition, component, 1))
+def _chosen(found: list[Identifier], context: Context, authority: str) -> Identifier:
+    canonical = context.site.authorities.canonical
+    wanted = canonical(authority, context.sender.patient_authority)
+    return (
+        next((n for n in found if wanted and canonical(n.universal, n.namespace) == wanted), None)
+        or next((one for one in found if one.kind == "PI"), None)
+        or next((one for one in found if one.kind == "MR"), None)
+        or found[0]
+    )
 
 
 def _others(
-    pid: Segment, patient_id: str, issuer: str, context: Context
+    given: Sequence[Identifier], pid: Segment, patient_id: str, issuer: str, context: Context
 ) -> tuple[OtherNumber, ...]:
     """The numbers of PID-3 that are kept and shown, and join nobody."""
-    found = []
-    for repetition in pid.repetitions(3):
-        value, authority = pid.part(repetition, 1)[:64], _authority(pid, repetition, context)
+    if len(given) == 1 and given[0].value == patient_id:
+        return ()
+    found, canonical = list[OtherNumber](), context.site.authorities.canonical
+    for value, namespace, universal, kind in given:
+        authority = canonical(universal, namespace)
         if not value or (value, authority or issuer) == (patient_id, issuer):
             continue
-        kind, reliability = pid.part(repetition, 5)[:64], pid.text(32)[:64]
         found.append(
-            OtherNumber(value=value, authority=authority, kind=kind, reliability=reliability)
+            OtherNumber(
+                value=value[:64],
+                authority=authority,
+                kind=kind[:64],
+                reliability=pid.text(32)[:64],
+            )
         )
     return tuple(found)
 
@@ -106,7 +117,10 @@ def location_of(visit: Segment | None, context: Context) -> str | None:
     if visit is None:
         return None
     codes = context.site.codes.location
-    found = codes.get(visit.text(3).upper()) or codes.get(visit.text(2).upper())
+    ward, patient_class = visit.text(3).upper(), visit.text(2).upper()
+    if len(ward) == 1:  # the letters of the table are classes: an emergency in room R is one
+        ward, patient_class = patient_class, ward
+    found = codes.get(ward) or codes.get(patient_class)
     return found or ("" if visit.emptied(3) or visit.emptied(2) else None)
 
 
@@ -114,11 +128,12 @@ def stated(
     segment: Segment | None, field: int, kind: NumberKind, context: Context
 ) -> Number | None:
     """The CX of a field as a number; None where it identifies nothing."""
-    value = segment.text(field)[:64] if segment else ""
-    if segment is None or not context.site.authorities.identifies(value):
+    given = segment.identifiers(field) if segment else []
+    authorities = context.site.authorities
+    if not given or not authorities.identifies(given[0].value):
         return None
-    authority = _authority(segment, segment.repetitions(field)[0], context)
-    return Number(kind=kind, authority=authority, value=value)
+    authority = authorities.canonical(given[0].universal, given[0].namespace)
+    return Number(kind=kind, authority=authority, value=given[0].value[:64])
 
 
 def changed(message: Message, context: Context, trigger: str) -> list[tuple[str, Event]]:
@@ -126,18 +141,23 @@ def changed(message: Message, context: Context, trigger: str) -> list[tuple[str,
     envelope = Envelope(message, context)
     envelope.need("PID")
     pid = message.first("PID")
-    base = envelope.base(identity_of(pid, context), envelope.text("EVN", 2))
+    who = identity_of(pid, context, doubtful=message.doubtful)
+    base = envelope.base(who, envelope.text("EVN", 2))
     if base["patient"] is None:
         _need_number(pid, 3)
         return []
     place = message.first("PV1")
     location, visit = location_of(place, context), stated(place, 19, "visit", context)
+    # A movement of the past (IHE PAM, ZBE-5) is no place of now, whatever it inserts or corrects.
+    past = message.text("ZBE", 5).upper() == "Y"
+    if past:
+        location = None
     event = PatientChanged(
         **base,
         event=trigger,
         visit=visit.value if visit else None,
         location=location or None,
-        ended=trigger in tables.ENDS_VISIT,
+        ended=trigger in tables.ENDS_VISIT and not past,
         emptied=("location",) if location == "" else (),
     )
     return [(base["patient"].value, event)]
@@ -186,7 +206,8 @@ def _two(message: Message, context: Context) -> Iterator[_Pair]:
         raise Refuse(Reason.MISSING_FIELD, "PID")
     for pid in people[:2]:
         _need_number(pid, 3)
-    yield _Pair(identity_of(people[0], context), identity_of(people[1], context))
+    one, other = (identity_of(pid, context, doubtful=message.doubtful) for pid in people[:2])
+    yield _Pair(one, other)
 
 
 def _pairs(message: Message, context: Context, trigger: str) -> Iterator[_Pair]:
@@ -198,10 +219,7 @@ def _pairs(message: Message, context: Context, trigger: str) -> Iterator[_Pair]:
         _need_number(pid, 3)
         _need_number(old, 1)
         assert old is not None  # else it was refused
-        stands = identity_of(pid, context)
-        value, issuer = _number(old, 1, context, stands.issuer)
-        name = "^".join(old.text(7, component)[:64] for component in range(1, 6)).rstrip("^")
-        other = Identity(patient_id=value, issuer=issuer, name=name or None)
+        stands = identity_of(pid, context, doubtful=message.doubtful)
         moved: tuple[Number, ...] = ()
         if field := tables.MOVED_BY.get(trigger):
             kind, place = field
@@ -210,6 +228,24 @@ def _pairs(message: Message, context: Context, trigger: str) -> Iterator[_Pair]:
                 # Without it the whole patient would move.
                 raise Refuse(Reason.MISSING_FIELD, f"MRG-{place}")
             moved = (number,)
-        yield _Pair(stands, other, moved)
+        for value, issuer in _retired(old.identifiers(1), stands, context):
+            other = Identity(patient_id=value, issuer=issuer, name=name_of(old, 7) or None)
+            yield _Pair(stands, other, moved)
     if not groups:
         raise Refuse(Reason.MISSING_FIELD, "PID")
+
+
+def _retired(
+    given: Sequence[Identifier], stands: Identity, context: Context
+) -> list[tuple[str, str]]:
+    """The numbers that are retired for the one that stands, with their authority: all that MRG-1
+    has of it.
+    """
+    value, issuer = _number(given, "MRG-1", context, stands.issuer)
+    authorities, found = context.site.authorities, [(value, issuer)]
+    for one in given:
+        whose = authorities.canonical(one.universal, one.namespace, context.sender.issuer)
+        same = whose == issuer and one.value != stands.patient_id
+        if same and authorities.identifies(one.value):
+            found.append((one.value, issuer))
+    return list(dict.fromkeys(found))

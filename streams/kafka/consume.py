@@ -17,7 +17,7 @@ from enum import StrEnum
 import structlog
 
 from streams import metrics
-from streams.errors import Park, Reason, Retry, Stop, Unavailable, VigieError
+from streams.errors import Fault, Park, Reason, Retry, Stop, Unavailable, VigieError, facts
 from streams.events import Parked, encode
 from streams.kafka.topics import PARKED
 from streams.seal import KeyRing
@@ -46,7 +46,10 @@ class Origin:
 
 @dataclass
 class Settler:
-    """How one stage settles. One per process: it counts how many were parked in a row."""
+    """How one stage settles. One per process: it counts the parked in a row that are our fault.
+
+    What a sender did wrong says nothing of us, however often: one bad sender stops nobody.
+    """
 
     stage: str
     ring: KeyRing
@@ -55,7 +58,7 @@ class Settler:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
     attempts: int = 5  # of a transient failure, before it is parked
-    park_limit: int = 100  # in a row: more means that we are wrong, not the events
+    park_limit: int = 100  # faults of ours in a row: more, and going on would park everything
     waits_for: str = field(default="", init=False)  # a dependency that is down, by name
     _parked_in_a_row: int = field(default=0, init=False)
 
@@ -120,7 +123,7 @@ class Settler:
         return fate
 
     async def _park(self, origin: Origin, reason: Reason, attempts: int) -> Fate:
-        self._parked_in_a_row += 1
+        self._parked_in_a_row += facts(reason).fault is Fault.VIGIE
         if self._parked_in_a_row > self.park_limit:
             log.error("too_many_parked", stage=self.stage, in_a_row=self._parked_in_a_row)
             return self._count(Fate.STOP)

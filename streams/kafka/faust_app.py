@@ -152,6 +152,12 @@ class _Thread(driver.AIOKafkaConsumerThread):
             )
             for place, offset in committed.items()
         }
+        for place, offset in committed.items():
+            lost = expired(offset, starts[place])
+            if lost and (place.topic, place.partition) not in said:
+                # A stage that notes no positions of its own is told here, and nowhere else.
+                where = {"topic": place.topic, "partition": place.partition}
+                log.error("expired_unread", **where, lost=lost)
         # Where one is taken away meanwhile, the next assignment seeks again.
         with suppress(IllegalStateError):
             # Not `seek_to_beginning`: without a position meanwhile, Faust's own watch over the
@@ -171,6 +177,11 @@ def inside(offset: int | None, start: int, end: int) -> int:
     return offset if offset is not None and start <= offset <= end else start
 
 
+def expired(offset: int | None, start: int) -> int:
+    """How many positions are gone that a group had not read which committed `offset`."""
+    return max(0, start - offset) if offset is not None and offset >= 0 else 0
+
+
 class _Consumer(driver.Consumer):
     """Commits when a rebalance begins. Faust would forget what was acknowledged since its last
     commit, and read it again.
@@ -184,11 +195,21 @@ class _Consumer(driver.Consumer):
             # nothing new comes in meanwhile; Faust does the same a moment later
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_COMMIT_S):
-                    await self.maybe_wait_for_commit_to_finish()
-                    await self.commit(revoked)
+            await self._commit_last(revoked)
         await super().on_partitions_revoked(revoked)
+
+    async def _commit_last(self, revoked: set[TP]) -> None:
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_S):
+                await self.maybe_wait_for_commit_to_finish()
+                await self.commit(revoked)
+        except TimeoutError:
+            # What was acknowledged since the commit before comes again, too.
+            log.warning("last_commit_missed", partitions=len(revoked), within_s=_LAST_COMMIT_S)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        log.info("assigned", generation=generation_id, partitions=len(assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
 
 
 class _Transport(driver.Transport):

@@ -5,23 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from streams.errors import Park, Reason, Unavailable
+from streams.errors import Park, Reason
 from streams.events import Parked, decode, encode
 from streams.hl7 import mapping
-from streams.hl7.door import ORIGIN
+from streams.hl7.door import ORIGIN, PARKED_BYTES
 from streams.hl7.envelope import Context
-from streams.hl7.message import parse
-from streams.kafka.produce import Publisher, client_config
+from streams.hl7.text.message import peek
+from streams.kafka.produce import Publisher
+from streams.kafka.reading import Record, TopicReader
 from streams.kafka.topics import ALL, ORDERS, PARKED
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from streams.site import Site
 
-_WAIT_S = 10.0
+#: So many are held at once: each may have the megabyte that its sender sent.
+AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -45,35 +46,35 @@ def entries(settings: StreamsSettings) -> Iterator[Entry]:
     Raises:
         Unavailable: no broker answers.
     """
-    own = {"group.id": "vigie-parked", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-    consumer = Consumer(client_config(settings) | own)
+    with closing(TopicReader(settings)) as reader:
+        for partition in reader.partitions(PARKED.name):
+            position, more = 0, True
+            while more:
+                part = reader.read((PARKED.name, partition), position, AT_ONCE)
+                position, more = part.next, part.more
+                yield from filter(None, (entry_of(partition, record) for record in part.records))
+
+
+def entry(settings: StreamsSettings, name: str) -> Entry | None:
+    """What is parked under that id; None where nothing is. Raises Unavailable."""
+    partition, _, offset = name.partition("-")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        return None
+    with closing(TopicReader(settings)) as reader:
+        if int(partition) not in reader.partitions(PARKED.name):
+            return None
+        part = reader.read((PARKED.name, int(partition)), int(offset), 1)
+        found = (entry_of(int(partition), record) for record in part.records)
+        return next((one for one in found if one and one.id == name), None)
+
+
+def entry_of(partition: int, record: Record) -> Entry | None:
+    """A record of the topic as what is parked; None: a later release wrote it, and reads it."""
     try:
-        found = consumer.list_topics(PARKED.name, timeout=_WAIT_S).topics.get(PARKED.name)
-        for partition in sorted(found.partitions) if found else ():
-            low, high = consumer.get_watermark_offsets(
-                TopicPartition(PARKED.name, partition), timeout=_WAIT_S
-            )
-            consumer.assign([TopicPartition(PARKED.name, partition, low)])
-            yield from _read(consumer, partition, low, high)
-    except KafkaException:
-        raise Unavailable(Reason.BROKER_DOWN, "VIGIE_KAFKA") from None
-    finally:
-        consumer.close()
-
-
-def _read(consumer: Consumer, partition: int, low: int, high: int) -> Iterator[Entry]:
-    position = low
-    while position < high:
-        message = consumer.poll(_WAIT_S)
-        if message is None or message.error():
-            raise Unavailable(Reason.BROKER_DOWN, "VIGIE_KAFKA")
-        position = (message.offset() or 0) + 1
-        try:
-            event = decode(message.value() or b"")
-        except Park:
-            continue  # written by a later release: that release reads it
-        if isinstance(event, Parked):
-            yield Entry(f"{partition}-{message.offset()}", event)
+        event = decode(record.value)
+    except Park:
+        return None
+    return Entry(f"{partition}-{record.offset}", event) if isinstance(event, Parked) else None
 
 
 def replay(entry: Entry, site: Site, ring: KeyRing, publisher: Publisher) -> None:
@@ -99,8 +100,17 @@ def replay(entry: Entry, site: Site, ring: KeyRing, publisher: Publisher) -> Non
 def _replay_message(
     original: bytes, parked: Parked, site: Site, ring: KeyRing, publisher: Publisher
 ) -> None:
-    header = parse(original).header
-    sender = site.sender_for_hl7(header.application, header.facility)
-    context = Context(site, sender, ring, parked.parked_at)
-    for key, event in mapping.events(parse(original, sender.charset), context):
+    if len(original) >= PARKED_BYTES:
+        raise Park(Reason.TOO_LARGE, "original")
+    header, proved = peek(original), False
+    if parked.peer:
+        # Whoever it was may be listed by now; who is not stays a stranger when an operator sends
+        # what he said again.
+        sender, proved = site.speaker(
+            header.application, header.facility, parked.peer, parked.names
+        )
+    else:
+        sender = site.sender_for_hl7(header.application, header.facility)
+    context = Context(site, sender, ring, parked.parked_at, proved)
+    for key, event in mapping.read(original, header, context):
         publisher.publish_sync(ORDERS.name, key, encode(event))

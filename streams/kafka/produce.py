@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -37,12 +40,30 @@ def client_config(settings: StreamsSettings) -> dict[str, Any]:
     return config
 
 
+#: So often it is looked whether a full queue has room.
+_ROOM_S = 0.02
+
+
+class _Waiting(NamedTuple):
+    """An event on its way, and until when it may wait for room."""
+
+    topic: str
+    key: str
+    value: bytes
+    future: asyncio.Future[None]
+    until: float
+
+
 class Publisher:
     """An idempotent producer whose confirmations are awaited; one poll thread, many coroutines."""
 
     def __init__(self, settings: StreamsSettings) -> None:
         self._settings = settings
         self._confirm_s = settings.confirm_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._confirmed: deque[tuple[asyncio.Future[None], str, KafkaError | None]] = deque()
+        self._full: deque[_Waiting] = deque()
+        self._retrying = False
         self._fatal = ""  # the code of an error after which this producer sends nothing more
         self._producer = self._make()
         self._closing = threading.Event()
@@ -55,7 +76,10 @@ class Publisher:
             | {
                 "acks": "all",
                 "enable.idempotence": True,
-                "linger.ms": 2,
+                # What comes while two requests are under way travels together in the next: one
+                # sender that waits for each answer is not slowed down, and many share requests.
+                "linger.ms": 0,
+                "max.in.flight.requests.per.connection": 2,
                 "message.timeout.ms": int(self._confirm_s * 1000),
                 # Fail fast when no broker answers: a door must say no, not hang.
                 "message.max.bytes": 8 * 1024 * 1024,
@@ -86,39 +110,81 @@ class Publisher:
         old.flush(1)
 
     def _enqueue(self, topic: str, key: str, value: bytes, done: Any) -> None:
+        """Raises BufferError where the producer's queue is full."""
         try:
             self._producer.produce(topic, value=value, key=key, on_delivery=done)
-        except BufferError:
-            raise Unavailable(Reason.OVERLOADED) from None
         except KafkaException:
             raise Unavailable(Reason.BROKER_DOWN) from None
 
-    async def publish(self, topic: str, key: str, value: bytes) -> None:
-        """Returns once the broker has confirmed. Raises Unavailable when it did not in
-        ``confirm_s``.
+    def publish(self, topic: str, key: str, value: bytes) -> asyncio.Future[None]:
+        """Sends now, on the running loop; done once the broker has confirmed, or with Unavailable
+        when it did not in ``confirm_s``. A full queue is waited for.
         """
         loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._full, self._confirmed = loop, deque(), deque()
+            self._retrying = False
         future: asyncio.Future[None] = loop.create_future()
+        waiting = _Waiting(topic, key, value, future, time.monotonic() + self._confirm_s)
+        if self._full:
+            self._full.append(waiting)
+        else:
+            self._send(waiting)
+        return future
 
-        def settle(error: KafkaError | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(Unavailable(Reason.BROKER_DOWN))
+    def _send(self, waiting: _Waiting) -> None:
+        future, topic, confirmed = waiting.future, waiting.topic, self._confirmed
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
-            loop.call_soon_threadsafe(settle, error)
+            confirmed.append((future, topic, error))
+            if len(confirmed) == 1:  # those that come meanwhile are settled by the same call
+                self._wake()
 
-        self._enqueue(topic, key, value, delivered)
         try:
-            async with asyncio.timeout(self._confirm_s + 1):
-                await future
-        except (Unavailable, TimeoutError):
-            metrics.publish_failed.labels(topic).inc()
-            raise Unavailable(Reason.BROKER_DOWN) from None
-        metrics.published.labels(topic).inc()
+            self._enqueue(topic, waiting.key, waiting.value, delivered)
+        except BufferError:
+            self._full.appendleft(waiting)
+            if not self._retrying:
+                self._retrying = True
+                asyncio.get_running_loop().call_later(_ROOM_S, self._retry)
+        except Unavailable as error:
+            self._fail(future, topic, error.reason)
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        """Tells those who wait what the broker said of each event."""
+        confirmed, count = self._confirmed, 0
+        while confirmed:
+            future, topic, error = confirmed[0]
+            if error is not None:
+                self._fail(future, topic, Reason.BROKER_DOWN)
+            else:
+                count += 1
+                metrics.published.labels(topic).inc()
+                if not future.done():
+                    future.set_result(None)
+            confirmed.popleft()
+
+    def _retry(self) -> None:
+        """Sends what found the queue full, in its order, as far as there is room now."""
+        now, self._retrying = time.monotonic(), False
+        while self._full:
+            before, waiting = len(self._full), self._full.popleft()
+            if waiting.until < now:
+                self._fail(waiting.future, waiting.topic, Reason.OVERLOADED)
+                continue
+            self._send(waiting)
+            if len(self._full) == before:
+                break
+
+    def _fail(self, future: asyncio.Future[None], topic: str, reason: Reason) -> None:
+        metrics.publish_failed.labels(topic).inc()
+        if not future.done():
+            future.set_exception(Unavailable(reason))
 
     def publish_sync(self, topic: str, key: str, value: bytes) -> None:
         """As `publish`, for a thread that may block (a DICOM association)."""
@@ -130,7 +196,10 @@ class Publisher:
                 failed.append(error)
             done.set()
 
-        self._enqueue(topic, key, value, delivered)
+        try:
+            self._enqueue(topic, key, value, delivered)
+        except BufferError:
+            raise Unavailable(Reason.OVERLOADED) from None
         if not done.wait(self._confirm_s + 1) or failed:
             metrics.publish_failed.labels(topic).inc()
             raise Unavailable(Reason.BROKER_DOWN)

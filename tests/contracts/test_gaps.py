@@ -107,7 +107,7 @@ def reading(
     return run
 
 
-def until(found: Callable[[], bool], timeout_s: float = 30) -> None:
+def until(found: Callable[[], bool], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not found():
         assert time.monotonic() < deadline, "waited for nothing"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,25 @@ import typer
 import yaml
 
 from infra.cli import COMMANDS, app
-from infra.docs import build
-from tests.house.test_house import committed
+from infra.docs import build, hl7_profile
+from tests.house.test_house import committed, short, tree
 from tests.infra.metric_names import declared
 from triage.settings import TriageSettings
 from worklist.settings import WorklistSettings
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "infra" / "decisions").glob("[0-9]*.md"))
-_LEFT_OUT = {".venv", "node_modules", "shared"}  # not ours, or not of the repository
+_LEFT_OUT = {".venv", "node_modules", "shared"}  # not ours, or not of the repository; large
+_TOPS = [path for path in ROOT.iterdir() if path.name not in _LEFT_OUT]
 PAPERS = sorted(
-    path for path in ROOT.rglob("*.md") if not _LEFT_OUT & set(path.relative_to(ROOT).parts)
+    path
+    for top in _TOPS
+    for path in ([top] if top.suffix == ".md" else top.rglob("*.md"))
+    if not _LEFT_OUT & set(path.relative_to(ROOT).parts)
 )
 #: What tests read from the environment; no process of ours does.
 _OF_TESTS = {"VIGIE_REQUIRE", "VIGIE_CORPORA"}
 _TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-
-each_paper = pytest.mark.parametrize(
-    "path", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix()
-)
 
 
 def _anchors(path: Path) -> set[str]:
@@ -41,28 +42,41 @@ def _anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
 
 
-@each_paper
-def test_links_lead_somewhere(path: Path) -> None:
+def _dead(path: Path) -> Iterator[str]:
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         if target.startswith("https://"):
             continue
         file, _, anchor = target.partition("#")
         there = (path.parent / file).resolve() if file else path
-        assert there.exists(), target
-        assert there.is_relative_to(ROOT), target
-        assert not anchor or anchor in _anchors(there), target
+        if (
+            not there.exists()
+            or not there.is_relative_to(ROOT)
+            or (anchor and anchor not in _anchors(there))
+        ):
+            yield f"{short(path)}: {target}"
 
 
-@each_paper
-def test_settings_and_metrics_exist(path: Path) -> None:
-    text = path.read_text()
+def test_links_lead_somewhere() -> None:
+    assert [target for path in PAPERS for target in _dead(path)] == []
+
+
+def _said(pattern: str) -> Iterator[tuple[str, str]]:
+    """Each match of `pattern` in the papers, and whose it is."""
+    for path in PAPERS:
+        for found in re.finditer(pattern, path.read_text(), re.MULTILINE):
+            yield found.group(found.lastindex or 0), short(path)
+
+
+def test_settings_and_metrics_exist() -> None:
     settings = {
         f"VIGIE_{name.upper()}"
         for name in WorklistSettings.model_fields | TriageSettings.model_fields
     }
-    assert set(re.findall(r"\bVIGIE_[A-Z_]+[A-Z]", text)) <= settings | _OF_TESTS
+    named = dict(_said(r"\bVIGIE_[A-Z_]+[A-Z]"))
+    assert {name: named[name] for name in named.keys() - settings - _OF_TESTS} == {}
     known = declared().keys() | {re.sub("_(bucket|sum|count)$", "", name) for name in declared()}
-    assert set(re.findall(r"`(vigie_[a-z_]+)", text)) <= known
+    named = dict(_said(r"`(vigie_[a-z_]+)"))
+    assert {name: named[name] for name in named.keys() - known} == {}
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -73,49 +87,44 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return names, rest
 
 
-@each_paper
-def test_commands_and_their_options_exist(path: Path) -> None:
+def test_commands_and_their_options_exist() -> None:
     program: Any = typer.main.get_command(app)
-    for said in re.findall(
-        r"(?:`|^)(?:\.venv/bin/)?vigie ([^`\n#]+)", path.read_text(), re.MULTILINE
-    ):
-        names, rest = _split(said.split())
+    said = dict(_said(r"(?:`|^)(?:\.venv/bin/)?vigie ([^`\n#]+)"))
+    commands = {name: program.get_command(typer.Context(program), name) for name in COMMANDS}
+    for line, paper in said.items():
+        names, rest = _split(line.split())
         if names[0].startswith("-"):
             continue
-        assert set(names) <= COMMANDS.keys(), said
-        found = [program.get_command(typer.Context(program), name) for name in names]
+        assert set(names) <= COMMANDS.keys(), (paper, line)
+        found = [commands[name] for name in names]
         if len(found) == 1 and hasattr(found[0], "commands") and rest:
             below, rest = _split(rest)
-            assert set(below) <= found[0].commands.keys(), said
+            assert set(below) <= found[0].commands.keys(), (paper, line)
             found = [found[0].commands[name] for name in below]
         known = {option for command in found for param in command.params for option in param.opts}
-        assert {word.strip("[],.") for word in rest if word.startswith(("--", "[--"))} <= known, (
-            said
-        )
+        given = {word.strip("[],.") for word in rest if word.startswith(("--", "[--"))}
+        assert given <= known, (paper, line)
 
 
-@each_paper
-def test_make_targets_exist(path: Path) -> None:
-    for named in re.findall(r"(?:`|^)make ([a-z]+(?: \| [a-z]+)*)", path.read_text(), re.MULTILINE):
-        assert set(named.split(" | ")) <= _TARGETS, named
+def test_make_targets_exist() -> None:
+    for named, paper in _said(r"(?:`|^)make ([a-z]+(?: \| [a-z]+)*)"):
+        assert set(named.split(" | ")) <= _TARGETS, (paper, named)
 
 
-@each_paper
-def test_files_of_ours_that_are_named_exist(path: Path) -> None:
-    for name in re.findall(
-        r"`((?:streams|triage|worklist|infra|tests|\.ci|\.github)/[a-zA-Z0-9_./-]*)",
-        path.read_text(),
-    ):
-        assert (ROOT / name).exists(), name
+def test_files_of_ours_that_are_named_exist() -> None:
+    ours = r"`((?:streams|triage|worklist|infra|tests|\.ci|\.github)/[a-zA-Z0-9_./-]*)"
+    assert [(paper, name) for name, paper in _said(ours) if not (ROOT / name).exists()] == []
 
 
-@each_paper
-def test_names_that_are_said_to_be_in_a_file_are_there(path: Path) -> None:
+def test_names_that_are_said_to_be_in_a_file_are_there() -> None:
     """`file.py: name`"""
-    for file, name in re.findall(r"`([a-z_/]+\.py): (\w+)`", path.read_text()):
-        tree = ast.parse((ROOT / file).read_text())
-        named = {getattr(node, "name", getattr(node, "id", "")) for node in ast.walk(tree)}
-        assert name in named, f"{file}: {name}"
+    missing = []
+    for said, paper in _said(r"`([a-z_/]+\.py: \w+)`"):
+        file, name = said.split(": ")
+        nodes = ast.walk(tree(ROOT / file))
+        if name not in {getattr(node, "name", getattr(node, "id", "")) for node in nodes}:
+            missing.append((paper, said))
+    assert missing == []
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
@@ -131,13 +140,15 @@ def test_decisions_are_numbered_without_a_gap() -> None:
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
 
 
-@pytest.mark.parametrize("page", ["settings", "metrics"])
-def test_a_page_that_is_written_from_the_code_is_fresh(page: str) -> None:
-    path, text = {
-        "settings": (build.SETTINGS, build.settings_page()),
-        "metrics": (build.METRICS, build.metrics_page()),
-    }[page]
-    assert path.read_text() == text, "write it anew: .venv/bin/python -m infra.docs.build"
+def test_pages_that_are_written_from_the_code_are_fresh() -> None:
+    pages = {
+        build.SETTINGS: build.settings_page(),
+        build.METRICS: build.metrics_page(),
+        **build.statements(),
+        hl7_profile.PAGE: hl7_profile.page(),
+    }
+    stale = [short(path) for path, text in pages.items() if path.read_text() != text]
+    assert stale == [], "write them anew: .venv/bin/python -m infra.docs.build"
 
 
 def test_each_runbook_is_listed() -> None:

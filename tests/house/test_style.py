@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.test_house import PACKAGES, ROOT, WRITTEN, committed, tree
+from tests.house.test_house import PACKAGES, ROOT, WRITTEN, committed, short, tree
 
 ROOM_FILES = 15
 #: Names of one letter in the whole code, where they stand for longer than a line. It may only fall.
@@ -29,11 +29,6 @@ ROOMS = sorted(
 TESTED_ROOMS = sorted(
     {path.parent for package in PACKAGES for path in (ROOT / "tests" / package).rglob("*.py")}
 )
-
-
-def short(folder: Path) -> str:
-    """The name of `folder` from the root."""
-    return folder.relative_to(ROOT).as_posix()
 
 
 def one_letter_names(node: ast.AST) -> Iterator[str]:

@@ -37,11 +37,15 @@ def declared() -> dict[str, set[str]]:
     }
 
 
-def rules() -> Iterator[dict[str, Any]]:
+@cache
+def rules() -> tuple[dict[str, Any], ...]:
     """Every rule, recording or alerting."""
-    for path in sorted((PROMETHEUS / "rules").glob("*.yml")):
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            yield from group["rules"]
+    return tuple(
+        rule
+        for path in sorted((PROMETHEUS / "rules").glob("*.yml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    )
 
 
 def recorded() -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from infra.check import check_site
+from triage.packages.load import load_package
+from triage.settings import shipped_models
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +72,7 @@ def test_a_missing_policy_is_named(site: Path) -> None:
         ("models.toml", '[head-ct-ich]\nthreshold = "low"\n', "head-ct-ich.threshold"),
         ("models.toml", "[head-ct-ich]\nthreshold = nan\n", "head-ct-ich.threshold"),
         ("models.toml", "[head-ct-ich]\ncut = 0.2\nthreshold = 0.2\n", "head-ct-ich.cut"),
-        ("models.toml", "[head-ct-ich]\n", "head-ct-ich.threshold"),
+        ("models.toml", "[head-ct-ich]\n", "threshold, threshold_of_one_image or prevalence"),
         ("models.toml", "threshold = 0.2\n", "threshold"),
         ("models.toml", "[head-ct-ich\n", "no TOML"),
         ("policy.toml", "head-ct", "live: head-ct: no such package"),
@@ -83,6 +87,44 @@ def test_what_a_site_says_of_its_packages_is_checked(
     (line,) = check_site(site, {})
     assert line.startswith(f"{file}: ")
     assert word in line
+
+
+def live(site: Path) -> None:
+    file = site / "policy.toml"
+    file.write_text(file.read_text().replace("live = []", 'live = ["head-ct-ich"]'))
+
+
+def test_a_live_package_needs_a_measurement_of_the_site_s_own_or_a_reason(site: Path) -> None:
+    live(site)
+    (line,) = check_site(site, {})
+    assert line.startswith("live.toml: live: head-ct-ich: measure it on images of your own")
+    (site / "live.toml").write_text('[head-ct-ich]\nreason = "watched for a month"\n')
+    assert check_site(site, {}) == []
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_was_measured_must_be_the_network_that_is_served(site: Path, same: bool) -> None:
+    live(site)
+    network = load_package(shipped_models() / "head-ct-ich").network_sha256 if same else "0" * 64
+    measured = json.dumps({"package": "head-ct-ich", "n": 80, "network_sha256": network})
+    (site / "own.json").write_text(measured)
+    sha256 = hashlib.sha256(measured.encode()).hexdigest()
+    (site / "live.toml").write_text(
+        f'[head-ct-ich]\nevaluation = "own.json"\nsha256 = "{sha256}"\n'
+    )
+    found = check_site(site, {})
+    assert found == ([] if same else ["live.toml: head-ct-ich: own.json measured another network"])
+
+
+def test_a_package_that_nobody_vouches_for_is_named(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Path(shutil.copytree(shipped_models(), tmp_path / "models"))
+    manifest = models / "head-ct-ich" / "model.toml"
+    manifest.write_text(manifest.read_text().replace("Not a diagnosis", "A diagnosis"))
+    monkeypatch.setenv("VIGIE_MODELS", str(models))
+    (line,) = check_site(site, {"VIGIE_MODELS": str(models)})
+    assert line.startswith("VIGIE_MODELS: head-ct-ich: is not signed")
 
 
 def test_thresholds_of_packages_that_are_here_are_sound(site: Path) -> None:

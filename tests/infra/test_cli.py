@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import known, unknown
+from infra.settings import unknown
 from streams.seal import new_ring, write_ring
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,6 @@ def vigie(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_names_that_are_no_settings_are_found_with_what_they_resemble() -> None:
     environment = {"VIGIE_KAFKAA": "", "VIGIE_COFFEE": "", "VIGIE_SITE": "", "VIGIE_CORPORA": ""}
     assert unknown(environment) == {"VIGIE_KAFKAA": "VIGIE_KAFKA", "VIGIE_COFFEE": ""}
-    assert "VIGIE_HTTP_PORT" not in known()  # there is no such door
 
 
 @pytest.mark.parametrize("command", ["gateway", "triage", "worklist", "web"])

@@ -241,6 +241,8 @@ def test_the_roles_of_compose_are_those_of_the_database(tmp_path: Path) -> None:
 
 def test_the_pixels_are_read_only_where_they_are_only_read() -> None:
     assert "store:/var/lib/vigie/store:ro" in SERVICES["triage"]["volumes"]
+    assert not any(mount.startswith("store:") for mount in SERVICES["web"]["volumes"])
+    assert "key_images:/var/lib/vigie/key-images:ro" in SERVICES["web"]["volumes"]
 
 
 def test_topics_are_made_by_the_code_that_names_them() -> None:

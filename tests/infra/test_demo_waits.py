@@ -12,6 +12,8 @@ import pytest
 from infra.demo.waits import Act, Arrival, against_simulator, mean_waits
 from worklist.order.policy import Allowance, Policy
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 POLICY = Policy(
     name="test",

@@ -27,6 +27,31 @@ def test_postgresql_answers_only_on_loopback_and_ends(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_database_that_somebody_stops_is_started_again(
+    tmp_path: Path, end: signal.Signals
+) -> None:
+    with Postgres(tmp_path) as server:
+        server.keep()
+        with psycopg.connect(server.admin, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS seven")
+        old = server.pid
+        os.kill(old, end)
+        patience = time.monotonic() + 30
+        while True:
+            try:
+                with psycopg.connect(server.admin, connect_timeout=2) as connection:
+                    assert connection.execute("SELECT seven FROM kept").fetchone() == (7,)
+                if server.pid != old:
+                    break
+            except psycopg.OperationalError:
+                assert time.monotonic() < patience
+                time.sleep(0.05)
+        new = server.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(new, 0)
+
+
 def test_the_mock_has_our_topics_before_anybody_asks() -> None:
     broker = MockKafka()
     found = (

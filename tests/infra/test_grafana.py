@@ -86,8 +86,10 @@ def _exposition() -> bytes:
     lines = []
     for name, labels in sorted(declared().items()):
         series = ",".join(f'{label}="{values.get(label, "x")}"' for label in sorted(labels))
-        # Half of the rules ask for the parked topic, which has a series of its own.
-        for text in {series, series.replace('topic="orders"', 'topic="parked"')}:
+        # Half of the rules ask for the parked topic, which has a series of its own; one panel asks
+        # for what lies below a half.
+        others = (('topic="orders"', 'topic="parked"'), ('le="+Inf"', 'le="0.5"'))
+        for text in {series, *(series.replace(*other) for other in others)}:
             lines.append(f"{name}{{{text}}} {int(time.time()) % 100_000}")
     lines += [f"{name} {int(time.time())}" for name in sorted(GIVEN) if name.startswith("process_")]
     return ("\n".join(lines) + "\n").encode()

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import Misconfigured, Park, Reason
-from streams.events import Identity
 from streams.seal import KeyRing, new_ring, read_ring, write_ring
+from streams.sealed import Identity
 
 RING = KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32)
 WHO = Identity(patient_id="4711", issuer="CHU", name="MARTIN^Anne", birth_date="19610412", sex="F")

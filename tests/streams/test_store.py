@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from streams import metrics
 from streams.errors import Park, Reason, Refuse
+from streams.instances import how_many, other_names
 from streams.store import Kept, Store
 from streams.studykey import instance_name
 
@@ -80,6 +81,27 @@ def test_other_bytes_for_the_same_instance_are_kept_beside_the_first_and_counted
     assert len(store.instances(reference)) == 3
 
 
+def test_whatever_comes_under_one_name_is_kept_and_is_one_instance(store: Store) -> None:
+    folder, name = store.folder("1.2", "1.2.3"), "ab" * 8
+    for body in (b"a", b"b", b"c", b"b", b"a"):
+        store.put(folder, name, body, lambda _: b"m")
+    kept = store.instances(folder)
+    assert {store.path(folder, one).read_bytes() for one in kept} == {b"a", b"b", b"c"}
+    assert len(kept) == 3
+    assert how_many(kept) == 1
+    store.put(folder, "ac" * 8, b"a", lambda _: b"m")
+    assert how_many(store.instances(folder)) == 2
+
+
+@given(st.integers(0, 2**64 - 1), st.binary(min_size=32, max_size=32))
+def test_names_of_other_bytes_are_many_and_none_is_the_first_s(number: int, digest: bytes) -> None:
+    name = f"{number:016x}"
+    others = list(other_names(name, digest.hex()))
+    assert len(others) >= 15 or digest.hex().count(name[:4])
+    assert how_many([name, *others]) == 1
+    assert name not in others
+
+
 def test_the_marker_of_other_bytes_says_so(store: Store) -> None:
     name = instance_name(SECRET, "3")
     for data in (b"first", b"other"):
@@ -123,6 +145,14 @@ def test_a_marker_that_waits_keeps_the_first_receipt(store: Store) -> None:
     put(store, "1", "2", "3", mark=b"first")
     put(store, "1", "2", "3", mark=b"later")
     assert [marker.body for marker in store.unpublished()] == [b"first"]
+
+
+def test_a_marker_whose_instance_a_power_failure_took_names_nothing(store: Store) -> None:
+    kept = put(store, "1", "2", "3")
+    put(store, "1", "2", "4")
+    store.path(store.folder("1", "2"), kept.name).unlink()
+    assert [marker.name for marker in store.unpublished()] != [kept.name]
+    assert len(list(store.unpublished())) == 1
 
 
 @pytest.mark.parametrize(
@@ -207,6 +237,7 @@ for number in range(100000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [1, 17, 60])
 def test_promise_1_kill_9_in_mid_store_loses_nothing_answered(tmp_path: Path, answers: int) -> None:
     child = subprocess.Popen(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.events import Number, NumberKind, Patient, pack, unpack
+from streams.events import Number, NumberKind, Patient
+from streams.instances import pack, unpack
 from streams.studykey import digest, instance_name, patient_of, pseudonym, topic_key
 
 SECRET = b"p" * 32

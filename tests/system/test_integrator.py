@@ -98,9 +98,36 @@ def test_images_first_then_the_order_then_the_report(empty_demo: Demo, tmp_path:
     assert row["state"] == "final"
 
 
+def test_an_ehr_s_orders_and_images_come_through_the_http_door(empty_demo: Demo) -> None:
+    """FHIR for the order, STOW-RS for its image, JSON for its report."""
+    door = httpx.Client(
+        base_url=empty_demo.ready["door"],
+        headers={"Authorization": f"Bearer {empty_demo.ready['token']}"},
+        timeout=30,
+    )
+    number = {"type": {"coding": [{"code": "ACSN"}]}, "value": "X45"}
+    patient = {"identifier": {"value": "PX45"}}
+    order = {"resourceType": "ServiceRequest", "status": "active", "intent": "order"}
+    order |= {"priority": "stat", "subject": patient, "identifier": [number]}
+    assert door.post("/fhir/ServiceRequest", json=order).status_code == 201
+    empty_demo.until(lambda rows: [row["state"] for row in rows] == ["expected"], accession="X45")
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + file_of(of("45")) + b"\r\n--b--"
+    kind = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+    assert door.post("/dicomweb/studies", content=part, headers=kind).status_code == 200
+    (row,) = empty_demo.until(
+        lambda rows: [row["state"] for row in rows] == ["readable"], accession="X45"
+    )
+    assert (row["lane"], row["study_uid"]) == (1, "1.2.45")
+    report = {"accession": {"value": "X45"}, "status": "final"}
+    report["patient"] = {"number": {"value": "PX45"}}
+    assert door.post("/v1/reports", json=report).status_code == 200
+    empty_demo.until(lambda rows: rows == [], accession="X45")
+    door.close()
+
+
 def test_tests_and_nonsense_make_no_row(empty_demo: Demo, tmp_path: Path) -> None:
     assert send_hl7(empty_demo, order_of("43").replace(b"|P|2.5.1", b"|T|2.5.1"), tmp_path) == "AA"
-    assert send_hl7(empty_demo, order_of("43").replace(b"ORM^O01", b"SIU^S12"), tmp_path) == "AR"
+    assert send_hl7(empty_demo, order_of("43").replace(b"ORM^O01", b"DFT^P03"), tmp_path) == "AE"
     assert send_hl7(empty_demo, order_of("44"), tmp_path) == "AA"
     empty_demo.until(lambda rows: len(rows) == 1, accession="X44")
     assert empty_demo.rows(accession="X43", state="all") == []
@@ -122,7 +149,7 @@ def test_the_database_is_one_that_psql_can_read(empty_demo: Demo) -> None:
 
 def head_ct(number: str, bleed: str | None) -> list[bytes]:
     """A phantom's slices as files."""
-    volume = heads.head_ct(np.random.default_rng(7), bleed, slices=8)
+    volume = heads.head_ct(np.random.default_rng(7), bleed, slices=28)
     return [
         file_of(
             image(
@@ -135,7 +162,8 @@ def head_ct(number: str, bleed: str | None) -> list[bytes]:
                 BodyPartExamined="HEAD",
                 StudyDescription="CT head",
                 ImageOrientationPatient=["1", "0", "0", "0", "1", "0"],
-                ImagePositionPatient=["-115", "-115", str(18 * index)],
+                ImagePositionPatient=["-115", "-115", str(5 * index)],
+                SliceThickness="5",
                 Rows=plane.shape[0],
                 Columns=plane.shape[1],
                 RescaleIntercept="-1024",
@@ -228,7 +256,7 @@ def test_a_pacs_forwards_a_study(empty_demo: Demo, tmp_path: Path) -> None:
 
 
 #: What differs from run to run: when it happened, and the names that were given.
-_OF_THIS_RUN = re.compile(r"study|policy|overtaken_until|.*_at")
+_OF_THIS_RUN = re.compile(r"study|key|policy|overtaken_until|.*_at")
 
 
 @pytest.mark.needs("storescu")

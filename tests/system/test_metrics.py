@@ -14,7 +14,7 @@ _PACKAGES = ("vigie_triage_forward_seconds", "vigie_triage_constancy_ok", "vigie
 
 
 @pytest.mark.needs("prometheus")
-@pytest.mark.slow
+@pytest.mark.alone
 def test_every_panel_shows_the_day_and_no_alert_pages(tmp_path: Path) -> None:
     wanted = panel_queries()
     if not list(shipped_models().glob("*/model.toml")):  # then nothing is measured of packages

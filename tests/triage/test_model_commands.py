@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.triage.decoding.heads import MakeCt, stack
 from tests.triage.evaluation.pictures import labelled
 from triage.model_commands import app
 
@@ -48,7 +49,7 @@ def test_evaluate_from_the_command_line(tmp_path: Path) -> None:
         "abstained",
     } <= result.keys()
     assert (result["n"], result["patients"]) == (6, 3)
-    assert "not checked" in result["outside_intended_use"]
+    assert "no eligibility is applied" in result["outside_intended_use"]
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
@@ -89,3 +90,37 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_the_work(tmp_path: Path) 
     done = CliRunner().invoke(app, [*words(tmp_path), "--plot", str(tmp_path / "plot.bmp")])
     assert done.exit_code == 2
     assert "plot.bmp" in done.stderr
+
+
+def test_explain_says_which_rule_decided(tmp_path: Path, make_ct: MakeCt) -> None:
+    for number, dataset in enumerate(stack(make_ct, 24)):
+        if number == 0:
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        if number == 10:
+            dataset.ConvolutionKernel = "Hr59"
+        dataset.save_as(tmp_path / f"{number}", enforce_file_format=True)
+    run = CliRunner().invoke(app, ["models", "explain", str(tmp_path)])
+    assert run.exit_code == 0, run.output
+    chest, head = run.stdout.split("head-ct-ich: ")
+    assert "not analysed (outside_intended_use_modality)" in chest
+    assert "24 x left out, outside_intended_use_modality (modality: CT)" in chest
+    assert head.splitlines() == [
+        "read, and will be not analysed (out_of_distribution)",
+        "  22 of 23 images read, 115 mm, largest gap 10 mm where 5 mm is usual",
+        "  unlike the images that it learned from with a probability of 0.73",
+        "  22 x eligible (body part: head)",
+        "  1 x left out, outside_intended_use_image (image type: localizer)",
+        "  1 x left out, outside_intended_use_image (kernel: HR59)",
+    ]
+
+
+def test_explain_says_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"noise")
+    words = ["models", "explain", str(tmp_path / "x"), "--package", "head-ct-ich"]
+    run = CliRunner().invoke(app, words)
+    assert run.stdout.splitlines() == [
+        "head-ct-ich: not analysed (undecodable_pixels)",
+        "  1 x unreadable (undecodable_pixels)",
+    ]
+    words[2] = str(tmp_path / "nowhere")
+    assert CliRunner().invoke(app, words).exit_code == 1

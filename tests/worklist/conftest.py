@@ -20,7 +20,6 @@ from streams.events import (
     ExamProgressed,
     Finding,
     FindingsMade,
-    Identity,
     Number,
     OrderChanged,
     Patient,
@@ -29,9 +28,10 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
     Version,
-    pack,
 )
+from streams.instances import pack
 from streams.seal import KeyRing
+from streams.sealed import Identity
 from streams.studykey import digest, pseudonym
 from tests.worklist.record.say import numbers
 from worklist.order.policy import Policy, load
@@ -48,8 +48,9 @@ AUTHORITY = "H"
 #: Everything that a test may leave behind; few rows are deleted sooner than tables truncated.
 TABLES = (
     *("fact", "node", "naming", "patient_number", "item", "closed", "member", "lease"),
-    *("in_reading", "gone", "tally", "audit", "audit_seal", "outbox", "log_position"),
-    *("rebuild", "policy_version"),
+    *("gone", "tally", "audit", "audit_seal", "outbox", "log_position"),
+    *("rebuild", "policy_version", "session", "account", "skipping"),
+    *("sender_door", "sender_word", "sender_hour", "parked_entry", "topic_read"),
 )
 EMPTY = "WITH " + ", ".join(f"d_{name} AS (DELETE FROM {name})" for name in TABLES) + " SELECT 1"
 
@@ -352,5 +353,6 @@ def client(
     """The web process, whole, on a port of its own and on the test database."""
     from tests.worklist.web_client import serving, web_settings
 
-    with serving(web_settings(database_url, tmp_path, ring)) as (_, one):
+    with serving(web_settings(database_url, tmp_path, ring)) as (app, one):
+        one.app_state = app.state  # type: ignore[attr-defined]
         yield one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from streams.events import Event, Number, Parked, decode, encode
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.seal import KeyRing, new_ring
 from tests.worklist.conftest import T0, Make
+from worklist import metrics
 from worklist.agent import Stage
 from worklist.order.policy import Policy
 from worklist.record.acts import Act
@@ -126,7 +127,7 @@ async def test_events_that_can_never_be_rows_are_parked_with_their_reason(
     assert [e.reason for e in parking.events] == [
         Reason.BAD_SEAL,
         Reason.NO_STUDY_KEY,
-        Reason.CONSTRAINT,
+        Reason.BAD_EVENT,
     ]
 
 
@@ -140,11 +141,25 @@ async def test_when_parking_fails_the_stage_stops_and_acknowledges_nothing(
     )
 
 
-async def test_too_many_parked_in_a_row_stop_the_stage(
-    engine: Engine, ring: KeyRing, parking: Parking
+async def test_one_senders_many_bad_messages_in_a_row_stop_nobody(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
 ) -> None:
     stage = make_stage(engine, ring, parking, park_limit=3)
-    assert await stage.settle(origins(b"1", b"2", b"3", b"4", b"5")) is Fate.STOP
+    nul = [make.order(f"B{n}", description="CT\x00head") for n in range(5)]
+    batch = origins(b"1", b"2", b"3", b"4", *nul, make.order("A1"))
+    assert await stage.settle(batch) is Fate.ACK
+    assert len(parking.events) == 9
+    assert accessions(engine) == ["A1"]
+
+
+async def test_too_many_faults_of_ours_in_a_row_stop_the_stage(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    stage = make_stage(engine, ring, parking, park_limit=3)
+    closed_to_us = [
+        make.order(f"A{n}").model_copy(update={"identity": "k1.AAAA"}) for n in range(5)
+    ]
+    assert await stage.settle(origins(*closed_to_us)) is Fate.STOP
     assert len(parking.events) == 3
 
 
@@ -293,7 +308,8 @@ async def test_what_the_database_refuses_for_good_parks_its_event_alone(
     batch = origins(make.order("A1"), boom, make.order("A3", patient="P3"))
     assert await make_stage(engine, ring, parking).settle(batch) is Fate.ACK
     assert accessions(engine) == ["A1", "A3"]
-    assert [(e.offset, e.reason) for e in parking.events] == [(1, Reason.CONSTRAINT)]
+    reason = Reason.BAD_EVENT if state == "22P05" else Reason.CONSTRAINT
+    assert [(e.offset, e.reason) for e in parking.events] == [(1, reason)]
 
 
 async def test_a_lock_that_somebody_holds_is_waited_for(
@@ -366,3 +382,12 @@ async def test_a_database_that_is_away_is_waited_for_as_long_as_it_takes(
     with pytest.raises(EnoughError):
         await make_stage(nobody, ring, parking, count).settle(origins(make.order("A1")))
     assert parking.events == []
+
+
+async def test_fragments_of_a_modality_whose_clock_is_off_are_counted_under_its_name(
+    engine: Engine, make: Make, ring: KeyRing, parking: Parking
+) -> None:
+    old = [make.series(f"1.{n}", sender="ct9", acquired_at=T0 - timedelta(900)) for n in range(3)]
+    stage = make_stage(engine, ring, parking)
+    assert await stage.settle(origins(*old, make.series("1.9", sender="ct9"))) is Fate.ACK
+    assert metrics.doubtful_clocks.labels("ct9")._value.get() == 3

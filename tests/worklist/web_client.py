@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from streams.seal import KeyRing, write_ring
 from worklist.settings import WorklistSettings
 from worklist.web.app import create_app
-from worklist.web.commands import Server
+from worklist.web.commands import PatientProtocol, Server
 
 ROOT = Path(__file__).parents[2]
 #: The keys of what persons do, which only web and worklist hold.
@@ -42,9 +42,11 @@ def web_settings(
         site=ROOT / "infra" / "site",
         keys=keys,
         act_keys=act_keys,
+        key_images=folder / "key-images",
         database=SecretStr(url),
         tokens=SecretStr(tokens),
         open_demo=open_demo,
+        ai_late_s=1e9,  # the tests' images are of another year
         web_port=0,
         insecure=True,
     )
@@ -85,7 +87,13 @@ def serving(settings: WorklistSettings) -> Iterator[tuple[FastAPI, httpx.Client]
     ready = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2),
+        uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        ),
         ready.set,
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

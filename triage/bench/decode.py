@@ -13,10 +13,10 @@ from openjpeg.utils import decode as decode_j2k
 from pydicom.uid import generate_uid
 
 from triage.bench.pair import Pair
-from triage.bench.phantom_files import film_file, write_slice
 from triage.decoding.pool import DecoderPool
-from triage.decoding.protocol import Request
+from triage.decoding.protocol import Request, Wanted
 from triage.inputs.common import resize
+from triage.phantoms.files import film_file, write_slice
 from triage.phantoms.heads import head_ct
 
 _CT_SIDE, _FILM_SIDE = 512, 2048  # pixels
@@ -71,7 +71,7 @@ def decode(*, quick: bool) -> Iterator[list[Pair]]:
 def _slices(decoders: DecoderPool, files: Sequence[Path]) -> float:
     """All as one series."""
     started = time.perf_counter()
-    frames = decoders.decode(Request(tuple(map(str, files)), len(files), False))
+    frames = decoders.decode(Request(tuple(map(str, files)))).frames
     for frame in frames:
         resize(frame.pixels, _INPUT_SIDE, _INPUT_SIDE)
     if len(frames) != len(files):
@@ -81,9 +81,10 @@ def _slices(decoders: DecoderPool, files: Sequence[Path]) -> float:
 
 def _films(decoders: DecoderPool, files: Sequence[Path]) -> float:
     """One series each, as films come."""
+    wanted = Wanted(min_side_px=2 * _INPUT_SIDE)
     started = time.perf_counter()
     for file in files:
-        (frame,) = decoders.decode(Request((str(file),), 1, False, 2 * _INPUT_SIDE))
+        (frame,) = decoders.decode(Request((str(file),), wanted)).frames
         resize(frame.pixels, _INPUT_SIDE, _INPUT_SIDE)
     return len(files) / (time.perf_counter() - started)
 

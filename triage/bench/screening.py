@@ -1,14 +1,14 @@
-"""The worker's way from decoded frames to verdicts, without Kafka, beside the bare network."""
+"""The worker's way from stored files to verdicts, without Kafka, beside the bare network."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,22 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.bench.pair import Pair
-from triage.decoding.frames import Frame
+from triage.bench.screening_files import SIDE, series_files
+from triage.decoding.pool import DecoderPool
 from triage.decoding.protocol import Request
 from triage.inference.batch import BUCKETS
-from triage.inference.devices import has_bf16, pick_device
+from triage.inference.devices import pick_device
 from triage.inference.network import make_runner
 from triage.inference.queue import BatchQueue, Scores
-from triage.packages.load import find_packages, load_package
-from triage.phantoms.films import chest_film
-from triage.phantoms.heads import head_ct
+from triage.packages.load import Package, find_packages, load_package
 from triage.settings import TriageSettings
 from triage.worker.loaded_model import LoadedModel
 from triage.worker.loading import load_models
 from triage.worker.series import Analyst, make_threads
-
-_SLICES, _SIDE = 12, 512  # pixels along a side, as frames come from the decoder
-_AHEAD = 2  # series that are prepared at once
 
 
 @contextmanager
@@ -51,97 +47,102 @@ def screening(*, quick: bool) -> Iterator[list[Pair]]:
         for folder in find_packages(settings.models)
         if (package := load_package(folder))
     }
-    with make_threads(settings.decoders) as threads:
-        yield [_screen(one, folders[one.name], settings, threads, quick) for one in models]
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vigie-bench-")))
+        decoders = DecoderPool(settings.decoders)
+        stack.callback(decoders.close)
+        yield [
+            _Screening(
+                one,
+                _studies(one, load_package(folders[one.name]), scratch),
+                decoders,
+                settings,
+                quick,
+            ).pair(_bare(folders[one.name], settings))
+            for one in models
+        ]
 
 
-def _screen(
-    model: LoadedModel,
-    folder: Path,
-    settings: TriageSettings,
-    threads: ThreadPoolExecutor,
-    quick: bool,
-) -> Pair:
-    # Some seconds of work: the first ones find nothing to share a batch with.
-    series = 4 if quick else 48 if model.axial else 320
-    studies = _frames(model.axial, 2)
-    images = np.concatenate([model.prepare(study) for study in studies])
-    sizes: list[int] = []
+@dataclass
+class _Screening:
+    """One package, and series that it is meant for."""
 
-    def noted(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        sizes.append(len(batch))
-        return model.network(batch)
+    model: LoadedModel
+    studies: Sequence[Request]
+    decoders: DecoderPool
+    settings: TriageSettings
+    quick: bool
 
-    def ours() -> float:
-        sizes.clear()
-        started = time.perf_counter()
-        asyncio.run(_work(replace(model, network=noted), studies, threads, series))
-        return sum(sizes) / (time.perf_counter() - started)
+    def pair(self, bare: Scores) -> Pair:
+        """Ours, and `bare` on the very batches of ours, prepared beforehand."""
+        # Some seconds of work: the first ones find nothing to share a batch with.
+        series = 4 if self.quick else 48 if self.model.wanted.axial else 320
+        decoded = [self.decoders.decode(study).images for study in self.studies]
+        images = np.concatenate([one for one in decoded if one is not None])
+        sizes: list[int] = []
 
-    bare = _bare(folder, settings)
+        def noted(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            sizes.append(len(batch))
+            return self.model.network(batch)
 
-    def reference() -> float:
-        """The very batches of ours, prepared beforehand."""
-        started = time.perf_counter()
-        for size in sizes:
-            bare(images[np.arange(size) % len(images)])
-        return sum(sizes) / (time.perf_counter() - started)
+        def ours() -> float:
+            sizes.clear()
+            started = time.perf_counter()
+            asyncio.run(self._work(replace(self.model, network=noted), series))
+            return sum(sizes) / (time.perf_counter() - started)
 
-    return Pair(
-        f"{model.name}: decoded frames to verdicts beside the bare network, same batches",
-        "images/s",
-        ours,
-        reference,
-    )
+        def reference() -> float:
+            started = time.perf_counter()
+            for size in sizes:
+                bare(images[np.arange(size) % len(images)])
+            return sum(sizes) / (time.perf_counter() - started)
 
+        return Pair(
+            f"{self.model.name}: uncompressed files of {SIDE}² to verdicts, "
+            f"{self.settings.decoders} decoders, beside the bare network, same batches",
+            "images/s",
+            ours,
+            reference,
+        )
 
-async def _work(
-    model: LoadedModel, studies: Sequence[list[Frame]], threads: ThreadPoolExecutor, series: int
-) -> None:
-    """`series` series through the analyst, let in as `Intake` does.
+    async def _work(self, model: LoadedModel, series: int) -> None:
+        """`series` series through the analyst, let in as `Intake` does.
 
-    They are prepared ahead of the network, but not by more than a batch.
-    """
-    turn = itertools.cycle(studies)
-    queue = BatchQueue(
-        {model.name: model.network}, urgent=-1, concurrent_batches=model.concurrent_batches
-    )
-    analyst = Analyst(
-        [model],
-        lambda _request: next(turn),
-        queue,
-        _nowhere,
-        threads,
-        lambda: datetime.now(UTC),
-    )
-    slots, taken = asyncio.Semaphore(_AHEAD), asyncio.Event()
-    request = Request((), model.max_frames, model.axial)
-    running = asyncio.create_task(queue.run(taken.set))
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(series):
-                await slots.acquire()
-                while queue.waiting >= BUCKETS[-1]:
-                    taken.clear()
-                    await taken.wait()
-                group.create_task(analyst.screen(model, request, 1, slots.release))
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        They are decoded and prepared ahead of the network, but not by more than a batch.
+        """
+        ahead = self.settings.decoders + 1
+        turn = itertools.cycle(self.studies)
+        queue = BatchQueue(
+            {model.name: model.network}, urgent=-1, concurrent_batches=model.concurrent_batches
+        )
+        with make_threads(ahead) as threads:
+            analyst = Analyst(
+                [model], self.decoders.decode, queue, _nowhere, threads, lambda: datetime.now(UTC)
+            )
+            slots, taken = asyncio.Semaphore(ahead), asyncio.Event()
+            running = asyncio.create_task(queue.run(taken.set))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(series):
+                        await slots.acquire()
+                        while queue.waiting >= BUCKETS[-1]:
+                            taken.clear()
+                            await taken.wait()
+                        group.create_task(analyst.screen(model, next(turn), 1, slots.release))
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
 
 
 def _nowhere(_reference: str, _name: str) -> Path:
     return Path()
 
 
-def _frames(axial: bool, studies: int) -> list[list[Frame]]:
-    rng = np.random.default_rng(1)
-    if axial:
-        heads = [head_ct(rng, None, _SLICES, _SIDE).astype(np.float32) for _ in range(studies)]
-        return [[Frame(pixels, "hu", 5.0 * at) for at, pixels in enumerate(head)] for head in heads]
+def _studies(model: LoadedModel, package: Package, folder: Path) -> list[Request]:
+    """Two series, as files in `folder`."""
     return [
-        [Frame((chest_film(rng, False, _SIDE) / 4095).astype(np.float32), "display")]
-        for _ in range(studies)
+        Request(tuple(map(str, series_files(package.input, folder, seed))), model.wanted)
+        for seed in (1, 2)
     ]
 
 
@@ -151,6 +152,4 @@ def _bare(folder: Path, settings: TriageSettings) -> Scores:
     No queue, no threads, no metrics.
     """
     package, device = load_package(folder), pick_device(settings.device)
-    return make_runner(
-        package, package.input.shape, device, settings.compiled, bf16=has_bf16(device)
-    )[0]
+    return make_runner(package, package.input.shape, device, settings.compiled).run

@@ -19,16 +19,15 @@ from triage.worker.loading import load_models
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Seconds that each stage takes when nothing else runs."""
+    """Seconds that each stage takes when nothing else runs; decoding prepares, too."""
 
     decode: float
-    prepare: float
     forward: float
 
     @property
     def total(self) -> float:
-        """Of all three, in seconds."""
-        return self.decode + self.prepare + self.forward
+        """Of both, in seconds."""
+        return self.decode + self.forward
 
 
 @contextmanager
@@ -52,16 +51,15 @@ def stage_times(
 def _measure(
     model: LoadedModel, decoders: DecoderPool, files: Sequence[Path], repeats: int
 ) -> StageTimes:
-    times: list[tuple[float, float, float]] = []
+    times: list[tuple[float, float]] = []
     for number in range(repeats + 1):
-        paths = (str(files[number % len(files)]),)
-        request = Request(paths, model.max_frames, model.axial, model.min_side_px)
+        request = Request((str(files[number % len(files)]),), model.wanted)
         begun = time.perf_counter()
-        frames = decoders.decode(request)
+        images = decoders.decode(request).images
         decoded = time.perf_counter()
-        images = model.prepare(frames)
-        prepared = time.perf_counter()
+        if images is None:
+            raise LookupError("the decoder did not prepare the film")
         model.network(images)
-        times.append((decoded - begun, prepared - decoded, time.perf_counter() - prepared))
+        times.append((decoded - begun, time.perf_counter() - decoded))
     warm = times[1:]
     return StageTimes(*(statistics.median(column) for column in zip(*warm, strict=True)))

@@ -1,6 +1,6 @@
 """The decoder process: reads stored files and decodes what it is asked for, under limits.
 
-Started by `pool` as ``python -m triage.decoding.child SOCKET MEMORY LIMITS``. Requests and answers
+Started by `pool` as ``python -m triage.inputs.jailed SOCKET MEMORY LIMITS``. Requests and answers
 are those of `protocol`; pixels go back through one shared anonymous file. It imports no torch,
 opens no network, and gets no secrets.
 """
@@ -8,129 +8,114 @@ opens no network, and gets no secrets.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import resource
 import socket
-import sys
 import warnings
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.errors import Reason
 from triage.decoding.frames import Frame
-from triage.decoding.image_header import ImageHeader, read_header
+from triage.decoding.image_header import why_unread
 from triage.decoding.limits import Limits
-from triage.decoding.pixels import to_frame
-from triage.decoding.protocol import Request, receive, send
-from triage.decoding.slices import Place, choose
-from triage.decoding.stored import stored
+from triage.decoding.protocol import FOREVER, MARK, MARKED, Request, receive, send
+from triage.decoding.series import read_series
 from triage.errors import NotAnalysed
+from triage.sandbox import close_off
+
+_NICENESS = 10  # below that of the batch thread: everything waits for it
+
+#: Frames, and the package's input as its JSON, to what the network reads: float32 [n, …].
+Prepare = Callable[[Sequence[Frame], dict[str, Any]], NDArray[np.float32]]
 
 
-def decode_series(request: Request, limits: Limits) -> list[Frame]:
-    """The frames that a model reads, in order along the stack.
-
-    A broken file is left out where others are not.
-
-    Raises:
-        NotAnalysed: the first file's reason when none can be used; `decode_limit` when the answer
-            would be too large.
-    """
-    headers: list[ImageHeader] = []
-    failed: list[Reason] = []
-    if len(request.paths) > limits.files:
-        raise NotAnalysed(Reason.DECODE_LIMIT)
-    for path in request.paths:
-        try:
-            headers.append(read_header(Path(path), limits))
-        except NotAnalysed as error:
-            failed.append(error.reason)
-    if not headers:
-        raise NotAnalysed(failed[0] if failed else Reason.NO_PIXELS)
-    places = choose(headers, max_frames=request.max_frames, axial=request.axial)
-    if sum(4 * place.shape[0] * place.shape[1] for place in places) > limits.reply_bytes:
-        raise NotAnalysed(Reason.DECODE_LIMIT)
-    return _decode_places(headers, places, failed, request.min_side_px)
-
-
-def _decode_places(
-    headers: list[ImageHeader], places: list[Place], failed: list[Reason], min_side_px: int
-) -> list[Frame]:
-    done: dict[Place, Frame] = {}
-    for file, header in enumerate(headers):
-        mine = sorted(
-            (place for place in places if place.file == file), key=lambda place: place.frame
-        )
-        if not mine:
-            continue
-        try:
-            for place, array in zip(
-                mine, stored(header, [place.frame for place in mine]), strict=False
-            ):
-                done[place] = to_frame(array, header, place.frame, min_side_px)
-        except NotAnalysed as error:
-            failed.append(error.reason)
-    frames = [done[place] for place in places if place in done]
-    if not frames:
-        raise NotAnalysed(failed[0] if failed else Reason.NO_PIXELS)
-    return frames
-
-
-def main(argv: list[str]) -> None:
+def serve(argv: Sequence[str], prepare: Prepare) -> None:
     """Answers requests until the parent closes its end."""
     # A cut file makes pydicom warn on each read; `image_header` checks what is missing.
     warnings.simplefilter("ignore")
     channel, memory = socket.socket(fileno=int(argv[0])), int(argv[1])
     limits = Limits(**json.loads(argv[2]))
+    os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.reply_bytes, limits.reply_bytes))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    send(channel, {"ready": True})
-    while (message := receive(channel)) is not None:
-        _limit_cpu(limits.cpu_s)
-        request = Request(**message | {"paths": tuple(message["paths"])})
-        send(channel, _answer(request, limits, memory))
+    close_off(alone=True)
+    send(channel, {"ready": True}, FOREVER)
+    while (message := receive(channel, FOREVER)) is not None:
+        request = Request.of(message)
+        send(channel, _answer(request, limits, memory, prepare), FOREVER)
 
 
-def _limit_cpu(seconds: float) -> None:
-    """From now on this process may use `seconds` of processor time: SIGXCPU ends it."""
+class _Watch:
+    """Binds the processor time of a request, and of each header and frame in it: SIGXCPU ends the
+    process, and the mark in the shared memory says where.
+    """
+
+    def __init__(self, limits: Limits, memory: int) -> None:
+        self._frame_cpu_s, self._memory = limits.frame_cpu_s, memory
+        self._end_s = _used_s() + limits.cpu_s
+        _limit_cpu(self._end_s)
+
+    def begin(self, file: int, frame: int) -> None:
+        """From now on it is at `frame` of `file`."""
+        os.pwrite(self._memory, MARK.pack(MARKED, file, frame), 0)
+        _limit_cpu(min(self._end_s, _used_s() + self._frame_cpu_s))
+
+    def over(self) -> None:
+        """Nothing more is of one file."""
+        os.ftruncate(self._memory, 0)
+        _limit_cpu(self._end_s)
+
+
+def _used_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    return used.ru_utime + used.ru_stime
 
 
-def _answer(request: Request, limits: Limits, memory: int) -> dict[str, Any]:
-    """Decodes, writes the pixels one after the other to `memory`, and says how they lie there."""
+def _limit_cpu(until_s: float) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(until_s) + 1, resource.RLIM_INFINITY))
+
+
+def _answer(request: Request, limits: Limits, memory: int, prepare: Prepare) -> dict[str, Any]:
+    """Decodes, writes the arrays one after the other to `memory`, and says how they lie there."""
+    watch = _Watch(limits, memory)
     try:
-        frames = decode_series(request, limits)
-        size = sum(frame.pixels.nbytes for frame in frames)
-        os.ftruncate(memory, size)
-        at, told = 0, []
-        with mmap.mmap(memory, size) as shared:
-            for frame in frames:
-                shared[at : at + frame.pixels.nbytes] = np.ascontiguousarray(
-                    frame.pixels, dtype=np.float32
-                ).data.cast("B")
-                at += frame.pixels.nbytes
-                rows, columns = frame.pixels.shape
-                told.append(
-                    {
-                        "rows": rows,
-                        "columns": columns,
-                        "unit": frame.unit,
-                        "position_mm": frame.position_mm,
-                    }
-                )
+        try:
+            decoded = read_series(request, limits, watch.begin)
+        finally:
+            watch.over()
+        images = prepare(decoded.frames, request.wanted.input) if request.wanted.input else None
+        arrays = [frame.pixels for frame in decoded.frames] if images is None else [images]
+        if sum(array.nbytes for array in arrays) > limits.reply_bytes:
+            raise NotAnalysed(Reason.DECODE_LIMIT)
+        os.lseek(memory, 0, os.SEEK_SET)
+        for array in arrays:
+            _write(memory, array)
     except NotAnalysed as error:
         return {"reason": error.reason.value}
     except MemoryError:
         return {"reason": Reason.DECODE_LIMIT.value}
-    return {"frames": told, "bytes": size}
+    except OSError as error:
+        return {"reason": why_unread(error).value}
+    return {
+        "arrays": [array.shape for array in arrays],
+        "frames": [_told(frame) for frame in decoded.frames],
+        "read": asdict(decoded.read),
+    }
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _write(memory: int, array: NDArray[np.float32]) -> None:
+    left = np.ascontiguousarray(array, dtype=np.float32).data.cast("B")
+    while left:
+        left = left[os.write(memory, left) :]
+
+
+def _told(frame: Frame) -> dict[str, Any]:
+    """All of a frame but its pixels."""
+    return {one.name: getattr(frame, one.name) for one in fields(frame) if one.name != "pixels"}

@@ -1,4 +1,4 @@
-"""One frame, its unit and its place: what the decoder hands over."""
+"""One frame, its unit and its place; and what of a series was read: what the decoder hands over."""
 
 from __future__ import annotations
 
@@ -11,15 +11,73 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Frame:
-    """One image.
+    """One image, or the mean of neighbouring slices (a slab), upright and with square pixels.
 
     Attributes:
         pixels: float32 [rows, columns]; Hounsfield units for "hu", 0 (black) to 1 (white) for
             "display".
         unit: which of the two.
-        position_mm: along the normal of the stack; None where the header does not say.
+        position_mm: of its middle along the stack, towards the head in axial ones; None where the
+            header does not say.
+        stack: frames of one number are one stack, in order; a second acquisition at the same
+            places, or another plane, has a number of its own.
+        side_mm: of a pixel; None where the header does not say.
+        file: index among the files asked for, of its middle slice.
     """
 
     pixels: NDArray[np.float32]
     unit: Literal["hu", "display"]
     position_mm: float | None = None
+    stack: int = 0
+    side_mm: float | None = None
+    file: int = 0
+
+
+@dataclass(frozen=True)
+class Read:
+    """What of a series entered a frame, of what was there to read.
+
+    Attributes:
+        read: slices or films that entered a frame; of CT none that is blank between two that show
+            a body.
+        there: those, and the ones that could not be read, have no place in the stack, or lie where
+            nothing was read and were left out by what they are (another kernel, a MIP).
+        extent_mm: from the first slice read to the last, of CT of those that show a body, one
+            spacing included; None where the headers do not say.
+        spacing_mm: what is usual between neighbours where the largest gap is.
+        largest_gap_mm: between neighbours that were read: the one largest against its spacing.
+        gap_thicknesses: the largest gap against the slice thickness that is stated beside it, in
+            thicknesses; None where none is stated.
+        unstated_gap_mm: the largest gap beside which no thickness is stated; None: there is none.
+        plausible: values that were taken for Hounsfield units can be those of a body.
+        beside: stacks from this number on are captures or derived images beside primary ones: they
+            can flag the series, and nothing else is said of them; None: there are none.
+        primary: they are primary images; captures and what was made of others can only be flagged.
+        digest: SHA-256 of the bytes of all files that were read.
+    """
+
+    read: int
+    there: int
+    extent_mm: float | None = None
+    spacing_mm: float | None = None
+    largest_gap_mm: float | None = None
+    gap_thicknesses: float | None = None
+    unstated_gap_mm: float | None = None
+    plausible: bool = True
+    beside: int | None = None
+    primary: bool = True
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The frames of a series, stack by stack, and what they are of it.
+
+    Attributes:
+        images: what a network reads, float32 [n, …], where `Wanted.input` asked for it; the frames
+            have no pixels then.
+    """
+
+    frames: list[Frame]
+    read: Read
+    images: NDArray[np.float32] | None = None

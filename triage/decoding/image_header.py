@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from streams.errors import Reason
 from triage.decoding.limits import Limits
+from triage.eligibility.header_facts import group_of
 from triage.errors import NotAnalysed
 
 PHOTOMETRICS = frozenset(
@@ -52,6 +54,33 @@ BROKEN = (
 )
 
 
+#: What a store that is away for a while answers, where a broken file gives something else.
+_AWAY = frozenset(
+    {
+        errno.ENOENT,
+        errno.ESTALE,
+        errno.EIO,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENOTCONN,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.EACCES,
+        errno.EAGAIN,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+
+
+def why_unread(error: BaseException) -> Reason:
+    """`store_missing` where the store did not give the bytes, else `undecodable_pixels`."""
+    away = isinstance(error, OSError) and error.errno in _AWAY
+    return Reason.STORE_MISSING if away else Reason.UNDECODABLE_PIXELS
+
+
 @dataclass(frozen=True)
 class ImageHeader:
     """One file: its dataset without pixels (inflated ones: with), and the facts that were checked.
@@ -61,7 +90,9 @@ class ImageHeader:
         frames: 1 to `Limits.frames`.
         samples: 1 or 3.
         bits: bits allocated, one of 1, 8, 16, 32, 64.
+        bits_stored: those of them that hold a value; all where the header says nothing that can be.
         inflated: the file was deflated as a whole, and `dataset` holds its pixels already.
+        pixels_at: where in the file the element with the pixels begins; nothing where inflated.
     """
 
     path: Path
@@ -71,21 +102,19 @@ class ImageHeader:
     frames: int
     samples: int
     bits: int
+    bits_stored: int
     photometric: str
     inflated: bool = False
+    pixels_at: int = 0
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame as it is stored uncompressed."""
+        return -(-self.rows * self.columns * self.samples * self.bits // 8)
 
     def group(self, frame: int, name: str) -> Dataset:
-        """The item that states `name` for `frame`.
-
-        Its own functional group comes first, then the shared one, then the top level.
-        """
-        for holder in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-            items = self.dataset.get(holder) or []
-            place = frame if holder.startswith("Per") else 0
-            if place < len(items) and (found := items[place].get(name)):
-                item: Dataset = found[0]
-                return item
-        return self.dataset
+        """The item that states `name` for `frame`; else the top level."""
+        return group_of(self.dataset, frame, name)
 
     def numbers(self, source: Dataset, name: str, count: int) -> NDArray[np.float64] | None:
         """The first `count` values of `name`, float64 [count].
@@ -97,7 +126,7 @@ class ImageHeader:
             if value is None or value == "":
                 return None
             many = np.atleast_1d(np.asarray(value, dtype=np.float64))
-        except (ValueError, TypeError, BytesLengthException):
+        except BROKEN:
             return None
         return (
             many[:count] if len(many) >= count and bool(np.isfinite(many[:count]).all()) else None
@@ -111,22 +140,36 @@ def read_header(path: Path, limits: Limits) -> ImageHeader:
         NotAnalysed: `undecodable_pixels` (no DICOM file), `no_pixels`, `bad_geometry`,
             `decode_limit`, `unsupported_photometric`, `store_missing`.
     """
-    dataset, inflated = _open_dataset(path, limits)
+    return check_header(path, open_dataset(path, limits), limits)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset, as `ImageHeader` has it, not yet believed."""
+
+    dataset: Dataset
+    inflated: bool
+    pixels_at: int
+
+
+def check_header(path: Path, opened: Opened, limits: Limits) -> ImageHeader:
+    """The header of what `open_dataset` gave. Raises NotAnalysed, as `read_header`."""
     try:
-        return _checked(path, dataset, limits, inflated)
+        return _checked(path, opened, limits)
     except BROKEN:
         raise NotAnalysed(Reason.BAD_GEOMETRY) from None
 
 
-def _open_dataset(path: Path, limits: Limits) -> tuple[Dataset, bool]:
+def open_dataset(path: Path, limits: Limits) -> Opened:
+    """The dataset of `path`. Raises NotAnalysed, as `read_header`."""
     try:
         if _transfer_syntax(path) == DeflatedExplicitVRLittleEndian:
-            return _inflate(path, limits.frame_bytes), True
-        return dcmread(path, stop_before_pixels=True), False
-    except FileNotFoundError:
-        raise NotAnalysed(Reason.STORE_MISSING) from None
-    except BROKEN:
-        raise NotAnalysed(Reason.UNDECODABLE_PIXELS) from None
+            return Opened(_inflate(path, limits.frame_bytes), True, 0)
+        with path.open("rb") as file:
+            dataset = dcmread(file, stop_before_pixels=True)  # leaves the file at the element
+            return Opened(dataset, False, file.tell())
+    except BROKEN as error:
+        raise NotAnalysed(why_unread(error)) from None
 
 
 def _transfer_syntax(path: Path) -> str:
@@ -155,7 +198,8 @@ def _inflate(path: Path, cap: int) -> Dataset:
     return dataset
 
 
-def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> ImageHeader:
+def _checked(path: Path, opened: Opened, limits: Limits) -> ImageHeader:
+    dataset = opened.dataset
     # For a file that was cut pydicom returns an empty dataset, with no more than a warning.
     if "Rows" not in dataset or "Columns" not in dataset or "BitsAllocated" not in dataset:
         raise NotAnalysed(Reason.NO_PIXELS)
@@ -182,7 +226,26 @@ def _checked(path: Path, dataset: Dataset, limits: Limits, inflated: bool) -> Im
         raise NotAnalysed(Reason.UNSUPPORTED_PHOTOMETRIC)
     if rows * columns * samples * max(1, bits // 8) > limits.frame_bytes or frames > limits.frames:
         raise NotAnalysed(Reason.DECODE_LIMIT)
-    return ImageHeader(path, dataset, rows, columns, frames, samples, bits, photometric, inflated)
+    return ImageHeader(
+        path,
+        dataset,
+        rows,
+        columns,
+        frames,
+        samples,
+        bits,
+        _bits_stored(dataset, bits),
+        photometric,
+        opened.inflated,
+        opened.pixels_at,
+    )
+
+
+def _bits_stored(dataset: Dataset, bits: int) -> int:
+    if dataset.get("BitsStored") in (None, ""):
+        return bits
+    stored = _integer(dataset, "BitsStored", bits)
+    return stored if 1 <= stored <= bits else bits
 
 
 def _integer(dataset: Dataset, name: str, default: int) -> int:

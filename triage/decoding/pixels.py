@@ -1,4 +1,4 @@
-"""Stored values become frames: Hounsfield units for CT, display values for the rest.
+"""Stored values become what they stand for: Hounsfield units for CT, display values for the rest.
 
 Order of PS3.3 C.11: stored value (bits stored, sign) → modality LUT or rescale → VOI LUT or window
 → MONOCHROME1 inverted.
@@ -6,60 +6,94 @@ Order of PS3.3 C.11: stored value (bits stored, sign) → modality LUT or rescal
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from streams.errors import Reason
-from triage.decoding.frames import Frame
 from triage.decoding.image_header import BROKEN, ImageHeader
 from triage.decoding.reduction import block_mean, masked_block_mean
-from triage.decoding.slices import position_mm
+from triage.eligibility.header_facts import values_of
 from triage.errors import NotAnalysed
 
+Unit = Literal["hu", "display"]
 AIR_HU = -1024.0
+#: What scanners write; a slope below zero or of 100 is a fault of somebody on the way.
+_SLOPES, _INTERCEPTS = (0.1, 10.0), (-33000.0, 1100.0)
+_MOST_PADDING_HU = -900.0  # padding that is denser may be tissue: it is read as what it is
+_NARROWEST = 0.1  # of the range of most values; real windows of films hold half of it and more
 #: Rec. 601, as DICOM's own YBR_FULL.
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_CT_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.2{part}" for part in ("", ".1", ".2"))
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def is_hounsfield(header: ImageHeader) -> bool:
+def is_hounsfield(header: ImageHeader, frame: int = 0) -> bool:
     """Whether the rescaled values are Hounsfield units.
 
-    So it is for CT with a rescale and more than 8 bits that is no capture of a screen.
+    So it is for CT with a whole rescale that can be, and more than 8 bits, that is no capture of a
+    screen.
     """
     dataset = header.dataset
-    transform = header.group(0, "PixelValueTransformationSequence")
+    transform = header.group(frame, "PixelValueTransformationSequence")
+    slope = header.numbers(transform, "RescaleSlope", 1)
+    intercept = header.numbers(transform, "RescaleIntercept", 1)
     return (
         dataset.get("Modality") == "CT"
         and not str(dataset.get("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE)
         and header.samples == 1
         and header.photometric.startswith("MONOCHROME")
-        and int(dataset.get("BitsStored") or header.bits) > 8
-        and header.numbers(transform, "RescaleIntercept", 1) is not None
+        and header.bits_stored > 8
+        and _possible(intercept, _INTERCEPTS)
+        and _possible(slope, _SLOPES)
+        and not dataset.get("ModalityLUTSequence")  # beside a rescale it says something else
         and str(transform.get("RescaleType") or "HU").strip() in ("HU", "US")
     )
 
 
-def to_frame(
+def _possible(value: NDArray[np.float64] | None, among: tuple[float, float]) -> bool:
+    return value is not None and among[0] <= float(value[0]) <= among[1]
+
+
+def _is_ct_slice(header: ImageHeader) -> bool:
+    """CT Image Storage, enhanced or not, that is no picture made of another image."""
+    dataset = header.dataset
+    return (
+        dataset.get("Modality") == "CT"
+        and str(dataset.get("SOPClassUID", "")) in _CT_CLASSES
+        and values_of(dataset, "ImageType")[1:2] != ("SECONDARY",)
+    )
+
+
+def to_values(
     array: NDArray[np.generic], header: ImageHeader, frame: int, min_side_px: int = 0
-) -> Frame:
-    """Stored values as a `Frame`: float32, in HU, or from 0 (black) to 1 (white) for "display".
+) -> tuple[NDArray[np.float32], Unit, int]:
+    """Stored values in HU, or from 0 (black) to 1 (white) for "display".
 
     Args:
         array: [rows, columns], or [rows, columns, 3] as RGB.
         min_side_px: as `reduction_factor`; 0 leaves every pixel as it is.
 
+    Returns:
+        float32 [rows, columns] as they are stored, their unit, and how many pixels became one.
+
     Raises:
-        NotAnalysed: `undecodable_pixels` when a lookup table of the header is broken.
+        NotAnalysed: `undecodable_pixels` when a lookup table of the header is broken,
+            `no_hounsfield` when a CT slice has no rescale that can be read.
     """
     try:
-        hounsfield, factor = is_hounsfield(header), reduction_factor(array, header, min_side_px)
+        hounsfield = is_hounsfield(header, frame)
+        if not hounsfield and _is_ct_slice(header):
+            raise NotAnalysed(Reason.NO_HOUNSFIELD)  # read as a picture it would look calm
+        factor = reduction_factor(array, header, min_side_px)
         if array.ndim == 3 or header.photometric == "PALETTE COLOR":
-            return Frame(
-                _grey(block_mean(array, factor), header), "display", position_mm(header, frame)
-            )
+            return _grey(block_mean(array, factor), header), "display", factor
         padding = _padding(array, header)
+        if padding is not None and hounsfield:
+            padding &= _rescaled(array, header, frame) <= _MOST_PADDING_HU
         if factor > 1:
             array, padding = masked_block_mean(array, padding, factor)
         values = _rescaled(array, header, frame)
@@ -67,15 +101,13 @@ def to_frame(
             # Scanners write -2000 and less outside their field of view: air, as the padding is.
             if padding is not None:
                 values[padding] = AIR_HU
-            return Frame(
-                np.maximum(values, np.float32(AIR_HU), out=values), "hu", position_mm(header, frame)
-            )
+            return np.maximum(values, np.float32(AIR_HU), out=values), "hu", factor
         shown = _windowed(values, padding, header, frame)
         if header.photometric == "MONOCHROME1":
             np.subtract(np.float32(1), shown, out=shown)
         if padding is not None:
             shown[padding] = 0
-        return Frame(shown, "display", position_mm(header, frame))
+        return shown, "display", factor
     except BROKEN:
         raise NotAnalysed(Reason.UNDECODABLE_PIXELS) from None
 
@@ -96,7 +128,7 @@ def reduction_factor(array: NDArray[np.generic], header: ImageHeader, min_side_p
 
 
 def _grey(array: NDArray[np.generic], header: ImageHeader) -> NDArray[np.float32]:
-    bits = int(header.dataset.get("BitsStored") or header.bits)
+    bits = header.bits_stored
     if array.ndim == 2:
         array = apply_color_lut(array, header.dataset)
         bits = array.dtype.itemsize * 8
@@ -141,22 +173,43 @@ def _windowed(
 ) -> NDArray[np.float32]:
     """`values` through the first window, else the VOI LUT, else their whole range.
 
-    float32 from 0 to 1.
+    float32 from 0 to 1. A window so narrow that the image becomes black and white is none.
     """
     voi = header.group(frame, "FrameVOILUTSequence")
     centre, width = header.numbers(voi, "WindowCenter", 1), header.numbers(voi, "WindowWidth", 1)
     if centre is not None and width is not None and width[0] >= 1:
-        return _window(
-            values, float(centre[0]), float(width[0]), str(voi.get("VOILUTFunction") or "LINEAR")
-        )
+        step = max(1, min(values.shape) // 128)
+        low, high = np.percentile(values[::step, ::step], (1, 99))  # letters apart
+        if width[0] >= _NARROWEST * float(high - low):
+            function = str(voi.get("VOILUTFunction") or "LINEAR")
+            return _window(values, float(centre[0]), float(width[0]), function)
     if header.dataset.get("VOILUTSequence"):
-        looked = np.asarray(
-            apply_voi(np.rint(values).astype(np.int32), header.dataset), dtype=np.float32
-        )
-        bits = int(header.dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return _to_unit_range(looked, 0, 2.0**bits - 1, 0)
+        return look_up(values, header.dataset.VOILUTSequence[0])
     low, high = _value_range(values, padding, header)
     return _to_unit_range(values, low, max(high - low, 1e-6), 0)
+
+
+def look_up(values: NDArray[np.float32], lut: Dataset) -> NDArray[np.float32]:
+    """`values` through a lookup table (PS3.3 §C.11.2.1.1), from 0 to 1.
+
+    Entries of 8 bits come as bytes, or each in a word of its own, whatever the descriptor says.
+    Raises ValueError where the table is not as long as it says.
+    """
+    count, first, bits = (int(one) for one in lut.LUTDescriptor)
+    count = count or 65536
+    data = lut.LUTData
+    if isinstance(data, bytes):
+        words = np.frombuffer(data, np.uint8 if len(data) < 2 * count else "<u2")
+    else:
+        words = np.asarray(data, np.uint16)
+        if len(words) < count:  # two entries in a word
+            words = words.astype("<u2").view(np.uint8)
+    if not 0 < bits <= 16 or len(words) < count:
+        raise ValueError("a lookup table shorter than it says")
+    first = first - 65536 if first > 32767 and values.min() < 0 else first
+    at = np.clip(np.rint(values) - first, 0, count - 1).astype(np.intp)
+    found: NDArray[np.float32] = words[at].astype(np.float32)
+    return _to_unit_range(found, 0, 2.0**bits - 1, 0)
 
 
 def _window(
@@ -190,7 +243,7 @@ def _to_unit_range(
 def _value_range(
     values: NDArray[np.float32], padding: NDArray[np.bool_] | None, header: ImageHeader
 ) -> tuple[float, float]:
-    bits = int(header.dataset.get("BitsStored") or header.bits)
+    bits = header.bits_stored
     if bits <= 8 and not header.dataset.get("PixelRepresentation"):
         return 0.0, 2.0**bits - 1
     seen = values if padding is None else values[~padding]

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from streams.errors import Reason
 from triage.decoding.pool import DecoderPool
 from triage.errors import NotAnalysed
-from triage.evaluation.cases import PICTURE, PLANE, WINDOWED, is_dicom, read_case
+from triage.evaluation.cases import PICTURE, WINDOWED, is_dicom, read_case
 from triage.evaluation.figures import Figures, measure
 from triage.evaluation.labels import EvaluateError, Labelled
-from triage.inference.network import Screener
+from triage.inference.drift import logits_of
+from triage.inference.opening import open_network
 from triage.judging.flagging import Judgement, judge
 from triage.packages.load import Package
 
@@ -29,13 +30,14 @@ Array = NDArray[np.float32]
 _BATCH = 64  # cases in memory at once
 _READERS = min(4, os.cpu_count() or 1)
 _IN_WORDS: dict[str, str] = {
-    PICTURE: "pictures without a DICOM header: modality, body part and age were not checked",
-    PLANE: "no axial slices for brain (scouts, other planes, bone kernels)",
+    PICTURE: "pictures without a DICOM header: no eligibility is applied to them",
     WINDOWED: "CT, shown in a soft-tissue window",
     Reason.OUTSIDE_MODALITY: "of another modality",
     Reason.OUTSIDE_BODY_PART: "of another or no stated body part",
     Reason.OUTSIDE_AGE: "of another or no stated age",
-    Reason.OUTSIDE_VIEW: "of another view",
+    Reason.OUTSIDE_VIEW: "of another view or plane",
+    Reason.OUTSIDE_IMAGE: "no plain images (scouts, maps, dose pages, sharp kernels)",
+    Reason.OUTSIDE_CONTRAST: "with contrast",
 }
 
 
@@ -55,9 +57,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over all cases, abstained ones included.
+    """Figures over all cases, by their raw scores; those that were abstained are among them.
 
     Attributes:
+        judged: over the others alone; None where there is none.
         threshold: None where cases have different ones.
         outside: in words, what was outside the intended use.
     """
@@ -65,6 +68,7 @@ class Evaluation:
     package: str
     version: str
     figures: Figures
+    judged: Figures | None
     abstained: int
     threshold: float | None
     outside: str
@@ -73,11 +77,15 @@ class Evaluation:
 
     def document(self) -> dict[str, Any]:
         """The JSON of ``vigie evaluate --json``."""
+        judged = self.judged
         head = {
             "package": self.package,
             "version": self.version,
             "threshold": self.threshold,
             "abstained": self.abstained,
+            "abstained_share": round(self.abstained / self.figures.n, 4),
+            "auroc_judged": judged.auroc if judged else None,
+            "auroc_judged_ci95": judged.auroc_ci95 if judged else None,
         }
         return {**head, "outside_intended_use": self.outside, **asdict(self.figures)}
 
@@ -89,23 +97,35 @@ def evaluate(package: Package, cases: Sequence[Labelled], *, seed: int = 0) -> E
         EvaluateError: a file is neither DICOM, PNG nor JPEG, or cannot be decoded.
     """
     truth = tuple(case.truth for case in cases)
-    probability, thresholds, outside, abstained = [], [], Counter[str](), 0
+    judgements, outside = list[Judgement](), Counter[str]()
     for scored in score(package, cases):
-        probability.append(scored.judgement.probability)
-        thresholds.append(scored.judgement.threshold)
+        judgements.append(scored.judgement)
         outside.update(scored.outside)
-        abstained += scored.judgement.outcome == "not_analysed"
-    figures = measure(truth, probability, [case.patient for case in cases], thresholds, seed=seed)
-    threshold = thresholds[0] if len(set(thresholds)) == 1 else None
+    judged = [at for at, one in enumerate(judgements) if one.outcome != "not_analysed"]
+    thresholds = {one.threshold for one in judgements}
     return Evaluation(
         package.name,
         package.version,
-        figures,
-        abstained,
-        threshold,
+        _figures(cases, judgements, range(len(cases)), seed),
+        _figures(cases, judgements, judged, seed) if judged else None,
+        len(cases) - len(judged),
+        thresholds.pop() if len(thresholds) == 1 else None,
         _outside(package, outside, len(cases)),
         truth,
-        tuple(probability),
+        tuple(one.probability for one in judgements),
+    )
+
+
+def _figures(
+    cases: Sequence[Labelled], judgements: Sequence[Judgement], which: Sequence[int], seed: int
+) -> Figures:
+    """Over the cases at the places `which`."""
+    return measure(
+        [cases[at].truth for at in which],
+        [judgements[at].probability for at in which],
+        [cases[at].patient for at in which],
+        [judgements[at].threshold for at in which],
+        seed=seed,
     )
 
 
@@ -114,7 +134,7 @@ def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
 
     Raises EvaluateError.
     """
-    screener = Screener(package, package.input.shape, device="cpu")
+    network = open_network(package, device="cpu")
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(_READERS, thread_name_prefix="read"))
         decoders = None
@@ -126,13 +146,13 @@ def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
                 # Pillow's, about large pictures and broken EXIF: what matters is an error.
                 warnings.simplefilter("ignore")
                 ready = list(threads.map(partial(_read, package, decoders), batch))
-            logits = screener.scores(np.concatenate([images for images, _ in ready]))
-            if not np.isfinite(logits).all():
+            scores = network.scores(np.concatenate([images for images, _ in ready]))
+            if not np.isfinite(scores).all():
                 raise EvaluateError(f"{package.name}: the network gave a score that is no number")
             ends = np.cumsum([len(images) for images, _ in ready])
-            parts = np.split(logits, ends[:-1])
-            for part, (images, outside) in zip(parts, ready, strict=True):
-                yield Scored(part, judge(package, part, images), outside)
+            parts = np.split(scores, ends[:-1])
+            for part, (_, outside) in zip(parts, ready, strict=True):
+                yield Scored(logits_of(part), judge(package, part), outside)
 
 
 def _read(

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.evaluation.calibrated import drawn_truths, slope_of
+
 Array = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 Pair = tuple[float, float]
@@ -20,7 +22,13 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured on `n` cases; None where a figure cannot be computed (all cases alike)."""
+    """What was measured on `n` cases; None where a figure cannot be computed (all cases alike).
+
+    Attributes:
+        slope: of the calibration; 1 of a calibrated model.
+        ece_bound95: the ECE that 95 % of calibrated models with these probabilities stay below,
+            by chance alone, were the cases independent.
+    """
 
     n: int
     positives: int
@@ -33,6 +41,9 @@ class Figures:
     specificity_ci95: Pair | None
     ece: float | None
     ece_ci95: Pair | None
+    ece_bound95: float | None
+    slope: float | None
+    slope_ci95: Pair | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class _Points(NamedTuple):
     sensitivity: float | None
     specificity: float | None
     ece: float | None
+    slope: float | None
 
 
 def _points(cases: _Cases) -> _Points:
@@ -62,6 +74,7 @@ def _points(cases: _Cases) -> _Points:
         sensitivity=_share(cases.flagged[cases.truth == 1]),
         specificity=_share(~cases.flagged[cases.truth == 0]),
         ece=ece(cases.truth, cases.probability),
+        slope=slope_of(cases.truth, cases.probability),
     )
 
 
@@ -119,7 +132,15 @@ def measure(
         specificity_ci95=_interval([one.specificity for one in again]),
         ece=found.ece,
         ece_ci95=_interval([one.ece for one in again]),
+        ece_bound95=_ece_by_chance(likely, seed, rounds),
+        slope=found.slope,
+        slope_ci95=_interval([one.slope for one in again]),
     )
+
+
+def _ece_by_chance(probability: Array, seed: int, rounds: int) -> float:
+    found = [ece(truth, probability) for truth in drawn_truths(probability, rounds, seed)]
+    return round(float(np.quantile([one for one in found if one is not None], 0.95)), 4)
 
 
 def _interval(values: Sequence[float | None]) -> Pair | None:

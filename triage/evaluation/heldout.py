@@ -24,6 +24,8 @@ _FIGURES = ("auroc", "sensitivity", "specificity", "ece")
 def differences(package: Package, images: Path) -> list[str]:
     """What differs between the card and a new measurement; empty: nothing.
 
+    Compared is what was measured on all cases of a source, as its pictures.
+
     Args:
         images: a folder with `labels.csv`.
 
@@ -31,7 +33,8 @@ def differences(package: Package, images: Path) -> list[str]:
         EvaluateError: the package does not say which fold was held out, or its cases are not in
             `images`.
     """
-    found, results = [], package.manifest.results
+    found = list[str]()
+    results = [one for one in package.manifest.results if not one.group and one.shown == "pictures"]
     for source in dict.fromkeys(result.source for result in results):
         cases = held_out(package, source, images)
         scored = list(score(package, cases))
@@ -85,7 +88,7 @@ def _measured(
         ]
     truth = [max(cases[i].truth for i in group) for group in groups]
     manifest = package.manifest
-    scale = manifest.image if unit == "image" else manifest.series
+    scale = manifest.output.image if unit == "image" else manifest.output.series
     logits = (
         highest(np.concatenate([scored[i].logits for i in group]), manifest.operating.top_k)
         for group in groups

@@ -22,15 +22,11 @@ import torch
 from numpy.typing import NDArray
 
 from triage.inference.cpu import BATCHES, INDEX, NotCompiled, compiler, folder_of, open_folder
-from triage.inference.devices import Autocast, EagerNetwork, has_bf16, to_device
-from triage.inputs.prepare import prepare
-from triage.packages.load import Package, PackageError, load_package
-from triage.phantoms.series import phantom_series
+from triage.inference.devices import Autocast, EagerNetwork, fastest_precision, to_device
+from triage.inference.drift import Drifted, drift, phantom_images
+from triage.packages.load import PackageError, load_package
 
-#: A compiled network is refused if a logit is farther from eager float32, in shares of 1 + |logit|.
-MAX_DRIFT = 0.1
 _CPU = torch.device("cpu")
-_PHANTOMS = 6  # that it is compared on
 _OPTIONS = {
     "freezing": True,  # weights become constants: batch norms are folded, layouts chosen now
     "cpp.dynamic_threads": True,  # any number of threads, as set when it runs
@@ -106,25 +102,14 @@ def compile_package(folder: Path, cache: Path) -> Compilation:
     return Compilation(package.name, drift, fresh=True)
 
 
-def phantom_images(package: Package) -> NDArray[np.float32]:
-    """Prepared phantoms [n, c, h, w], as the package would be shown them."""
-    rng = np.random.default_rng(0)
-    return np.concatenate(
-        [
-            prepare(phantom_series(rng, package.input.kind)[0], package.input)
-            for _ in range(_PHANTOMS)
-        ]
-    )
-
-
 def compile_network(network: torch.nn.Module, images: NDArray[np.float32], target: Path) -> float:
     """Compiles `network` into `target`, whole or not at all.
 
     Before, it is compared with eager float32 on `images` [n, c, h, w]. Returns the largest distance
     of a logit. Raises `NotCompiled` where the compiler failed or the distance is too large.
     """
-    expected = EagerNetwork(network, _CPU, bf16=False)(images)
-    whole = Autocast(to_device(network, _CPU), _CPU, bf16=has_bf16(_CPU)).requires_grad_(
+    expected = EagerNetwork(network, _CPU)(images)
+    whole = Autocast(to_device(network, _CPU), _CPU, fastest_precision(_CPU)).requires_grad_(
         requires_grad=False
     )
     with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as name:
@@ -173,12 +158,11 @@ def _measure_drift(
     folder: Path, images: NDArray[np.float32], expected: NDArray[np.float32]
 ) -> float:
     """Over every way in which a batch is made of the sizes that were compiled."""
-    run = open_folder(folder, (images.shape[1], images.shape[2], images.shape[3]))
-    worst = 0.0
-    for count in {1, BATCHES[-1] - 1, BATCHES[-1], len(images)}:
-        apart = np.abs(run(images[:count]) - expected[:count])
-        near = apart <= MAX_DRIFT * (1 + np.abs(expected[:count]))  # false if it is no number
-        if not near.all():
-            raise NotCompiled(f"its logits are {float(apart.max()):.3g} from those of the network")
-        worst = max(worst, float(apart.max()))
-    return worst
+    run = open_folder(folder, images.shape[1:])
+    try:
+        return max(
+            drift(run(images[:count]), expected[:count])
+            for count in {1, BATCHES[-1] - 1, BATCHES[-1], len(images)}
+        )
+    except Drifted as error:
+        raise NotCompiled(str(error)) from error

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triage.inference.devices import cpu_flags, has_bf16
+from triage.inference.devices import cpu_flags, fastest_precision
 
 #: Any batch is made of these: 8 is as fast per image as 64, and each takes its time to compile.
 BATCHES = (1, 8)
@@ -42,7 +42,7 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
-def key(network: torch.nn.Module, shape: tuple[int, int, int]) -> str:
+def key(network: torch.nn.Module, shape: tuple[int, ...]) -> str:
     """Names all that a compiled network depends on.
 
     That is: weights, architecture, torch, processor, precision, sizes, and our own code.
@@ -62,7 +62,7 @@ def key(network: torch.nn.Module, shape: tuple[int, int, int]) -> str:
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
         sorted(cpu_flags()),
-        has_bf16(_CPU),
+        str(fastest_precision(_CPU)),
         BATCHES,
         shape,
     ]
@@ -70,9 +70,7 @@ def key(network: torch.nn.Module, shape: tuple[int, int, int]) -> str:
     return sha.hexdigest()
 
 
-def folder_of(
-    cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]
-) -> Path:
+def folder_of(cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, ...]) -> Path:
     """Where the compiled `network` of `package` lies, or would."""
     return cache / f"{package}-{key(network, shape)[:32]}"
 
@@ -87,7 +85,7 @@ def _trusted(path: Path) -> bool:
 
 
 def load_compiled(
-    cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, int, int]
+    cache: Path, package: str, network: torch.nn.Module, shape: tuple[int, ...]
 ) -> CompiledNetwork:
     """The compiled `network` of `package`. Raises `NotCompiled`."""
     folder = folder_of(cache, package, network, shape)
@@ -96,7 +94,7 @@ def load_compiled(
     return open_folder(folder, shape)
 
 
-def open_folder(folder: Path, shape: tuple[int, int, int]) -> CompiledNetwork:
+def open_folder(folder: Path, shape: tuple[int, ...]) -> CompiledNetwork:
     """The libraries in `folder`, checked and loaded. Raises `NotCompiled`."""
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text())
@@ -116,14 +114,14 @@ def open_folder(folder: Path, shape: tuple[int, int, int]) -> CompiledNetwork:
 
 
 class CompiledNetwork:
-    """The network as machine code: float32 [n, c, h, w] to float32 [n], n ≥ 1.
+    """The network as machine code: float32 [n, c, h, w] to float32 [n], or [n, columns]; n ≥ 1.
 
     Called through the C interface that AOTInductor exports: torch's own binding keeps Python's lock
     while it runs, and decoding and preparing would stand still. Any number of threads may call;
     they take turns.
     """
 
-    def __init__(self, files: dict[int, Path], shape: tuple[int, int, int]) -> None:
+    def __init__(self, files: dict[int, Path], shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._torch = ctypes.CDLL(str(_TORCH / "lib" / "libtorch_cpu.so"))
         self._models = {batch: self._open(file) for batch, file in files.items()}
@@ -137,14 +135,14 @@ class CompiledNetwork:
         return library.AOTInductorModelContainerRun, container
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits; none that is a number of an image that is not finite.
+        """What it gives; none that is a number of an image that is not finite.
 
         Raises RuntimeError when the code fails.
         """
         # OpenMP counts per thread: without this, one that is new to torch takes all processors.
         torch.get_num_threads()
         batch = np.ascontiguousarray(batch, dtype=np.float32)
-        out, at, large = np.empty(len(batch), dtype=np.float32), 0, BATCHES[-1]
+        parts, at, large = list[NDArray[np.float32]](), 0, BATCHES[-1]
         while (left := len(batch) - at) > 0:
             size = large if left >= _PADDED_FROM else BATCHES[0]
             part = batch[at : at + size]
@@ -153,8 +151,9 @@ class CompiledNetwork:
                     [part, np.zeros((size - len(part), *self._shape), dtype=np.float32)]
                 )
             count = min(size, left)
-            out[at : at + count] = self._run(part)[:count]
+            parts.append(self._run(part)[:count])
             at += count
+        out = np.concatenate(parts)
         # A fused ReLU takes what is not a number for 0.
         out[~np.isfinite(batch.reshape(len(batch), -1).sum(axis=1))] = np.nan
         return out
@@ -174,10 +173,13 @@ class CompiledNetwork:
         ):
             raise RuntimeError("the compiled network failed")
         try:
-            place = ctypes.c_void_p()
+            place, numbers = ctypes.c_void_p(), ctypes.c_int64()
             self._check(self._torch.aoti_torch_get_data_ptr(made, ctypes.byref(place)))
+            self._check(self._torch.aoti_torch_get_numel(made, ctypes.byref(numbers)))
+            columns = numbers.value // len(images)
+            shape = (len(images),) if columns == 1 else (len(images), columns)
             return np.ctypeslib.as_array(
-                ctypes.cast(place, ctypes.POINTER(ctypes.c_float)), (len(images),)
+                ctypes.cast(place, ctypes.POINTER(ctypes.c_float)), shape
             ).copy()
         finally:
             self._torch.aoti_torch_delete_tensor_object(made)

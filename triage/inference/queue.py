@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from triage import metrics
 from triage.inference.batch import BUCKETS, Batcher
 
-#: A network: float32 [n, c, h, w] to float32 [n].
+#: A network: float32 [n, …] to float32 [n], or [n, outputs].
 Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -24,11 +24,12 @@ class _Ticket:
     """One series that waits for its scores."""
 
     images: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    scores: list[NDArray[np.float32]]
     missing: int
     done: asyncio.Future[NDArray[np.float32]]
 
 
+_NO_SCORE = np.full((), np.nan, np.float32)
 _Batch = list[tuple[_Ticket, int]]
 
 
@@ -69,11 +70,11 @@ class BatchQueue:
     async def scores(
         self, package: str, images: NDArray[np.float32], urgency: SupportsInt
     ) -> NDArray[np.float32]:
-        """The scores [n] of `images` [n, c, h, w], n ≥ 1, once their batches went through."""
+        """What the network gives of `images` [n, …], n ≥ 1, once their batches went through: [n],
+        or [n, outputs].
+        """
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(
-            images, np.empty(len(images), dtype=np.float32), len(images), loop.create_future()
-        )
+        ticket = _Ticket(images, [_NO_SCORE] * len(images), len(images), loop.create_future())
         order = next(self._order)
         for index in range(len(images)):
             self._batchers[package].add((ticket, index), urgency, order, loop.time())
@@ -152,7 +153,8 @@ class BatchQueue:
             ticket.scores[index] = score
             ticket.missing -= 1
             if ticket.missing == 0 and not ticket.done.done():
-                ticket.done.set_result(ticket.scores)
+                # A network that failed gave one number for all its outputs.
+                ticket.done.set_result(np.stack(np.broadcast_arrays(*ticket.scores)))
 
     def _score(self, package: str, rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         """In a thread. The buffer goes back for the next batch: a fresh one costs page faults."""

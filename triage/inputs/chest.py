@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from triage.inputs.common import Array, body_box, box_mean, resize
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 
 
 def equalise(image: Array) -> Array:

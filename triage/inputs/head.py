@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from triage.inputs.common import Array, body_box, box_mean, resize
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 
 BRAIN_WINDOW_HU = (-20.0, 100.0)  # as the slices of patients that it learned from are shown
 TISSUE = 0.45  # where the brain's own grey is put, between air (0) and bone (1)

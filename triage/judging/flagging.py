@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from math import ceil
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import Reason
-from triage.packages.load import Package, TrainingDistribution
-from triage.packages.manifest import Scale
+from triage.packages.load import Package
+from triage.packages.manifest import Abstention, Scale
 
 Array = NDArray[np.float32]
-THUMBNAIL = 16  # pixels a side
+Outcome = Literal["flagged", "not_flagged", "not_analysed"]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What a guard says of a series.
+
+    Attributes:
+        foreign: 0 to 1; the series is unlike what was learned from where it is `max_foreign` or
+            more.
+        spread: standard deviation of the members' logits, mean of the images that count.
+    """
+
+    foreign: float
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -25,31 +39,53 @@ class Judgement:
         reason: only with `not_analysed`.
         probability: calibrated, 0 to 1; there in every outcome, as `threshold` and `score` are.
         score: raw, before calibration.
+        doubt: None where the package never abstains.
     """
 
-    outcome: Literal["flagged", "not_flagged", "not_analysed"]
+    outcome: Outcome
     reason: Reason | None
     probability: float
     threshold: float
     score: float
+    doubt: Doubt | None = None
 
 
-def judge(package: Package, logits: Array, images: Array) -> Judgement:
-    """The judgement of one series.
+def judge(package: Package, scores: Array) -> Judgement:
+    """The judgement of one series, for the package's first output.
 
     Args:
-        logits: finite raw scores [n], one of each slice or film.
-        images: what the network read, [n, c, h, w].
+        scores: finite; one logit of each slice or film, [n], or, of a package that abstains,
+            [n, 3] as `Guarded` gives them.
     """
-    manifest = package.manifest
-    near = distances(package.training_distribution, images) <= manifest.abstention.max_distance
-    scale = manifest.scale(len(logits))
-    score = highest(logits, manifest.operating.top_k)
+    manifest, table = package.manifest, scores.reshape(len(scores), -1)
+    scale, top_k = manifest.scale(len(table)), manifest.operating.top_k
+    score = highest(table[:, 0], top_k)
     likely = probability(score, scale)
-    measured = (likely, scale.threshold, score)
-    if float(near.mean()) < manifest.abstention.min_share:
-        return Judgement("not_analysed", Reason.OUT_OF_DISTRIBUTION, *measured)
-    return Judgement("flagged" if likely >= scale.threshold else "not_flagged", None, *measured)
+    doubt = _doubt(manifest.abstention, table, top_k) if manifest.abstention else None
+    outcome: Outcome = "flagged" if likely >= scale.threshold else "not_flagged"
+    reason = _why_not(manifest.abstention, doubt, outcome)
+    if reason is not None:
+        outcome = "not_analysed"
+    return Judgement(outcome, reason, likely, scale.threshold, score, doubt)
+
+
+def _doubt(rule: Abstention, table: Array, top_k: int) -> Doubt:
+    """That of the image up to which there are as many familiar ones as the rule asks for."""
+    last = max(1, ceil(rule.min_share * len(table))) - 1
+    foreign = probability(float(np.sort(table[:, 1])[last]))
+    counting = np.argsort(table[:, 0])[::-1][:top_k]
+    return Doubt(foreign, float(table[counting, 2].mean()))
+
+
+def _why_not(rule: Abstention | None, doubt: Doubt | None, outcome: Outcome) -> Reason | None:
+    """A flag of what it knows stands, however far the members are apart."""
+    if rule is None or doubt is None:
+        return None
+    if doubt.foreign >= rule.max_foreign:
+        return Reason.OUT_OF_DISTRIBUTION
+    if outcome == "not_flagged" and doubt.spread > rule.max_spread:
+        return Reason.UNSURE
+    return None
 
 
 def highest(logits: Array, top_k: int) -> float:
@@ -57,35 +93,8 @@ def highest(logits: Array, top_k: int) -> float:
     return float(np.sort(logits)[::-1][:top_k].mean())
 
 
-def probability(logit: float, scale: Scale) -> float:
-    """What `logit` means on `scale`, 0 to 1 (Platt 1999)."""
-    return float(1.0 / (1.0 + np.exp(-(scale.slope * logit + scale.intercept))))
-
-
-def thumbnails(images: Array) -> Array:
-    """Images [n, c, h, w] as small grey pictures [n, p] of zero mean.
-
-    `TrainingDistribution` is made of these.
-    """
-    count, channels, height, width = images.shape
-    cells = _strips(height) @ (images @ _strips(width).T)
-    flat = cells.reshape(count, channels * THUMBNAIL**2)
-    return np.asarray(flat - flat.mean(1, keepdims=True), np.float32)
-
-
-@cache
-def _strips(side: int) -> Array:
-    """[THUMBNAIL, side]: a row has the mean of one strip of `side` pixels.
-
-    A product with it takes a third of the time of `reduceat`.
-    """
-    strips = np.zeros((THUMBNAIL, side), np.float32)
-    strips[np.arange(side) * THUMBNAIL // side, np.arange(side)] = THUMBNAIL / side
-    return strips
-
-
-def distances(training_distribution: TrainingDistribution, images: Array) -> Array:
-    """How far each image [n] lies from the training images: 1 is a usual distance."""
-    rest = thumbnails(images) - training_distribution.mean
-    rest = rest - (rest @ training_distribution.basis.T) @ training_distribution.basis
-    return np.asarray(np.sqrt((rest**2).mean(1)) / training_distribution.scale, np.float32)
+def probability(logit: float, scale: Scale | None = None) -> float:
+    """What `logit` means on `scale`, 0 to 1 (Platt 1999); without one it is taken as it is."""
+    if scale is not None:
+        logit = scale.slope * logit + scale.intercept
+    return float(np.exp(-np.logaddexp(0.0, -logit)))

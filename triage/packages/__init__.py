@@ -1,5 +1,6 @@
 """What a model is: a folder with a manifest and weights, believed only after its checks.
 
-`load` reads a folder; `manifest` is what it says of itself, `eligibility` which series it is meant
-for, `architectures` the networks it may name, `thresholds` what a site changes.
+`load` reads a folder, `trust` says who vouches for it; `manifest` is what it says of itself
+(written as TOML by `manifest_text`), `input_spec` what its network reads, `architectures` (with
+`densenet`) the networks it may name, `thresholds` what a site changes.
 """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from triage.packages.densenet import BLOCKS, DenseNet
+from triage.packages.manifest import Gives
 
 
 class Residual(nn.Module):
@@ -44,6 +47,7 @@ class Pyramid(nn.Module):
         self, channels: int, widths: tuple[int, ...], merged: int, drop: float = 0.3
     ) -> None:
         super().__init__()
+        self.widths = widths
         self.stem = nn.Sequential(
             nn.Conv2d(channels, widths[0], 5, 2, 2, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -63,32 +67,49 @@ class Pyramid(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logit of each image, [n]."""
-        return self.mapped(images)[0]
+        return self.seen(images)[0]
 
     def mapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [n], and the map's logits [n, h / 8, w / 8]."""
-        level = self.stages[0](self.stem(images))
-        levels = []
-        for stage in list(self.stages)[1:]:
-            level = stage(level)
-            levels.append(level)
+        return self.seen(images)[:2]
+
+    @property
+    def features(self) -> int:
+        """How many `seen` gives of an image."""
+        return self.head.in_features + 2 * sum(self.widths[:-1])
+
+    def seen(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `mapped`, and what a guard judges by: float32 features [n, f] of all levels."""
+        levels = [self.stem(images)]
+        for stage in self.stages:
+            levels.append(stage(levels[-1]))
         merged = self.laterals[-1](levels[-1])
-        for lateral, level_ in zip(list(self.laterals)[-2::-1], levels[-2::-1], strict=True):
-            merged = nn.functional.interpolate(merged, size=level_.shape[2:]) + lateral(level_)
+        for lateral, level in zip(list(self.laterals)[-2::-1], levels[-2:1:-1], strict=True):
+            merged = nn.functional.interpolate(merged, size=level.shape[2:]) + lateral(level)
         merged = self.merge(merged)
         where = self.map(merged).squeeze(1)
         highest = where.flatten(1).logsumexp(1, keepdim=True)
         pooled = torch.cat(
             [
-                level.mean((2, 3)),
-                level.amax((2, 3)),
+                levels[-1].mean((2, 3)),
+                levels[-1].amax((2, 3)),
                 merged.mean((2, 3)),
                 merged.amax((2, 3)),
                 highest,
             ],
             1,
         )
-        return cast(Tensor, self.head(self.drop(pooled))).squeeze(1), where
+        logits = cast(Tensor, self.head(self.drop(pooled))).squeeze(1)
+        spreads = [part for level in levels[:-1] for part in _mean_and_spread(level)]
+        return logits, where, torch.cat([pooled.float(), *spreads], 1)
+
+
+def _mean_and_spread(level: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel of a map [n, c, h, w], each [n, c]; in float32 whatever the map is in."""
+    level = level.float()
+    mean = level.mean((2, 3))
+    spread = (level.square().mean((2, 3)) - mean.square()).clamp(min=0.0).add(1e-8).sqrt()
+    return mean, spread
 
 
 class Ensemble(nn.Module):
@@ -102,20 +123,82 @@ class Ensemble(nn.Module):
         """Logit of each image, [n]."""
         return torch.stack([member(images) for member in self.members]).mean(0)
 
+    def mapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of the members' logits [n] and maps [n, h / 8, w / 8]."""
+        both = [member.mapped(images) for member in self.members]  # type: ignore[operator]
+        logits, where = (torch.stack(part).mean(0) for part in zip(*both, strict=True))
+        return logits, where
+
+    @property
+    def features(self) -> int:
+        """How many `seen` gives of an image."""
+        return sum(member.features for member in self.members)  # type: ignore[misc]
+
+    def seen(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The members' logits [m, n], and the features of all of them [n, f]; both float32."""
+        each = [member.seen(images) for member in self.members]  # type: ignore[operator]
+        logits = torch.stack([logits.float() for logits, _, _ in each])
+        return logits, torch.cat([features for _, _, features in each], 1)
+
+
+class Selected(nn.Module):
+    """The numbers that a package's outputs name, as logits: [n, outputs], or [n] of one.
+
+    Args:
+        network: gives [n, classes].
+        chosen: index of each output, and what the network gives there.
+    """
+
+    def __init__(self, network: nn.Module, chosen: Sequence[tuple[int, Gives]]) -> None:
+        super().__init__()
+        self.network, self.chosen = network, tuple(chosen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of each image."""
+        return self._logits(self.network(images))
+
+    def mapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """As the network's own `mapped`, for the chosen alone."""
+        logits, where = self.network.mapped(images)  # type: ignore[operator]
+        return self._logits(logits), where[:, [index for index, _ in self.chosen]]
+
+    def _logits(self, given: Tensor) -> Tensor:
+        columns = [_logit(given, index, gives) for index, gives in self.chosen]
+        return columns[0] if len(columns) == 1 else torch.stack(columns, 1)
+
+
+def _logit(given: Tensor, index: int, gives: Gives) -> Tensor:
+    column = given[:, index]
+    match gives:
+        case "logit":
+            return column
+        case "probability":
+            return torch.logit(column, eps=1e-7)
+        case "softmax":
+            others = torch.cat([given[:, :index], given[:, index + 1 :]], 1)
+            return column - others.logsumexp(1)
+
 
 def _ensemble(size: int, channels: int) -> nn.Module:
     return Ensemble(build("pyramid", channels) for _ in range(size))
 
 
-ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
+#: Ours: of one class, in two dimensions.
+PYRAMIDS: dict[str, Callable[[int], nn.Module]] = {
     "pyramid": lambda channels: Pyramid(channels, (16, 32, 64, 128, 160), 32),
     **{f"pyramid-x{size}": partial(_ensemble, size) for size in range(2, 6)},
 }
 
 
-def build(architecture: str, channels: int) -> nn.Module:
-    """A fresh network of that name for images of so many channels.
+def build(architecture: str, channels: int, classes: int = 1, dimensions: int = 2) -> nn.Module:
+    """A fresh network of that name for images of so many channels and 2 or 3 dimensions.
 
-    Raises KeyError if there is none.
+    It gives [n, classes]; ours, of one class, [n].
+
+    Raises KeyError if there is none, and ValueError where it is not made for such images.
     """
-    return ARCHITECTURES[architecture](channels)
+    if architecture in BLOCKS:
+        return DenseNet(channels, classes, BLOCKS[architecture], dimensions)
+    if (classes, dimensions) != (1, 2):
+        raise ValueError(f"{architecture} gives one number of two dimensions")
+    return PYRAMIDS[architecture](channels)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import exp, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
-from streams.errors import Reason
-from triage.packages.eligibility import SeriesFacts, why_ineligible
-from triage.packages.manifest import MANIFEST, WEIGHTS, InputSpec, Manifest
+from triage.decoding.protocol import Wanted
+from triage.eligibility.rule import Rule
+from triage.packages.input_spec import AnyInput
+from triage.packages.manifest import MANIFEST, WEIGHTS, Manifest
 
 if TYPE_CHECKING:
     import torch
@@ -25,25 +26,17 @@ class PackageError(Exception):
 
 
 @dataclass(frozen=True)
-class TrainingDistribution:
-    """Where the training images lie: what `mean` [p] and `basis` [k, p] say of thumbnails [n, p].
+class Package:
+    """A checked model package.
 
-    Distance is the root mean square of what the basis does not explain, divided by `scale`.
+    Attributes:
+        stated: model.toml, byte for byte.
     """
 
-    mean: npt.NDArray[np.float32]
-    basis: npt.NDArray[np.float32]
-    scale: float
-
-
-@dataclass(frozen=True)
-class Package:
-    """A checked model package."""
-
     folder: Path
+    stated: bytes = field(repr=False)
     manifest: Manifest
-    training_distribution: TrainingDistribution = field(repr=False)
-    threshold_source: Literal["package", "site"] = "package"
+    site_scales: frozenset[str] = frozenset()  # "image", "series": with the site's threshold
 
     @property
     def name(self) -> str:
@@ -56,52 +49,116 @@ class Package:
         return self.manifest.version
 
     @property
-    def input(self) -> InputSpec:
+    def input(self) -> AnyInput:
         """What the network reads."""
         return self.manifest.input
 
-    def flagging_at(self, threshold: float | None) -> Package:
-        """The same package with another threshold, 0 to 1, for one image and for several.
+    @property
+    def wanted(self) -> Wanted:
+        """What it reads of any series."""
+        spec = self.input
+        return Wanted(spec.slab_mm, spec.axial, spec.min_side_px, self.rule)
 
-        None leaves its own.
+    @cached_property
+    def rule(self) -> Rule:
+        """Which images it is meant for."""
+        return self.manifest.eligible.rule()
+
+    @property
+    def network_sha256(self) -> str:
+        """SHA-256 of the file that holds the network."""
+        return self.manifest.files[self.manifest.network_file]
+
+    def looking_for(self, code: str) -> Package:
+        """The same package with one output alone, by its code. Raises PackageError."""
+        for output in self.manifest.outputs:
+            if output.code == code:
+                return replace(
+                    self, manifest=self.manifest.model_copy(update={"outputs": (output,)})
+                )
+        there = ", ".join(output.code for output in self.manifest.outputs)
+        raise PackageError(f"{self.name}: looks for no {code!r} (it looks for: {there})")
+
+    def flagging_at(self, series: float | None = None, image: float | None = None) -> Package:
+        """The same package with other thresholds, 0 to 1: of several images, and of one alone.
+
+        None leaves its own. Raises PackageError where it has several outputs.
         """
-        if threshold is None:
+        changes = {"series": series, "image": image}
+        changes = {scale: value for scale, value in changes.items() if value is not None}
+        if not changes:
             return self
-        manifest, change = self.manifest, {"threshold": threshold}
-        changed = {
-            "operating": manifest.operating.model_copy(update={"chosen": "the site's own"}),
-            "image": manifest.image.model_copy(update=change),
-            "series": manifest.series.model_copy(update=change),
-        }
-        changed_manifest = manifest.model_copy(update=changed)
-        return replace(self, manifest=changed_manifest, threshold_source="site")
+        if len(self.manifest.outputs) > 1:
+            raise PackageError(f"{self.name}: one threshold cannot be that of several outputs")
+        output = self.manifest.output
+        output = output.model_copy(
+            update={
+                scale: getattr(output, scale).model_copy(update={"threshold": value})
+                for scale, value in changes.items()
+            }
+        )
+        operating = self.manifest.operating.model_copy(update={"chosen": "the site's own"})
+        manifest = self.manifest.model_copy(update={"operating": operating, "outputs": (output,)})
+        return replace(self, manifest=manifest, site_scales=frozenset(changes))
 
-    def why_ineligible(self, series: SeriesFacts) -> Reason | None:
-        """Why `series` is outside the intended use, or None if the model may look at it."""
-        return why_ineligible(self.manifest.eligible, series)
+    def at_prevalence(self, share: float) -> Package:
+        """The same package where `share` of the cases, above 0 and below 1, have the finding.
+
+        Probabilities move by the odds (Saerens et al. 2002), and thresholds with them: what is
+        flagged stays. Raises PackageError where the package does not say the share among its own.
+        """
+        training, output = self.manifest.training, self.manifest.output
+        known = 0 < training.positives < training.cases and output.image == output.series
+        if not known or len(self.manifest.outputs) > 1:
+            raise PackageError(
+                f"{self.name}: does not say the prevalence that it was calibrated at"
+            )
+        own = training.positives / training.cases
+        more = log(share / (1 - share)) - log(own / (1 - own))
+        scale = output.image
+        at = log(scale.threshold / (1 - scale.threshold)) + more
+        moved = scale.model_copy(
+            update={"intercept": scale.intercept + more, "threshold": 1 / (1 + exp(-at))}
+        )
+        output = output.model_copy(update={"image": moved, "series": moved})
+        return replace(self, manifest=self.manifest.model_copy(update={"outputs": (output,)}))
+
+    def threshold_source(self, images: int) -> Literal["package", "site"]:
+        """Whose threshold a series of so many images is flagged by."""
+        scale = "image" if images == 1 else "series"
+        return "site" if scale in self.site_scales else "package"
 
     def load_network(self) -> torch.nn.Module:
-        """The network, fp32, channels_last, in eval mode: [n, c, h, w] -> logits [n].
+        """The builtin network, fp32, in eval mode: images [n, *input.shape] to logits.
+
+        Those are [n, outputs], or [n] of one output; [n, 3] of a package that abstains (`Guarded`).
 
         Raises PackageError where the weights do not fit the architecture or are not finite.
         """
         import torch
         from safetensors.torch import load
 
-        from triage.packages.architectures import build
+        from triage.packages.architectures import Ensemble, Selected, build
+        from triage.packages.guard import Guarded
 
+        runner, dimensions = self.manifest.runner, len(self.input.shape) - 1
         try:
-            network = build(self.manifest.architecture, self.input.channels)
-        except KeyError as error:
+            network = build(runner.architecture, self.input.channels, runner.classes, dimensions)
+        except (KeyError, ValueError) as error:
             raise PackageError(
-                f"{self.name}: no architecture called {self.manifest.architecture!r}"
+                f"{self.name}: no architecture {runner.architecture!r} of {runner.classes} classes "
+                f"in {dimensions} dimensions"
             ) from error
-        tensors = load(_read(self.folder / WEIGHTS, self.manifest.files[WEIGHTS]))
-        state = {
-            key.removeprefix("network."): tensor
-            for key, tensor in tensors.items()
-            if key.startswith("network.")
-        }
+        state = load(self.read(WEIGHTS))
+        if self.manifest.abstention:
+            assert isinstance(network, Ensemble)  # the manifest's own check
+            network = Guarded(network)
+        else:
+            state = {
+                key.removeprefix("network."): tensor
+                for key, tensor in state.items()
+                if key.startswith("network.")
+            }
         for key, tensor in state.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise PackageError(f"{self.name}: {key} holds numbers that are not finite")
@@ -109,9 +166,17 @@ class Package:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise PackageError(
-                f"{self.name}: weights do not fit {self.manifest.architecture}: {error}"
+                f"{self.name}: weights do not fit {runner.architecture}: {error}"
             ) from error
-        return network.eval().to(memory_format=torch.channels_last)
+        outputs = self.manifest.outputs
+        if runner.classes > 1 or outputs[0].gives != "logit":
+            network = Selected(network, [(one.index, one.gives) for one in outputs])
+        network = network.eval()
+        return network.to(memory_format=torch.channels_last) if dimensions == 2 else network
+
+    def read(self, name: str) -> bytes:
+        """The content of one of its files. Raises PackageError where it is not what it was."""
+        return _read(self.folder / name, self.manifest.files[name])
 
 
 def _read(path: Path, sha256: str) -> bytes:
@@ -147,8 +212,8 @@ def load_package(folder: Path) -> Package:
     from safetensors.numpy import load
 
     try:
-        document = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        manifest = Manifest.model_validate(document)
+        stated = (folder / MANIFEST).read_bytes()
+        manifest = Manifest.model_validate(tomllib.loads(stated.decode()))
     except OSError as error:
         raise PackageError(f"{folder.name}: {MANIFEST} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -158,32 +223,17 @@ def load_package(folder: Path) -> Package:
     if manifest.name != folder.resolve().name:
         raise PackageError(f"{folder.name}: the manifest calls itself {manifest.name!r}")
     content = {name: _read(folder / name, sha256) for name, sha256 in manifest.files.items()}
+    if manifest.runner.kind != "builtin":
+        return Package(folder, stated, manifest)
     try:
         tensors = load(content[WEIGHTS])
     except SafetensorError as error:
         raise PackageError(
             f"{folder.name}: {WEIGHTS} is not a safetensors file: {error}"
         ) from error
-    return Package(folder, manifest, _training_distribution(folder.name, tensors))
-
-
-def _training_distribution(
-    name: str, tensors: dict[str, npt.NDArray[np.float32]]
-) -> TrainingDistribution:
-    try:
-        mean, basis, scale = (tensors[f"typical.{part}"] for part in ("mean", "basis", "scale"))
-    except KeyError as error:
-        raise PackageError(f"{name}: {WEIGHTS} has no tensor {error.args[0]}") from error
-    if mean.ndim != 1 or basis.ndim != 2 or basis.shape[1] != mean.shape[0] or scale.shape != (1,):
-        raise PackageError(
-            f"{name}: typical.* have the wrong shapes {mean.shape}, {basis.shape}, {scale.shape}"
-        )
-    if (
-        not all(bool(np.isfinite(part).all()) for part in (mean, basis, scale))
-        or float(scale[0]) <= 0.0
-    ):
-        raise PackageError(f"{name}: typical.* hold numbers that are not finite")
-    return TrainingDistribution(mean, basis, float(scale[0]))
+    if manifest.abstention and not any(name.startswith("guard.") for name in tensors):
+        raise PackageError(f"{folder.name}: abstains, but {WEIGHTS} has no tensors of a guard")
+    return Package(folder, stated, manifest)
 
 
 def find_packages(folder: Path) -> list[Path]:

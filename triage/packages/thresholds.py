@@ -5,29 +5,54 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from triage.packages.manifest import Strict
+from triage.packages.input_spec import Strict
+from triage.packages.load import Package
 
 FILE = "models.toml"
 
 
-class SitePackage(Strict):
-    """One table of the file. What is left out is the package's own."""
+_Probability = Annotated[float | None, Field(gt=0.0, lt=1.0)]
 
-    threshold: float = Field(
-        gt=0.0,
-        lt=1.0,
-        description="calibrated probability from which a series of any number of images is flagged",
-    )
+
+class SitePackage(Strict):
+    """One table of the file. What is left out is the package's own.
+
+    One image alone has a scale of its own, because less often than a series it has the finding: so
+    it has a threshold of its own.
+
+    Attributes:
+        threshold: calibrated probability from which a series of several images is flagged.
+        threshold_of_one_image: the same, of a series of one image.
+        prevalence: share of the site's cases that have the finding: probabilities are said for it.
+            What is flagged by the package's own threshold stays.
+    """
+
+    threshold: _Probability = None
+    threshold_of_one_image: _Probability = None
+    prevalence: _Probability = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> SitePackage:
+        if self.threshold is self.threshold_of_one_image is self.prevalence is None:
+            raise ValueError("threshold, threshold_of_one_image or prevalence is to be given")
+        return self
+
+    def applied(self, package: Package) -> Package:
+        """`package` as the site has it. Raises PackageError."""
+        if self.prevalence is not None:
+            package = package.at_prevalence(self.prevalence)
+        return package.flagging_at(self.threshold, self.threshold_of_one_image)
 
 
 _SCHEMA = TypeAdapter(dict[str, SitePackage])
 
 
-def read_thresholds(site: Path, known: Collection[str]) -> dict[str, float]:
-    """The site's own threshold of each package that it names; none without the file.
+def read_thresholds(site: Path, known: Collection[str]) -> dict[str, SitePackage]:
+    """The site's own thresholds of each package that it names; none without the file.
 
     Raises ValueError, in one line that names the file, where it cannot be read, names a package
     that is not among `known`, or says what the schema does not know.
@@ -48,4 +73,4 @@ def read_thresholds(site: Path, known: Collection[str]) -> dict[str, float]:
     if strange := sorted(packages.keys() - set(known)):
         there = ", ".join(sorted(known)) or "none"
         raise ValueError(f"{FILE}: {', '.join(strange)}: no such package (there are: {there})")
-    return {name: package.threshold for name, package in packages.items()}
+    return packages

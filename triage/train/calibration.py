@@ -79,11 +79,11 @@ def _platt(logits: NDArray[Any], truths: NDArray[Any]) -> tuple[float, float]:
 
 
 def result(
-    source: str, unit: str, groups: Sequence[Group], scale: Scale, top_k: int, abstained: int
+    source: str, unit: str, groups: Sequence[Group], scale: Scale, top_k: int
 ) -> dict[str, Any]:
     """One row of the card's table, and its curves.
 
-    Those of which the package would not judge are `abstained`, and are in the figures.
+    Those that the package would not judge are in the figures; `record_abstention` counts them.
     """
     likely = [probability(highest(group.logits, top_k), scale) for group in groups]
     truths = [group.truth for group in groups]
@@ -93,7 +93,7 @@ def result(
     return {
         "source": source,
         "unit": unit,
-        "abstained": abstained,
+        "abstained": 0,
         **{name: value for name, value in asdict(figures).items() if value is not None},
         "reliability": reliability(*curves),
         "roc": roc(*curves),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.float32]
+_SEXES = {"f": "female", "m": "male"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Case:
         truth: 1 is the finding.
         source: the data set that it is of.
         fold: of that set, split by patient.
+        kinds: of what was found, as the set names them; empty where nothing was.
+        age: whole years; None where the set does not say.
+        sex: female or male; empty where the set does not say.
     """
 
     file: Path
@@ -29,6 +33,9 @@ class Case:
     patient: str
     source: str
     fold: str
+    kinds: tuple[str, ...] = ()
+    age: float | None = None
+    sex: str = ""
 
 
 def read_cases(images: Path, sources: Sequence[str]) -> list[Case]:
@@ -36,7 +43,16 @@ def read_cases(images: Path, sources: Sequence[str]) -> list[Case]:
     with (images / "labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] in sources]
     return [
-        Case(images / row["file"], int(row["urgent"]), row["patient_id"], row["set"], row["fold"])
+        Case(
+            images / row["file"],
+            int(row["urgent"]),
+            row["patient_id"],
+            row["set"],
+            row["fold"],
+            tuple(row["label"].lower().split("|")) if int(row["urgent"]) else (),
+            float(row["age"]) if row["age"] else None,
+            _SEXES.get(row["sex"][:1].lower(), ""),
+        )
         for row in rows
     ]
 

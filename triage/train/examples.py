@@ -19,7 +19,7 @@ from triage.inputs.chest import chest_planes
 from triage.inputs.common import body_box, resize
 from triage.inputs.head import crop_planes, place, pose
 from triage.inputs.prepare import prepare
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 from triage.phantoms.bleeds import BLEEDS
 from triage.phantoms.heads import bleeding_slices, head_ct
 from triage.phantoms.series import phantom_series

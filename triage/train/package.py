@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import nn
 
 from triage.inputs.prepare import prepare
-from triage.judging.flagging import thumbnails
-from triage.packages.load import TrainingDistribution
-from triage.packages.manifest import MANIFEST, WEIGHTS, InputSpec
+from triage.packages.architectures import Ensemble, build
+from triage.packages.input_spec import InputSpec
+from triage.packages.manifest import MANIFEST, WEIGHTS
+from triage.packages.manifest_text import to_toml
 from triage.phantoms.series import phantom_series
 from triage.train.fit import scores
-from triage.train.manifest_text import to_toml
 
-Array = NDArray[np.float32]
-_BASIS = 32
 _REFERENCES = (11, 12, 13, 14)
-
-
-def training_distribution(images: Array) -> tuple[TrainingDistribution, float]:
-    """Where the training images lie, and the largest distance at which an image is judged.
-
-    99.5 of 100 training images stay within that, with room.
-    """
-    small = thumbnails(images)
-    mean = small.mean(0)
-    basis = np.linalg.svd(small - mean, full_matrices=False)[2][:_BASIS].astype(np.float32)
-    rest = small - mean
-    rest = rest - (rest @ basis.T) @ basis
-    far = np.sqrt((rest**2).mean(1))
-    scale = float(np.median(far))
-    return TrainingDistribution(mean, basis, scale), float(np.quantile(far / scale, 0.995) * 1.3)
 
 
 def constancy_entries(network: nn.Module, spec: InputSpec) -> list[dict[str, Any]]:
@@ -70,25 +53,39 @@ def as_stored(network: nn.Module) -> nn.Module:
     return network
 
 
-def write(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    network: nn.Module,
-    distribution: TrainingDistribution,
-) -> None:
+def in_order(document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with its tables of tables last, as manifests have them."""
+    last = ("abstention", "foreign", "training", "results", "constancy", "files")
+    first = {name: value for name, value in document.items() if name not in last}
+    return first | {name: document[name] for name in last if name in document}
+
+
+def write(folder: Path, manifest: Mapping[str, Any], network: nn.Module) -> None:
     """Writes `model.toml` and the weights; `manifest` lacks only `files`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        f"network.{name}": (tensor.half() if tensor.ndim > 1 else tensor).contiguous()
+        name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    for name, part in (
-        ("mean", distribution.mean),
-        ("basis", distribution.basis),
-        ("scale", np.array([distribution.scale])),
-    ):
-        tensors[f"typical.{name}"] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
     content = save(tensors)
     (folder / WEIGHTS).write_bytes(content)
     full = {**manifest, "files": {WEIGHTS: hashlib.sha256(content).hexdigest()}}
-    (folder / MANIFEST).write_text(to_toml(full))
+    (folder / MANIFEST).write_text(to_toml(full), encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[dict[str, Any], Ensemble]:
+    """The manifest of a package of ours as it stands, of any version, and its ensemble.
+
+    Raises KeyError or RuntimeError where it is none of ours.
+    """
+    document = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    network = build(document["runner"]["architecture"], document["input"]["channels"])
+    tensors = load((folder / WEIGHTS).read_bytes())
+    network.load_state_dict(
+        {
+            name.removeprefix("network."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("network.")
+        }
+    )
+    return document, cast(Ensemble, network.eval().to(memory_format=torch.channels_last))

@@ -1,9 +1,8 @@
-"""One package from the corpus to its folder: trains, calibrates, measures, writes."""
+"""One package from the corpus to its folder: trains, calibrates, guards, measures, writes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,38 +11,29 @@ from numpy.typing import NDArray
 from torch import nn
 
 from triage.evaluation.figures import auroc
-from triage.judging.flagging import distances
+from triage.evaluation.references import record
 from triage.packages.architectures import Ensemble, Pyramid, build
-from triage.packages.load import TrainingDistribution, load_package
+from triage.packages.load import load_package
 from triage.packages.manifest import Scale
 from triage.train import calibration
+from triage.train.card_figures import record_figures
 from triage.train.corpus import Case, read_cases
 from triage.train.examples import Examples, case_examples, phantom_examples, prepare_plain
 from triage.train.fit import fit, scores
-from triage.train.package import as_stored, constancy_entries, training_distribution, write
+from triage.train.guard import fit_guard
+from triage.train.guard_figures import record_foreign
+from triage.train.package import as_stored, constancy_entries, read, write
 from triage.train.recipes import Recipe
 
 Say = Callable[[str], None]
-_VERSION = "0.2.1"
-_MIN_SHARE = 0.5
-_TYPICAL = 4000  # examples that the training distribution is made of
+VERSION = "0.3.0"
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """What is measured and written: network, scales of an image and a series, distribution."""
-
-    network: nn.Module
-    image: Scale
-    series: Scale
-    distribution: TrainingDistribution
-    max_distance: float
-
-
-def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Say) -> None:
-    """Trains the members, calibrates on whom each left out, measures, writes `out/name`.
-
-    Measured is the ensemble, on the held-out fold.
+def train(
+    name: str, recipe: Recipe, images: Path, dicom: Path, out: Path, seed: int, say: Say
+) -> None:
+    """Trains the members, calibrates on whom each left out, fits the guard, writes `out/name`,
+    measures it.
     """
     cases = read_cases(images, [recipe.source])
     learn = [case for case in cases if case.fold != recipe.held_out]
@@ -52,27 +42,40 @@ def train(name: str, recipe: Recipe, images: Path, out: Path, seed: int, say: Sa
     ) + phantom_examples(recipe.spec, recipe.phantoms, seed)
     say(f"{len(examples.shown)} examples of {len(learn)} images, {recipe.phantoms} phantoms")
     members, left, unseen = _learn_members(recipe, learn, examples, seed, say)
-    network = as_stored(Ensemble(members).eval())
-    chosen = np.random.default_rng(seed).permutation(len(examples.images))[:_TYPICAL]
-    distribution = training_distribution(examples.images[chosen].astype(np.float32))
-    trained = _Trained(network, *_scales(recipe, network, left, unseen), *distribution)
-    measured = _results(
-        recipe, trained, recipe.source, [case for case in cases if case.fold == recipe.held_out]
-    )
-    for source in recipe.also_measured:
-        measured += _results(recipe, trained, source, read_cases(images, [source]))
-    manifest = _manifest(name, recipe, trained, learn, seed) | {
-        "results": measured,
-        "constancy": constancy_entries(network, recipe.spec),
+    network = Ensemble(members).eval()
+    as_stored(network)
+    scales = _scales(recipe, network, left, unseen)
+    manifest = _manifest(name, recipe, scales, learn, seed) | {
+        "constancy": constancy_entries(network, recipe.spec)
     }
-    write(out / name, manifest, network, trained.distribution)
-    load_package(out / name).load_network()
-    for row in measured:
-        say(
-            f"{row['source']} by {row['unit']}: AUROC {row.get('auroc')} {row.get('auroc_ci95')}, "
-            f"sensitivity {row.get('sensitivity')}, specificity {row.get('specificity')}, "
-            f"ECE {row.get('ece')}"
-        )
+    guarded, rule = fit_guard(network, recipe, images, dicom, seed, say)
+    write(out / name, manifest | {"abstention": rule.model_dump()}, guarded)
+    record_foreign(out / name, recipe, images, dicom, seed)
+    record(out / name)
+    figures(name, recipe, images, dicom, out, seed, say)
+
+
+def guard(
+    name: str, recipe: Recipe, images: Path, dicom: Path, out: Path, seed: int, say: Say
+) -> None:
+    """Fits the guard of a package that is in `out/name`; its networks and scales stay."""
+    document, network = read(out / name)
+    guarded, rule = fit_guard(network, recipe, images, dicom, seed, say)
+    document.pop("foreign", None)  # what an earlier guard did
+    document |= {"version": VERSION, "abstention": rule.model_dump()}
+    write(out / name, document, guarded)
+    record_foreign(out / name, recipe, images, dicom, seed)
+    record(out / name)
+    figures(name, recipe, images, dicom, out, seed, say)
+
+
+def figures(
+    name: str, recipe: Recipe, images: Path, dicom: Path, out: Path, seed: int, say: Say
+) -> None:
+    """Measures the package in `out/name` anew; its networks, scales and guard stay."""
+    record_figures(out / name, recipe, images)
+    for row in load_package(out / name).manifest.results:
+        say(f"{row.source} {row.group or row.shown} by {row.unit}: AUROC {row.auroc}")
 
 
 def _learn_members(
@@ -110,48 +113,29 @@ def _scales(
     return image, calibration.calibrate(calibration.series(left, served), recipe.top_k)
 
 
-def _results(
-    recipe: Recipe, trained: _Trained, source: str, cases: list[Case]
-) -> list[dict[str, Any]]:
-    """Rows of the card for `cases`: by image, and where slices are stacked by series."""
-    prepared = prepare_plain(cases, recipe.spec)
-    logits = scores(trained.network, prepared)
-    strange = distances(trained.distribution, prepared) > trained.max_distance
-    singles = calibration.singles(cases, logits)
-    abstained = int(strange.sum())
-    found = [calibration.result(source, "image", singles, trained.image, recipe.top_k, abstained)]
-    if recipe.top_k > 1:
-        patients = np.array([case.patient for case in cases])
-        abstained = sum(
-            float(strange[patients == patient].mean()) > 1 - _MIN_SHARE
-            for patient in np.unique(patients)
-        )
-        series = calibration.series(cases, logits)
-        found.append(
-            calibration.result(source, "series", series, trained.series, recipe.top_k, abstained)
-        )
-    return found
-
-
 def _manifest(
-    name: str, recipe: Recipe, trained: _Trained, learn: list[Case], seed: int
+    name: str, recipe: Recipe, scales: tuple[Scale, Scale], learn: list[Case], seed: int
 ) -> dict[str, Any]:
     """The manifest without results and constancy."""
     words, members = recipe.manifest, len(recipe.left_out)
     return {
         "name": name,
-        "version": _VERSION,
+        "version": VERSION,
         "title": words["title"],
         "intended_use": words["intended_use"],
         "licence": "Apache-2.0",
-        "architecture": f"pyramid-x{members}",
+        "runner": {"kind": "builtin", "architecture": f"pyramid-x{members}"},
         "eligible": words["eligible"],
+        "coverage": words.get("coverage", {}),
         "input": recipe.spec.model_dump(),
-        "findings": [words["finding"]],
+        "outputs": [
+            {
+                **words["finding"],
+                "image": scales[0].model_dump(),
+                "series": scales[1].model_dump(),
+            }
+        ],
         "operating": {"top_k": recipe.top_k, "chosen": calibration.CHOSEN},
-        "image": trained.image.model_dump(),
-        "series": trained.series.model_dump(),
-        "abstention": {"max_distance": trained.max_distance, "min_share": _MIN_SHARE},
         "training": {
             "data": words["data"],
             "held_out": recipe.held_out,

@@ -5,8 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 from triage.train.fit import Course
+
+
+@dataclass(frozen=True)
+class GuardRecipe:
+    """What a guard is shown that its package must not judge.
+
+    Attributes:
+        sources: of the labelled images, those of other anatomy.
+        same_anatomy: parts of the names of DICOM files that show the package's own; nobody learns
+            from them.
+        left_out: kinds that it never learns from, and is measured on.
+        each: images of each kind.
+        rounds: versions of each own image.
+        phantoms: drawn in addition, of its own anatomy.
+    """
+
+    sources: tuple[str, ...]
+    same_anatomy: tuple[str, ...]
+    left_out: tuple[str, ...]
+    each: int
+    rounds: int
+    phantoms: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,7 @@ class Recipe:
         painted: share of the normal ones that get a finding.
         phantoms: drawn in addition.
         also_measured: further sources to measure on.
+        guard: how it learns what not to judge.
         manifest: what the package says of itself in words and codes.
     """
 
@@ -34,6 +57,7 @@ class Recipe:
     course: Course
     top_k: int
     also_measured: tuple[str, ...]
+    guard: GuardRecipe
     manifest: dict[str, Any]
 
 
@@ -48,20 +72,34 @@ HEAD = Recipe(
     course=Course(2300, (0.28, 0.22), 1.0),
     top_k=2,
     also_measured=(),
+    guard=GuardRecipe(
+        sources=("kermany224", "hannover_covid"),
+        same_anatomy=("CT2.", "CT2_", "693_", "J2K_pixelrep"),
+        left_out=("corpus/hannover_covid", "dicom/MR", "body/pelvis", "noise/stripes"),
+        each=150,
+        rounds=2,
+        phantoms=500,
+    ),
     manifest={
         "title": "Intracranial haemorrhage on head CT",
-        "intended_use": "Raises the priority of adult non-contrast head CT with a probable "
-        "intracranial haemorrhage. Not a diagnosis; a study that is not flagged may still bleed.",
+        "intended_use": "Raises the priority of non-contrast head CT of patients up to 72 years "
+        "with a probable intracranial haemorrhage. Not a diagnosis; a study that is not flagged "
+        "may still bleed.",
         "eligible": {
             "modalities": ["CT"],
-            "body_parts": ["HEAD", "BRAIN", "SKULL"],
-            "description_words": ["head", "brain", "crane", "cerebral"],
+            "anatomy": "head",
             "sop_classes": [
                 "1.2.840.10008.5.1.4.1.1.2",
                 "1.2.840.10008.5.1.4.1.1.2.1",
                 "1.2.840.10008.5.1.4.1.1.7",
             ],
+            # Those of its own data: a day to 72 years.
+            "age_years": [0.0, 72.0],
+            "age_absent": "read",
+            "contrast": "without",
+            "kernels": "soft",
         },
+        "coverage": {"min_extent_mm": 100.0, "max_extent_mm": 400.0},
         "finding": {
             "code": "intracranial-haemorrhage",
             "label": "Intracranial haemorrhage",
@@ -86,14 +124,21 @@ CHEST = Recipe(
     course=Course(1200, (0.26, 0.24), 2.0),
     top_k=1,
     also_measured=("hannover_covid",),
+    guard=GuardRecipe(
+        sources=("ct_ich",),
+        same_anatomy=("txrv__", "MONOHR"),
+        left_out=("dicom/MR", "body/pelvis", "noise/stripes"),
+        each=100,
+        rounds=1,
+        phantoms=500,
+    ),
     manifest={
         "title": "Pneumonia-like opacity on frontal chest films of children",
         "intended_use": "Raises the priority of frontal chest films of children of 1 to 5 years "
         "with a probable opacity. Not a diagnosis; a film that is not flagged may still show one.",
         "eligible": {
             "modalities": ["CR", "DX"],
-            "body_parts": ["CHEST", "THORAX"],
-            "description_words": ["chest", "thorax"],
+            "anatomy": "chest",
             "views": ["AP", "PA"],
             "age_years": [1.0, 5.0],
         },

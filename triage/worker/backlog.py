@@ -3,14 +3,13 @@
 Faust commits the highest acknowledged offset even past one that is still in flight, and
 acknowledges events of a lost generation. So nothing is acknowledged here before all that came
 before it, and nothing of a lost generation is worked on or acknowledged. A pure data structure: no
-clock, no Kafka.
+clock, no Kafka. It holds what is not yet acknowledged and nothing else.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -27,6 +26,7 @@ class Entry(Generic[Value]):
     Attributes:
         urgency: smaller is more urgent.
         keys: by what an order may name it.
+        late: its time is over: it is taken only when nothing else waits.
     """
 
     topic: str
@@ -37,8 +37,11 @@ class Entry(Generic[Value]):
     value: Value
     arrival: int
     keys: tuple[str, ...] = ()
-    taken: bool = field(default=False, init=False)
+    late: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
+
+
+_Line = OrderedDict[int, Entry[Value]]  # by arrival, in the order in which they came to it
 
 
 class Backlog(Generic[Value]):
@@ -48,8 +51,9 @@ class Backlog(Generic[Value]):
         self._size = size
         self._generation = 0
         self._partitions: dict[tuple[str, int], deque[Entry[Value]]] = {}
-        self._urgent: list[tuple[int, int, Entry[Value]]] = []
-        self._oldest: deque[Entry[Value]] = deque()
+        self._by_urgency: dict[int, _Line[Value]] = {}  # what waits and is not late
+        self._oldest: _Line[Value] = OrderedDict()  # the same, as they arrived
+        self._late: _Line[Value] = OrderedDict()
         self._by_key: dict[str, set[Entry[Value]]] = {}
         self._count = 0
         self._arrivals = 0
@@ -63,6 +67,11 @@ class Backlog(Generic[Value]):
         """Whether the reader has to wait."""
         return self._count >= self._size
 
+    @property
+    def waiting(self) -> Iterator[Entry[Value]]:
+        """What waits and is not late, the oldest first."""
+        return iter(self._oldest.values())
+
     def start_generation(self, generation: int) -> None:
         """From now on only events of `generation` count.
 
@@ -71,10 +80,8 @@ class Backlog(Generic[Value]):
         if generation == self._generation:
             return
         self._generation = generation
-        self._partitions.clear()
-        self._urgent.clear()
-        self._oldest.clear()
-        self._by_key.clear()
+        for places in (self._partitions, self._by_urgency, self._oldest, self._late, self._by_key):
+            places.clear()
         self._count = 0
 
     def add(
@@ -101,62 +108,80 @@ class Backlog(Generic[Value]):
         for key in keys:
             self._by_key.setdefault(key, set()).add(entry)
         self._partitions.setdefault((topic, partition), deque()).append(entry)
-        heapq.heappush(self._urgent, (urgency, entry.arrival, entry))
-        self._oldest.append(entry)
+        self._by_urgency.setdefault(urgency, OrderedDict())[entry.arrival] = entry
+        self._oldest[entry.arrival] = entry
         self._count += 1
         return entry
 
     def take(self, max_urgency: int | None = None) -> Entry[Value] | None:
         """The next event to work on: the most urgent one, each fourth time the oldest.
 
-        None when there is none; with `max_urgency`, also when nothing so urgent waits.
+        So what `k` others came before is taken after at most 4 (k + 1) takes. What is late comes
+        when nothing else waits, its urgent ones first. None when there is none; with
+        `max_urgency`, also when nothing so urgent waits.
         """
-        if max_urgency is not None and self._most_urgent() > max_urgency:
+        most = min((level for level, line in self._by_urgency.items() if line), default=None)
+        if most is None:
+            return self._take_late() if max_urgency is None else None
+        if max_urgency is not None and most > max_urgency:
             return None
         self._takes += 1
-        entry = self._take_oldest() if self._takes % _OLDEST_EVERY == 0 else self._take_urgent()
-        if entry is not None:
-            entry.taken = True
+        line = self._oldest if self._takes % _OLDEST_EVERY == 0 else self._by_urgency[most]
+        return self._leave(next(iter(line.values())))
+
+    def _take_late(self) -> Entry[Value] | None:
+        found = min(self._late.values(), key=lambda entry: entry.urgency, default=None)
+        return None if found is None else self._leave(found)
+
+    def _leave(self, entry: Entry[Value]) -> Entry[Value]:
+        """`entry` waits no more."""
+        self._late.pop(entry.arrival, None)
+        if entry.arrival in self._oldest:
+            del self._oldest[entry.arrival], self._by_urgency[entry.urgency][entry.arrival]
         return entry
 
-    def _most_urgent(self) -> float:
-        """The most urgent class that waits; infinite when nothing does."""
-        while self._urgent and self._urgent[0][2].taken:
-            heapq.heappop(self._urgent)
-        return self._urgent[0][0] if self._urgent else float("inf")
-
-    def _take_urgent(self) -> Entry[Value] | None:
-        return None if self._most_urgent() == float("inf") else heapq.heappop(self._urgent)[2]
-
-    def _take_oldest(self) -> Entry[Value] | None:
-        while self._oldest:
-            entry = self._oldest.popleft()
-            if not entry.taken:
-                return entry
-        return None
+    def postpone(self, entry: Entry[Value]) -> None:
+        """`entry`, which waits or is under way, is late from now on, and waits for room."""
+        if self.current(entry) and not entry.done:
+            self._leave(entry)
+            entry.late = True
+            self._late[entry.arrival] = entry
 
     def raise_urgency(self, keys: Iterable[str], urgency: int) -> int:
         """Events of one of `keys` that are less urgent move up to `urgency`, those under way too.
 
-        Returns how many.
+        They come behind those that were so urgent before. Returns how many.
         """
-        named = {entry for key in keys for entry in self._by_key.get(key, ())}
-        moved = [entry for entry in named if not entry.done and entry.urgency > urgency]
-        for entry in moved:
+        moved = [entry for entry in self.named(keys) if entry.urgency > urgency]
+        for entry in sorted(moved, key=lambda entry: entry.arrival):
+            if entry.arrival in self._oldest:
+                del self._by_urgency[entry.urgency][entry.arrival]
+                self._by_urgency.setdefault(urgency, OrderedDict())[entry.arrival] = entry
             entry.urgency = urgency
-            if not entry.taken:
-                # Its old place is skipped once it is taken.
-                heapq.heappush(self._urgent, (urgency, entry.arrival, entry))
         return len(moved)
+
+    def named(self, keys: Iterable[str]) -> set[Entry[Value]]:
+        """Events of one of `keys` that are not done."""
+        found = {entry for key in keys for entry in self._by_key.get(key, ())}
+        return {entry for entry in found if not entry.done}
+
+    def waits(self, entry: Entry[Value]) -> bool:
+        """Whether nobody works on `entry` yet."""
+        return entry.arrival in self._oldest or entry.arrival in self._late
 
     def current(self, entry: Entry[Value]) -> bool:
         """Whether `entry` still is ours to work on."""
         return entry.generation == self._generation
 
+    def oldest_late(self) -> Entry[Value] | None:
+        """Of those that are late and wait for room, the one that became so first."""
+        return next(iter(self._late.values()), None)
+
     def finish(self, entry: Entry[Value]) -> list[Entry[Value]]:
         """`entry` is done: what may now be acknowledged leaves the backlog, and is returned."""
         if not self.current(entry):
             return []
+        self._leave(entry)
         entry.done = True
         waiting = self._partitions[entry.topic, entry.partition]
         ready = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from streams.errors import Park
+from streams.errors import Park, Reason
 from streams.events import FindingsMade, OrderChanged, SeriesReceived, decode, encode
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.kafka.topics import FINDINGS
@@ -20,6 +21,7 @@ from triage.worker.urgency import UNKNOWN, URGENT, UrgencyHints, keys_of
 
 _BATCH = BUCKETS[-1]
 _URGENT_BATCHES = 4  # prepared images take memory: more urgent ones than this wait as events
+_TOLD_AT_ONCE = 64  # late series, as the broker confirms them
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Taken:
         acknowledge: tells Kafka that it is done.
         since: when it was read, monotonic seconds.
         series: None where the event cannot be read.
+        due: when it is late, monotonic seconds.
     """
 
     origin: Origin
     acknowledge: Callable[[], None]
     since: float
     series: SeriesReceived | None
+    due: float
 
 
 @dataclass
@@ -44,6 +48,8 @@ class Intake:
 
     Attributes:
         generation: of the consumer, now.
+        deadline_s: seconds after its last image from which a series is late: that is told then,
+            and it is screened when nothing else waits.
         concurrent_decodes: series that are decoded at once.
         in_flight: series between decoding and the broker's confirmation at once, those that are
             decoded included; a quarter more while an urgent one waits.
@@ -87,8 +93,8 @@ class Intake:
             return
         if isinstance(event, OrderChanged):
             urgency = self._hints.remember(event)
+            self._backlog.raise_urgency(keys_of(event), urgency)
             if urgency <= URGENT:
-                self._backlog.raise_urgency(keys_of(event), urgency)
                 self.look_for_work()
 
     async def on_series(
@@ -96,25 +102,56 @@ class Intake:
     ) -> None:
         """One event of `series`; returns once there is room for it."""
         series = _series(origin.value)
-        taken = Taken(origin, acknowledge, self.clock(), series)
+        taken = Taken(origin, acknowledge, self.clock(), series, self._due(series))
         urgency = UNKNOWN if series is None else self._hints.of(series)
         async with self._room:
             self._backlog.start_generation(self.generation())
+            self._make_room()
             await self._room.wait_for(
                 lambda: not self._backlog.full or generation != self.generation()
             )
             self._backlog.start_generation(self.generation())
-            self._backlog.add(
+            entry = self._backlog.add(
                 origin.topic,
                 origin.partition,
                 origin.offset,
                 generation,
                 urgency,
                 taken,
-                () if series is None else keys_of(series),
+                () if series is None else (*keys_of(series), _part(series)),
             )
+            if entry is not None and series is not None:
+                self._drop_superseded(entry, series)
         metrics.backlog_events.set(len(self._backlog))
         self.look_for_work()
+
+    def _due(self, series: SeriesReceived | None) -> float:
+        """Its deadline counts from its last image, wherever the event lay meanwhile."""
+        waited_s = 0.0
+        if series is not None:
+            waited_s = (self.analyst.now() - series.version.time).total_seconds()
+        return self.clock() + self.deadline_s - max(0.0, waited_s)
+
+    def _drop_superseded(self, new: Entry[Taken], series: SeriesReceived) -> None:
+        """What waits and names no instance that another event of its part does not is dropped."""
+        for old in sorted(self._backlog.named([_part(series)]), key=lambda entry: entry.arrival):
+            if old is new or old.value.series is None or not self._backlog.waits(old):
+                continue
+            if covers(series, old.value.series):
+                self._drop(old)
+            elif covers(old.value.series, series):
+                self._drop(new)
+                return
+
+    def _make_room(self) -> None:
+        """What is late, and was told so, is not screened where the backlog is full."""
+        while self._backlog.full and (entry := self._backlog.oldest_late()) is not None:
+            metrics.late_dropped.inc()
+            self._drop(entry)
+
+    def _drop(self, entry: Entry[Taken]) -> None:
+        for ready in self._backlog.finish(entry):
+            ready.value.acknowledge()
 
     def look_for_work(self) -> None:
         """Something changed that may let another series in; called at each batch, too."""
@@ -158,8 +195,18 @@ class Intake:
         taken, made = entry.value, list[FindingsMade]()
         try:
             work = partial(self._answer, entry, made, decoded)
-            if await self.settler.settle(work, taken.origin) is Fate.STOP:
+            fate = await self.settler.settle(work, taken.origin)
+            late = fate is Fate.ACK and any(one.reason is Reason.LATE for one in made)
+            if fate is Fate.PARK and taken.series is not None:
+                # Parked, and nobody will look at it: the row must not wait for that.
+                told = made or self.analyst.given_up(taken.series)
+                say = partial(self._publish, entry, told)
+                fate = await self.settler.settle(say, taken.origin, may_park=False)
+            if fate is Fate.STOP:
                 self.stopped.set()
+                return
+            if late and not entry.late:
+                self._backlog.postpone(entry)
                 return
             await self._finish(entry)
             metrics.screen_seconds.observe(self.clock() - taken.since)
@@ -177,11 +224,37 @@ class Intake:
         if not isinstance(event, SeriesReceived) or not event.readable:
             return
         if not made:
-            left_s = self.deadline_s - (self.clock() - taken.since)
+            left_s = taken.due - self.clock()
+            if left_s <= 0:  # told so, or taken before that was due to be told
+                left_s = math.inf if entry.late else self.deadline_s
             made.extend(await self.analyst.analyse(event, _Urgency(entry), left_s, decoded))
-        key = taken.origin.key.decode("ascii", "replace")
+        await self._publish(entry, made)
+
+    async def _publish(self, entry: Entry[Taken], made: Sequence[FindingsMade]) -> None:
+        key = entry.value.origin.key.decode("ascii", "replace")
         for finding in made:
             await self.publish(FINDINGS.name, key, encode(finding))
+
+    async def tell_late(self) -> None:
+        """Says of each series that waited too long that it is late; to be called each second."""
+        now = self.clock()
+        late = [entry for entry in self._backlog.waiting if entry.value.due <= now]
+        for at in range(0, len(late), _TOLD_AT_ONCE):
+            await asyncio.gather(*map(self._tell_late, late[at : at + _TOLD_AT_ONCE]))
+        async with self._room:
+            self._make_room()
+            self._room.notify_all()
+
+    async def _tell_late(self, entry: Entry[Taken]) -> None:
+        taken = entry.value
+        if taken.series is None or not taken.series.readable or not self._ours(entry):
+            return
+        work = partial(self._publish, entry, self.analyst.late(taken.series))
+        fate = await self.settler.settle(work, taken.origin)
+        if fate is Fate.STOP:
+            self.stopped.set()
+        elif self._ours(entry) and self._backlog.waits(entry):
+            self._backlog.postpone(entry)
 
     def _ours(self, entry: Entry[Taken]) -> bool:
         self._backlog.start_generation(self.generation())
@@ -238,6 +311,18 @@ class CallOnce:
         function, self._function = self._function, None
         if function is not None:
             function()
+
+
+def _part(series: SeriesReceived) -> str:
+    """The part of a series whose events name the same instances and more, again and again."""
+    return f"part {series.gateway} {series.reference} {series.series_uid}"
+
+
+def covers(new: SeriesReceived, old: SeriesReceived) -> bool:
+    """Whether `new` says of the same part of a series all that `old` says, or more."""
+    if (new.study_uid, new.series_uid, new.patient) != (old.study_uid, old.series_uid, old.patient):
+        return False
+    return set(old.names()) <= set(new.names())
 
 
 def _series(value: bytes) -> SeriesReceived | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -15,14 +18,18 @@ from streams.errors import Reason
 from streams.events import Finding, SeriesReceived
 from triage import metrics
 from triage.decoding.frames import Frame
-from triage.errors import NotAnalysed
-from triage.inference.network import Screener
-from triage.inputs.prepare import prepare
-from triage.judging.flagging import judge
-from triage.packages.eligibility import SeriesFacts
+from triage.eligibility.rule import Facts, Rule, series_decision
+from triage.inference.opening import Opened, open_network
+from triage.inference.where import Where
+from triage.inputs.jailed import prepared
+from triage.judging.coverage import why_incomplete
+from triage.judging.key_image import draw
+from triage.judging.outputs import judge_outputs
 from triage.packages.load import Package, PackageError, find_packages, load_package
-from triage.packages.manifest import WEIGHTS
+from triage.packages.manifest import MANIFEST, EligibilityRule
 from triage.packages.thresholds import read_thresholds
+from triage.packages.trust import read_keys, vouched_by
+from triage.sandbox import RunnerLimits
 from triage.settings import TriageSettings
 from triage.worker.constancy import ReferenceSeries, reference_series
 from triage.worker.loaded_model import LoadedModel, Verdict
@@ -35,91 +42,122 @@ _SWITCH_S = 0.0005
 def load_models(settings: TriageSettings) -> tuple[list[LoadedModel], list[ReferenceSeries]]:
     """Every package of the site that passes its checks, loaded and warm, and its references.
 
-    A package that does not pass is left out, and said so. Raises ValueError where the site's
-    thresholds are wrong.
+    A package that does not pass, or that nobody vouches for, is left out, and said so. Raises
+    ValueError where the site's thresholds or keys are wrong.
     """
     folders = find_packages(settings.models)
     thresholds = read_thresholds(settings.site, [folder.name for folder in folders])
+    keys = read_keys(settings.site)
     torch.set_num_threads(settings.torch_threads)
     sys.setswitchinterval(_SWITCH_S)
     metrics.packages_refused.set(0)
+    limits = RunnerLimits(
+        settings.runner_memory, settings.runner_wall_s, threads=settings.torch_threads
+    )
     models, references = list[LoadedModel](), list[ReferenceSeries]()
     for folder in folders:
         try:
-            package = load_package(folder).flagging_at(thresholds.get(folder.name))
-            screener = Screener(
-                package, package.input.shape, device=settings.device, compiled=settings.compiled
+            package = load_package(folder)
+            if own := thresholds.get(folder.name):
+                package = own.applied(package)
+            voucher = vouched_by(package, keys)
+            network = open_network(
+                package,
+                device=settings.device,
+                compiled=settings.compiled,
+                limits=limits,
             )
         except PackageError as error:
             log.error("package_refused", package=folder.name, why=str(error))
             metrics.packages_refused.inc()
             continue
-        _log_loaded(package, screener.mode)
-        models.append(loaded_model(package, screener))
+        _log_loaded(package, network.mode, voucher)
+        models.append(loaded_model(package, network))
         references += reference_series(package)
     return models, references
 
 
-def _log_loaded(package: Package, mode: str) -> None:
+def _log_loaded(package: Package, mode: str, vouched_by: str) -> None:
     log.info(
         "package_loaded",
         package=package.name,
         version=package.version,
         mode=mode,
-        threshold=package.manifest.series.threshold,
-        threshold_of_one_image=package.manifest.image.threshold,
+        vouched_by=vouched_by,
+        thresholds={one.code: one.series.threshold for one in package.manifest.outputs},
+        thresholds_of_one_image={one.code: one.image.threshold for one in package.manifest.outputs},
     )
 
 
-def loaded_model(package: Package, screener: Screener) -> LoadedModel:
+def loaded_model(package: Package, network: Opened) -> LoadedModel:
     """`package` as the worker uses it."""
     return LoadedModel(
         package.name,
         package.version,
-        partial(_why_ineligible, package),
-        package.input.max_frames,
-        package.input.axial,
+        partial(_why_ineligible, package.rule),
+        replace(package.wanted, input=package.input.model_dump(mode="json")),
         partial(_prepare, package),
-        screener.scores,
+        network.scores,
         partial(_judge, package),
-        package.input.min_side_px,
-        screener.concurrent_batches,
-        package.manifest.files[WEIGHTS],
+        network.concurrent_batches,
+        package.network_sha256,
+        network.mode,
+        partial(why_incomplete, package.manifest.coverage),
+        partial(_draw, Where(package)),
     )
 
 
-def _why_ineligible(package: Package, series: SeriesReceived) -> Reason | None:
-    return package.why_ineligible(
-        SeriesFacts(
-            modality=series.modality,
-            body_part=series.body_part,
-            description=f"{series.description} {series.series_description}",
-            age_years=series.age_years,
-            view=series.view or None,
-            sop_class=series.sop_class,
-        )
+def _draw(where: Where, image: NDArray[np.float32], output: int) -> bytes:
+    return draw(image, where(image, output))
+
+
+def refused_packages(
+    settings: TriageSettings, loaded: Collection[str]
+) -> list[Callable[[SeriesReceived], Reason | None]]:
+    """Of each package that was left out, why it would not have been meant for a series.
+
+    One whose manifest cannot be read may have been meant for any.
+    """
+    refused = [folder for folder in find_packages(settings.models) if folder.name not in loaded]
+    return [partial(_why_ineligible, _rule_in(folder)) for folder in refused]
+
+
+def _rule_in(folder: Path) -> Rule:
+    try:
+        document = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return EligibilityRule.model_validate(document.get("eligible")).rule()
+    except (OSError, ValueError):  # no TOML, no UTF-8, and pydantic's own are ValueErrors
+        return Rule()
+
+
+def _why_ineligible(rule: Rule, series: SeriesReceived) -> Reason | None:
+    """Why all of `series` is outside the intended use; None: its images must tell."""
+    facts = Facts(
+        series.modality,
+        series.body_part,
+        series.series_description,
+        series.description,
+        series.age_years,
     )
+    return series_decision(rule, facts).reason
 
 
 def _prepare(package: Package, frames: Sequence[Frame]) -> NDArray[np.float32]:
-    try:
-        return prepare(frames, package.input)
-    except ValueError:  # a frame too small, or in a unit that this input cannot read
-        raise NotAnalysed(Reason.BAD_GEOMETRY) from None
+    return prepared(frames, package.input.model_dump(mode="json"))
 
 
-def _judge(package: Package, logits: NDArray[np.float32], images: NDArray[np.float32]) -> Verdict:
-    judgement = judge(package, logits, images)
+def _judge(package: Package, scores: NDArray[np.float32]) -> Verdict:
+    series, outputs = judge_outputs(package, scores)
     findings = tuple(
         Finding(
-            code=codes.radlex,
-            name=codes.label,
-            flagged=judgement.outcome == "flagged",
-            probability=judgement.probability,
-            threshold=judgement.threshold,
-            threshold_source=package.threshold_source,
-            score=judgement.score,
+            code=one.output.radlex,
+            name=one.output.label,
+            flagged=one.judgement.outcome == "flagged",
+            probability=one.judgement.probability,
+            threshold=one.judgement.threshold,
+            threshold_source=package.threshold_source(len(scores)),
+            score=one.judgement.score,
         )
-        for codes in package.manifest.findings
+        for one in outputs
     )
-    return Verdict(judgement.outcome, judgement.reason, findings)
+    return Verdict(series.outcome, series.reason, findings, doubt=series.doubt)

@@ -16,6 +16,7 @@ from streams.kafka.faust_app import make_app, stop_app, until_made_anew
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import ORDERS, SERIES
 from streams.kafka.watermarks import Watermarks
+from streams.key_images import KeyImageFolder
 from streams.process import Process
 from streams.seal import read_ring
 from streams.store import Store
@@ -25,7 +26,9 @@ from triage.inference.queue import BatchQueue
 from triage.settings import TriageSettings
 from triage.worker.constancy import Constancy, ReferenceSeries
 from triage.worker.intake import Intake
+from triage.worker.key_images import KeyImages
 from triage.worker.loaded_model import LoadedModel
+from triage.worker.loading import refused_packages
 from triage.worker.series import Analyst, make_threads
 from triage.worker.urgency import URGENT
 
@@ -74,7 +77,7 @@ class Triage:
         process: Process,
         settings: TriageSettings,
         models: Sequence[LoadedModel],
-        references: Sequence[ReferenceSeries] = (),
+        references: Sequence[ReferenceSeries],
     ) -> None:
         self.process = process
         self.settings = settings
@@ -121,6 +124,8 @@ class Triage:
         stack.callback(decoders.close)
         threads = make_threads(settings.decoders + 1)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        key_images = KeyImages(KeyImageFolder(settings.key_images).put)
+        stack.callback(key_images.close)
         store = Store(settings.store, min_free=settings.store_min_free)
         concurrent_batches = max((model.concurrent_batches for model in self.models), default=1)
         analyst = Analyst(
@@ -134,6 +139,8 @@ class Triage:
             store.path,
             threads,
             lambda: datetime.now(UTC),
+            refused=refused_packages(settings, [model.name for model in self.models]),
+            key_images=key_images,
         )
         settler = Settler(
             _STAGE, read_ring(settings.keys), publisher.publish, lambda: datetime.now(UTC)
@@ -156,6 +163,7 @@ class Triage:
         """After a rebalance nothing may happen that would wake a reader that waits for room."""
         while True:
             await asyncio.sleep(1)
+            await intake.tell_late()
             await intake.wake_readers()
 
     async def _say_when_ready(self, app: faust.App, metrics: int) -> None:
@@ -178,7 +186,7 @@ async def main(
     process: Process,
     settings: TriageSettings,
     models: Sequence[LoadedModel],
-    references: Sequence[ReferenceSeries] = (),
+    references: Sequence[ReferenceSeries],
 ) -> None:
     """Screens with `models` until the process is to end."""
     await Triage(process, settings, models, references).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -20,19 +21,34 @@ from streams.errors import Reason
 from streams.events import Coverage, FindingsMade, SeriesReceived
 from streams.studykey import digest
 from triage import metrics
+from triage.decoding.frames import Read
 from triage.decoding.protocol import Decoder, Request
+from triage.eligibility.rule import NEAREST
 from triage.errors import NotAnalysed
 from triage.inference.queue import BatchQueue
-from triage.worker.loaded_model import LoadedModel, Verdict
+from triage.judging.outputs import stacks_of
+from triage.worker.key_images import KeyImages
+from triage.worker.loaded_model import LoadedModel, Telling, Verdict
 
 _NICENESS = 10
-# Of several packages that did not want a series, the reason that came nearest is told.
-_NEAREST = (
-    Reason.OUTSIDE_VIEW,
-    Reason.OUTSIDE_AGE,
-    Reason.OUTSIDE_BODY_PART,
-    Reason.OUTSIDE_MODALITY,
-)
+_STORE_PAUSES_S = (0.25, 1.0, 4.0)  # a share that fails over is back after some seconds
+_WORSE = ("not_flagged", "not_analysed", "flagged")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a network reads of one series.
+
+    Attributes:
+        images: [n, …].
+        stacks: the stack of each, [n].
+        files: of each the index among the series' files; None of a volume, which is of many.
+    """
+
+    images: NDArray[np.float32] = field(repr=False)
+    stacks: NDArray[np.intp]
+    files: Sequence[int | None]
+    read: Read
 
 
 def _nothing() -> None:
@@ -48,6 +64,8 @@ class Analyst:
         failed: packages that gave no score in their last constancy run; they screen nothing.
         drifted: packages that gave other scores than expected; theirs are published as such, and
             the list does not count them.
+        refused: of each package that could not be loaded, why it is not meant for a series.
+        key_images: draws what a flag is about, and keeps it.
     """
 
     models: Sequence[LoadedModel]
@@ -58,9 +76,13 @@ class Analyst:
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
+    refused: Sequence[Callable[[SeriesReceived], Reason | None]] = ()
+    key_images: KeyImages = field(default_factory=KeyImages)
 
     def meant_for(self, series: SeriesReceived) -> tuple[list[LoadedModel], Reason]:
         """The packages that are meant for `series`, and the reason to tell where there is none."""
+        if series.damaged:
+            return [], Reason.BAD_DICOM
         fit, reasons = [], []
         for model in self.models:
             reason = model.why_ineligible(series)
@@ -68,10 +90,20 @@ class Analyst:
                 fit.append(model)
             else:
                 reasons.append(reason)
+        if any(why(series) is None for why in self.refused):
+            return fit, Reason.PACKAGE_REFUSED
         return fit, next(
-            (reason for reason in _NEAREST if reason in reasons),
+            (reason for reason in NEAREST if reason in reasons),
             reasons[0] if reasons else Reason.NO_MODEL,
         )
+
+    def late(self, series: SeriesReceived) -> list[FindingsMade]:
+        """What is said of `series` where its time is over before anything was read."""
+        fit, why_not = self.meant_for(series)
+        if not fit:
+            return [self._event(series, None, Verdict("not_analysed", why_not), constancy=True)]
+        verdict = Verdict("not_analysed", Reason.LATE)
+        return [self._event(series, model, verdict, constancy=True) for model in fit]
 
     async def analyse(
         self,
@@ -102,6 +134,15 @@ class Analyst:
             made.append(self._event(series, model, verdict, constancy=trusted))
         return made
 
+    def given_up(self, series: SeriesReceived) -> list[FindingsMade]:
+        """What is said of a series whose event was parked: not analysed, by any package."""
+        if not series.readable:
+            return []
+        fit, why_not = self.meant_for(series)
+        verdict = Verdict("not_analysed", Reason.UNEXPECTED if fit else why_not)
+        no_model: list[LoadedModel | None] = [None]
+        return [self._event(series, model, verdict, constancy=True) for model in (fit or no_model)]
+
     async def _verdict(
         self,
         model: LoadedModel,
@@ -117,7 +158,9 @@ class Analyst:
                 raise NotAnalysed(Reason.LATE)
             async with asyncio.timeout(left_s):
                 request = self._request(model, series)
-                return await self.screen(model, request, urgency, decoded)
+                verdict = await self.screen(model, request, urgency, decoded)
+                verdict = _gated(model, series, verdict)
+            return self.key_images.add(series, model, verdict)
         except NotAnalysed as error:
             return Verdict("not_analysed", error.reason)
         except TimeoutError:
@@ -125,7 +168,11 @@ class Analyst:
 
     def _request(self, model: LoadedModel, series: SeriesReceived) -> Request:
         paths = tuple(str(self.path(series.reference, name)) for name in series.names())
-        return Request(paths, model.max_frames, model.axial, model.min_side_px)
+        wanted = model.wanted
+        if wanted.rule is not None:
+            # Whether an absent age is read was asked of the series: its door knows more of it.
+            wanted = replace(wanted, rule=replace(wanted.rule, age_absent="read"))
+        return Request(paths, wanted)
 
     async def screen(
         self,
@@ -135,25 +182,49 @@ class Analyst:
         decoded: Callable[[], None] = _nothing,
     ) -> Verdict:
         """Decode, prepare, score, judge. Raises `NotAnalysed`."""
-        loop = asyncio.get_running_loop()
-        images = await loop.run_in_executor(self.threads, self._images, model, request)
+        found = await self._read(model, request, decoded)
         decoded()
-        return await self.judged(model, images, urgency)
+        verdict = await self.judged(model, found, urgency)
+        if verdict.doubt is not None:
+            metrics.input_foreign.labels(model.name).observe(verdict.doubt.foreign)
+            metrics.input_spread.labels(model.name).observe(verdict.doubt.spread)
+        return replace(verdict, read=found.read)
 
-    def _images(self, model: LoadedModel, request: Request) -> NDArray[np.float32]:
-        return model.prepare(self.decode(request))
+    async def _read(
+        self, model: LoadedModel, request: Request, decoded: Callable[[], None]
+    ) -> Images:
+        """What the store does not give is asked for again; then what is there has to do."""
+        loop = asyncio.get_running_loop()
+        for pause_s in _STORE_PAUSES_S:
+            try:
+                return await loop.run_in_executor(
+                    self.threads, self.images, model, replace(request, all_there=True)
+                )
+            except NotAnalysed as error:
+                if error.reason is not Reason.STORE_MISSING:
+                    raise
+            decoded()  # meanwhile another series may be decoded
+            await asyncio.sleep(pause_s)
+        return await loop.run_in_executor(self.threads, self.images, model, request)
 
-    async def judged(
-        self, model: LoadedModel, images: NDArray[np.float32], urgency: SupportsInt
-    ) -> Verdict:
-        """Prepared images through the shared batches to a verdict.
+    def images(self, model: LoadedModel, request: Request) -> Images:
+        """What `model` reads of a series; blocks its thread. Raises `NotAnalysed`."""
+        found = self.decode(request)
+        images = model.prepare(found.frames) if found.images is None else found.images
+        stacks = stacks_of(found.frames, len(images))
+        one_each = len(images) == len(found.frames)  # a volume is of all frames of its stack
+        files = [frame.file if one_each else None for frame in found.frames][: len(images)]
+        return Images(images, stacks, files, found.read)
+
+    async def judged(self, model: LoadedModel, found: Images, urgency: SupportsInt) -> Verdict:
+        """Prepared images through the shared batches to a verdict: that of the worst stack.
 
         Raises `NotAnalysed` (`model_failed`).
         """
-        scores = await self.queue.scores(model.name, images, urgency)
+        scores = await self.queue.scores(model.name, found.images, urgency)
         if not np.isfinite(scores).all():
             raise NotAnalysed(Reason.MODEL_FAILED)
-        return replace(model.judge(scores, images), images_read=len(images))
+        return verdict_of(model, scores, found)
 
     def _event(
         self,
@@ -188,24 +259,88 @@ class Analyst:
             package=name,
             package_version=version,
             weights=model.weights or None if model else None,
+            mode=model.mode if model else "",
             input_digest=series.event_id,
+            bytes_digest=verdict.read.digest or None if verdict.read else None,
             outcome=verdict.outcome,
             reason=verdict.reason,
             findings=verdict.findings,
-            coverage=_coverage(series, verdict),
+            coverage=_coverage(series, model, verdict),
+            key_image=verdict.shown.key_image if verdict.shown else None,
+            key_instance=verdict.shown.instance if verdict.shown else None,
             constancy=constancy,
             screened_at=self.now(),
         )
 
 
-def _coverage(series: SeriesReceived, verdict: Verdict) -> Coverage | None:
-    """What was read of what is here, where instances say how many images there are: of one that
-    holds many frames nobody knows it here.
-    """
-    there = len(series.names())
-    if verdict.images_read is None or verdict.images_read > there:
+def _gated(model: LoadedModel, series: SeriesReceived, verdict: Verdict) -> Verdict:
+    """*Not flagged* only of what was read as a whole; scores stay in the finding."""
+    if verdict.outcome != "not_flagged" or verdict.read is None:
+        return verdict
+    reason = model.why_incomplete(verdict.read, len(series.names()), series.announced)
+    return replace(verdict, outcome="not_analysed", reason=reason) if reason else verdict
+
+
+def verdict_of(model: LoadedModel, scores: NDArray[np.float32], found: Images) -> Verdict:
+    """That of the worst stack, with the image that speaks most for it if it is flagged."""
+    said: list[Verdict] = []
+    for one in np.unique(found.stacks):
+        at = np.flatnonzero(found.stacks == one)
+        verdict = model.judge(scores[at])
+        if said and one >= _first_beside(found) and verdict.outcome != "flagged":
+            continue  # a MIP that is not understood takes nothing from the slices
+        said.append(replace(verdict, telling=_telling(verdict, scores, found, at)))
+    return worst(said)
+
+
+def _first_beside(found: Images) -> float:
+    return math.inf if found.read.beside is None else found.read.beside
+
+
+def _telling(
+    verdict: Verdict, scores: NDArray[np.float32], found: Images, at: NDArray[np.intp]
+) -> Telling | None:
+    flagged = [index for index, finding in enumerate(verdict.findings) if finding.flagged]
+    if verdict.outcome != "flagged" or not flagged:
         return None
-    return Coverage(read=verdict.images_read, there=there, announced=series.announced)
+    output = max(
+        flagged,
+        key=lambda index: verdict.findings[index].probability - verdict.findings[index].threshold,
+    )
+    image = at[int(scores[at].reshape(len(at), -1)[:, output].argmax())]
+    return Telling(found.images[image], output, found.files[image])
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """A flag before an abstention, that before none; of alike ones the most probable."""
+    return max(
+        verdicts,
+        key=lambda verdict: (
+            _WORSE.index(verdict.outcome),
+            max((finding.probability for finding in verdict.findings), default=0.0),
+        ),
+    )
+
+
+def _coverage(
+    series: SeriesReceived, model: LoadedModel | None, verdict: Verdict
+) -> Coverage | None:
+    """What was read of what is here, as the finding says it."""
+    read = verdict.read
+    if read is None:
+        return None
+    rule = model.wanted.rule if model else None
+    asked = rule is not None and rule.age_years is not None
+    return Coverage(
+        read=read.read,
+        there=read.there,
+        announced=series.announced,
+        primary=read.primary,
+        age_stated=not asked or series.age_years is not None,
+        extent_mm=read.extent_mm,
+        spacing_mm=read.spacing_mm,
+        largest_gap_mm=read.largest_gap_mm,
+    )
 
 
 def make_threads(count: int) -> ThreadPoolExecutor:

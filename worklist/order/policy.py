@@ -11,6 +11,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+#: A number is counted up to so many studies of one patient, or patients; no site's limit is higher.
+MOST_COUNTED = 100
+#: A trauma is read under four accessions, and one accession may have a CT and a PET: no site's
+#: limit is lower.
+LEAST_STUDIES = 4
 #: Ten years. Longer is a slip, and endless has no deadline.
 _LONGEST = 10 * 366 * 24 * 60.0
 
@@ -52,6 +57,7 @@ class Policy(_Data):
     ai: bool = True
     oldest_backlog_days: float = Field(14, gt=0, le=3660)
     historic_after_days: float = Field(7, ge=0, le=36600)
+    studies_per_number: int = Field(12, ge=LEAST_STUDIES, le=MOST_COUNTED)
     live: tuple[str, ...] = Field(
         (), description="packages whose flags rank; every other one is in shadow"
     )

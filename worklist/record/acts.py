@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
-from streams.events import Digest, Number, Patient, Text
+from streams.events import Digest, Instant, Number, Patient, Text
 
 #: A row is named by the id of one of its members.
 Member = Digest
@@ -27,6 +27,15 @@ ActName = Literal[
     "outcome",
     "skip",
 ]
+
+#: What may have come of a study; the locales say it in words.
+OUTCOMES = (
+    "critical_result_called",
+    "referrer_called",
+    "recall_for_images",
+    "poor_quality",
+    "second_reading",
+)
 
 
 class Cleared(BaseModel):
@@ -62,7 +71,7 @@ class Act(BaseModel):
     item: Member
     actor: str
     role: str = ""
-    at: AwareDatetime
+    at: Instant
     reason: Text = ""
     numbers: tuple[Number, ...] = ()
     patients: tuple[Patient, ...] = ()

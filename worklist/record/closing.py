@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from streams.events import FindingsMade
+from streams.events import FindingsMade, SeriesReceived
 from worklist.record.acts import Act, Acts
+from worklist.record.ai import Ai
 from worklist.record.images import Images, names_of
 from worklist.record.orders import Order
-from worklist.record.relate import Related
+from worklist.record.rows import Related
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,10 @@ class Closing:
     since: datetime | None = None
     withdrawn: bool = False
     waiting: int = 0
-    confirmed: bool = False
     closed_at: datetime | None = None
 
 
-def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -> Closing:
+def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str], ai: Ai) -> Closing:
     """What closes `row`, and what brings it back.
 
     Args:
@@ -46,9 +46,11 @@ def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -
     finishes = [act for act in acts.finishes() if _is_of(act, row, kin)]
     finish = finishes[-1] if finishes else None
     until = max((state.covered for state in states if state.covered), default=None)
-    since = _since(row, images, finishes, until, acts.last(members, "reopen"))
+    flags = _on_unseen_series(row, ai)
+    since = _since(row, images, finishes, until, acts.last(members, "reopen"), flags)
     cancelled, confirm = _cancelled(row, images, acts, members)
-    known = bool(states) and not images.exist and all(s.outcome_only for s in states)
+    known = any(order.reports for order in row.orders) and not images.exist
+    known = known and all(state.outcome_only for state in states)
     final = (known or any(s.final for s in states)) and not any(s.open for s in states)
     state = "final" if final else "cancelled" if cancelled else ""
     open_ = since is not None
@@ -58,7 +60,6 @@ def closing_of(row: Related, images: Images, acts: Acts, kin: Collection[str]) -
         since=since,
         withdrawn=any(state.withdrawn for state in states),
         waiting=sum(state.open for state in states) if any(s.final for s in states) else 0,
-        confirmed=confirm is not None and not open_,
         closed_at=max(
             [act.at for act in (finish, confirm) if act] + ([until] if final and until else []),
             default=None,
@@ -81,6 +82,7 @@ def _since(
     finishes: Sequence[Act],
     until: datetime | None,
     reopen: Act | None,
+    flags: Sequence[datetime],
 ) -> datetime | None:
     """First receipt of what is new since the row was read; None: it never was, or nothing is."""
     news = _new_orders(row, finishes, until)
@@ -88,13 +90,38 @@ def _since(
         # While another order waits, the report on one covers no image: nobody knows whose it is.
         until = None
     if not finishes and until is None:
-        return None
+        return _since_preliminary(row, images, flags)
     names = names_of(f for f in row.series if any(f.key in a.fragments for a in finishes))
     found = [image.received for image in images.uncovered(names, until)]
     found += [when for _, when in news]
     closed = max([*(act.at for act in finishes), *([until] if until else [])])
     found += [reopen.at] if reopen and reopen.at > closed else []
+    found += [at for at in flags if at > closed]
     return min(found, default=None)
+
+
+def _since_preliminary(row: Related, images: Images, flags: Sequence[datetime]) -> datetime | None:
+    """First receipt of what no preliminary report can speak of, while there is no other: nobody has
+    looked at it, so that it is not to validate but to read.
+    """
+    waiting = [order.state for order in row.orders if order.state.open]
+    if not waiting or not all(state.report == "preliminary" for state in waiting):
+        return None
+    told = max(state.reported_at for state in waiting if state.reported_at)
+    found = [image.received for image in images.uncovered((), told)]
+    return min([*found, *(at for at in flags if at > told)], default=None)
+
+
+def _on_unseen_series(row: Related, ai: Ai) -> list[datetime]:
+    """When something was flagged on a series of which no image is here yet: nobody read that."""
+    here = {f.event.series_uid for f in row.series if isinstance(f.event, SeriesReceived)}
+    return [
+        event.screened_at
+        for event in (fact.event for fact in row.findings)
+        if isinstance(event, FindingsMade)
+        and event.series_uid not in here
+        and (event.package, event.series_uid, event.input_digest) in ai.results
+    ]
 
 
 def _new_orders(
@@ -106,11 +133,12 @@ def _new_orders(
     for order in row.orders:
         state = order.state
         if state.withdrawn and not state.cancelled:
-            if state.withdrawn.key not in seen:
+            if not state.withdrawn_keys & seen:
                 found.append((order, state.withdrawn.received))
-        elif state.open and not order.reports and not any(f.key in seen for f in order.facts):
-            late = bool(finishes) or (until is not None and state.received > until)
-            found += [(order, state.received)] if late else []
+        elif state.open and not order.reports and not any(f.key in seen for f in order.sent):
+            first = min(fact.received for fact in order.sent)
+            late = bool(finishes) or (until is not None and first > until)
+            found += [(order, first)] if late else []
     return found
 
 
@@ -137,7 +165,7 @@ def _cancelled(
     if act is None or act.act != "confirm_cancel":
         return False, None
     later = [state.cancelled_at for state in states if state.cancelled_at]
-    later += [image.received for image in images.by_name.values()]
+    later += [image.received for image in images.alike]
     later += flagged_at(row)
     return (False, None) if any(at > act.at for at in later) else (True, act)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from streams.events import ExamProgressed, SeriesReceived
+from streams.instances import how_many
 from worklist.record.facts import Fact
-from worklist.record.relate import Related
+from worklist.record.rows import Related
 
 #: An acquisition may lie so long before the first receipt; more is a clock that cannot be trusted.
 CLOCK_WINDOW = timedelta(hours=24)
@@ -30,6 +31,7 @@ class Images:
 
     Attributes:
         by_name: (series, name) → the image.
+        alike: the different ones among them: those of the same fragments are the same.
         elsewhere: an archive says that it has images.
         doubtful: an acquisition time outside the window was not believed.
         announced: how many images were announced, where somebody said.
@@ -38,6 +40,7 @@ class Images:
     """
 
     by_name: dict[tuple[str, str], Instance]
+    alike: tuple[Instance, ...]
     elsewhere: bool
     doubtful: bool
     announced: int | None
@@ -50,13 +53,21 @@ class Images:
         return bool(self.by_name) or self.elsewhere
 
     @property
+    def here(self) -> int:
+        """How many images are here: what came again with other bytes is one of them."""
+        series: dict[str, list[str]] = defaultdict(list)
+        for uid, name in self.by_name:
+            series[uid].append(name)
+        return sum(map(how_many, series.values()))
+
+    @property
     def last(self) -> datetime | None:
         """When the set last grew."""
-        return max((i.received for i in self.by_name.values()), default=None)
+        return max((image.received for image in self.alike), default=None)
 
     def clock(self) -> datetime | None:
         """The earliest of all images."""
-        return min((i.clock for i in self.by_name.values()), default=None)
+        return min((image.clock for image in self.alike), default=None)
 
     def uncovered(self, names: Iterable[tuple[str, str]], until: datetime | None) -> list[Instance]:
         """The primary images that no finish covers (`names`) and no report (received `until`)."""
@@ -72,30 +83,45 @@ def images_of(row: Related) -> Images:
     """The images of `row`. The same image in two fragments counts once: as first received."""
     series = [f.event for f in row.series if isinstance(f.event, SeriesReceived)]
     series = sorted((s for s in series if s.readable), key=lambda s: (s.received_at, s.event_id))
-    holding: dict[tuple[str, str], list[SeriesReceived]] = defaultdict(list)
+    fragments: dict[str, list[SeriesReceived]] = defaultdict(list)
     for event in series:
-        for name in event.names():
-            holding[(event.series_uid, name)].append(event)
-    alike: dict[tuple[str, ...], tuple[Instance, bool]] = {}
+        fragments[event.series_uid].append(event)
+    alike: list[tuple[Instance, bool]] = []
     found: dict[tuple[str, str], Instance] = {}
-    for key, events in holding.items():
-        # Images of the same fragments have the same times: reckoned once.
-        ids = tuple(event.event_id for event in events)
-        if ids not in alike:
-            clock, doubtful = _clock(events)
-            primary = any(event.primary for event in events)
-            alike[ids] = Instance(events[0].received_at, clock, primary), doubtful
-        found[key] = alike[ids][0]
+    for uid, events in fragments.items():
+        for together, names in _of_the_same(events):
+            clock, doubtful = _clock(together)
+            primary = any(event.primary for event in together)
+            image = Instance(together[0].received_at, clock, primary)
+            alike.append((image, doubtful))
+            found |= dict.fromkeys([(uid, name) for name in names], image)
     return Images(
         found,
+        tuple(image for image, _ in alike),
         elsewhere=any(
             isinstance(f.event, ExamProgressed) and f.event.status == "available" for f in row.steps
         ),
-        doubtful=any(doubtful for _, doubtful in alike.values()),
+        doubtful=any(doubtful for _, doubtful in alike),
         announced=_announced(row, series),
         only_localizer=bool(series) and all(s.localizer for s in series),
         other_bytes=any(s.other_bytes for s in series),
     )
+
+
+def _of_the_same(
+    events: Sequence[SeriesReceived],
+) -> list[tuple[Sequence[SeriesReceived], Sequence[str]]]:
+    """Which fragments of a series hold an image, and the names of all that just these hold."""
+    if len(events) == 1:
+        return [(events, events[0].names())] if events[0].instances else []
+    holding: dict[str, list[int]] = defaultdict(list)
+    for place, event in enumerate(events):
+        for name in event.names():
+            holding[name].append(place)
+    named: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, places in holding.items():
+        named[tuple(places)].append(name)
+    return [([events[place] for place in places], names) for places, names in named.items()]
 
 
 def _clock(events: Sequence[SeriesReceived]) -> tuple[datetime, bool]:
@@ -110,19 +136,41 @@ def _clock(events: Sequence[SeriesReceived]) -> tuple[datetime, bool]:
     return min(believed, default=received), doubted
 
 
+def clock_is_off(event: SeriesReceived, historic_days: float) -> bool:
+    """Whether a fragment speaks for a wrong clock at its sender: it states a time later than its
+    receipt, or more than a day earlier.
+
+    Old images are no news of a clock where an archive sends them, nor from a sender that may be one
+    where they are old enough to be historic.
+    """
+    if not event.readable or event.acquired_at is None:
+        return False
+    age = event.received_at - event.acquired_at
+    kept = event.kind == "mixed" and historic_days > 0 and age > timedelta(days=historic_days)
+    old = age > CLOCK_WINDOW and event.kind != "archive" and not kept
+    return age < timedelta() or old
+
+
 def _announced(row: Related, series: Sequence[SeriesReceived]) -> int | None:
-    """How many images were announced: by the steps, else by the series themselves."""
-    steps = [
-        f.event.announced_instances
-        for f in row.steps
-        if isinstance(f.event, ExamProgressed) and f.event.announced_instances is not None
-    ]
-    per_series: dict[str, int] = {}
-    for event in series:
-        if event.announced is not None:
-            per_series[event.series_uid] = max(per_series.get(event.series_uid, 0), event.announced)
-    stated = [n for n in (max(steps, default=None), sum(per_series.values()) or None) if n]
-    return max(stated, default=None)
+    """How many images were announced: by all steps together, by an archive, or by the series
+    themselves; the most of these. A step does not say of which of its studies a series is: one
+    that came under another study is that one's.
+    """
+    made: dict[str, int] = defaultdict(int)  # series UID → images
+    steps: dict[str, int] = defaultdict(int)  # step UID → images, where it names no series
+    for event in (f.event for f in row.steps):
+        assert isinstance(event, ExamProgressed)
+        for uid, count in event.series.items():
+            if uid not in row.elsewhere:
+                made[uid] = max(made[uid], count)
+        if not event.series and event.announced_instances is not None:
+            step = next((n.value for n in event.numbers if n.kind == "step"), "")
+            steps[step] = max(steps[step], event.announced_instances)
+    notice = steps.pop("", 0)  # an archive counts all that it has of a study
+    per_series: dict[str, int] = defaultdict(int)
+    for each in series:
+        per_series[each.series_uid] = max(per_series[each.series_uid], each.announced or 0)
+    return max(sum(made.values()) + sum(steps.values()), notice, sum(per_series.values())) or None
 
 
 def names_of(facts: Iterable[Fact]) -> set[tuple[str, str]]:

@@ -1,30 +1,36 @@
-"""Orders: which messages and reports speak of one, and by what ids its members are known."""
+"""Orders: where one stands, how urgent it is, and by what ids its members are known."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import cached_property
+from datetime import datetime, timedelta
+from functools import cached_property, partial
 
 from streams.events import ExamProgressed, Number, OrderChanged, ReportReceived, VersionKey
 from worklist.record.facts import (
     Fact,
+    Name,
     accessions,
     node,
-    number_node,
     order_numbers,
     stands,
     text_of,
-    version_of,
+    winners,
 )
-from worklist.record.persons import Person, Split
-from worklist.record.world import Name, Names, World, connected
+from worklist.record.groups import Groups
+from worklist.record.persons import Person
+from worklist.record.world import World
 
 _ENDS = frozenset({"cancelled", "replaced"})
+_STATUS = text_of("status")
 #: What a corrected report replaces and covers is a final one: alone it closes nothing.
 _FINAL = frozenset({"final", "corrected"})
+#: Of what one message says twice of one order, what leaves it open stands.
+_LEAVES_OPEN = {"preliminary": 1, "withdrawn": 2, "performed": 1, "in_progress": 2, "scheduled": 3}
+#: So long a word that somebody reads it elsewhere holds, if no report ends it sooner.
+READING_FOR = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,16 @@ class OrderState:
 
     Attributes:
         report: ``preliminary``, ``final``, ``withdrawn`` or empty.
-        covered: receipt of the newest final or corrected report, one that was withdrawn since
-            too: it covers what came before.
+        covered: first receipt of the newest final or corrected report, one that was withdrawn since
+            too: it covers what came before. A report that is sent again is no new one.
         received: first receipt of the order.
-        withdrawn: the report that withdrew it, and stands.
+        withdrawn: the word that withdrew it, and stands, as it was first received.
+        withdrawn_keys: the facts that say that word.
         cancelled_at: first receipt of the cancel that stands; a repeat is no new one.
-        outcome_only: nobody sent the order, and its reports only correct or add.
+        unclear: a report, or a cancel, of the whole requisition came: which order it means cannot
+            be told, so that it ended none.
+        outcome_only: nobody sent the order, and its reports only correct or add, or there are none
+            and somebody reads it elsewhere.
     """
 
     status: str
@@ -47,7 +57,9 @@ class OrderState:
     received: datetime
     reported_at: datetime | None
     withdrawn: Fact | None = None
+    withdrawn_keys: frozenset[str] = frozenset()
     cancelled_at: datetime | None = None
+    unclear: bool = False
     outcome_only: bool = False
 
     @property
@@ -68,11 +80,17 @@ class OrderState:
 
 @dataclass
 class Order:
-    """One imaging order: all that was said of it, its reports, and whose it is."""
+    """One imaging order: all that was said of it, its reports, and whose it is.
+
+    Attributes:
+        wide: keys of what names only the requisition, or only the accession, and so speaks of other
+            orders too.
+    """
 
     person: Person
     said: list[Fact] = field(default_factory=list)
     reports: list[Fact] = field(default_factory=list)
+    wide: frozenset[str] = frozenset()
 
     @property
     def facts(self) -> list[Fact]:
@@ -85,6 +103,33 @@ class Order:
         return order_state(self)
 
     @cached_property
+    def sent(self) -> list[Fact]:
+        """What orders it: that somebody reads it is no order."""
+        return [fact for fact in self.said if not _reading(fact)]
+
+    @cached_property
+    def not_imaging(self) -> bool:
+        """Whether each source that says what it is says that it is no imaging; a report is."""
+        told = [told for _, told in winners(self.said, _imaging).values()]
+        return bool(told) and not any(told) and not self.reports
+
+    @cached_property
+    def reading(self) -> tuple[datetime, str] | None:
+        """Until when somebody reads it elsewhere, and who says so; a report after that ends it."""
+        told = max(
+            (f for f in self.said if _reading(f) and not self._unclear(f)),
+            key=lambda f: (f.received, f.key),
+            default=None,
+        )
+        if told is None or any(report.received >= told.received for report in self.reports):
+            return None
+        return told.received + READING_FOR, getattr(told.event, "sender", "")
+
+    def _unclear(self, fact: Fact) -> bool:
+        """Whether it may mean another order of the requisition; an accession is read as one."""
+        return fact.key in self.wide and not accessions(fact.narrowing)
+
+    @cached_property
     def priorities(self) -> list[tuple[datetime, str]]:
         """What each source says of its priority, and since when."""
         return _priorities(self)
@@ -94,195 +139,146 @@ class Order:
         """Member id → the fact that was received first."""
         return members_of(self.facts, order_members)
 
+    @property
+    def known_as(self) -> frozenset[str]:
+        """Its member ids."""
+        return frozenset(self.members)
+
+
+def _imaging(fact: Fact) -> bool | None:
+    return fact.event.imaging if isinstance(fact.event, OrderChanged) else None
+
+
+def _reading(fact: Fact) -> bool:
+    return isinstance(fact.event, OrderChanged) and fact.event.reading
+
 
 def order_state(order: Order) -> OrderState:
     """Where `order` stands.
 
-    An addendum changes nothing, a correction of what was never final neither (only F closes).
+    An addendum changes nothing, a correction of what was never final neither (only F closes). What
+    speaks of several orders at once may reopen them, and ends none.
     """
-    kinds = {f.key: f.event.status for f in order.reports if isinstance(f.event, ReportReceived)}
+    told_of = {f.key: f.event.status for f in order.reports if isinstance(f.event, ReportReceived)}
+    vague = {key for key in order.wide & told_of.keys() if told_of[key] != "withdrawn"}
+    kinds = {key: kind for key, kind in told_of.items() if key not in vague}
     was_final = "final" in kinds.values()
     counted = [
         f
         for f in order.reports
-        if kinds[f.key] != "addendum" and (was_final or kinds[f.key] != "corrected")
+        if f.key in kinds
+        and kinds[f.key] != "addendum"
+        and (was_final or kinds[f.key] != "corrected")
     ]
-    status = stands(order.said, text_of("status"))
-    told = stands(counted, text_of("status"))
+    status = stands(order.said, partial(_status, order), _leaves_open)
+    told = stands(counted, text_of("status"), _leaves_open)
     word = told[1] if told else ""
-    covers = [f.received for f in counted if kinds[f.key] in _FINAL]
+    words = _words(counted)
+    covers = [same[0].received for same in words if kinds[same[0].key] in _FINAL]
+    newest = next((same for same in words if told and told[0] in same), [])
     return OrderState(
         status=status[1] if status else "",
         report="final" if word in _FINAL else word,
         covered=max(covers, default=None),
         received=min(f.received for f in order.facts),
-        reported_at=told[0].received if told and word != "withdrawn" else None,
-        withdrawn=told[0] if told and word == "withdrawn" else None,
+        reported_at=newest[0].received if newest and word != "withdrawn" else None,
+        withdrawn=newest[0] if newest and word == "withdrawn" else None,
+        withdrawn_keys=frozenset(f.key for f in newest if word == "withdrawn"),
         cancelled_at=_cancelled_at(order, status[0]) if status and status[1] in _ENDS else None,
-        outcome_only=not order.said and not counted,
+        unclear=any(told_of[key] != "addendum" for key in vague)
+        or any(_is_vague_end(order, fact) for fact in order.said),
+        outcome_only=not order.sent and not counted and not vague,
     )
 
 
+def _leaves_open(word: str) -> int:
+    return _LEAVES_OPEN.get(word, 0)
+
+
+def _words(reports: Sequence[Fact]) -> list[list[Fact]]:
+    """The reports as different words, each with all that repeat it, the first received first.
+
+    The same state with the same event time (OBR-22), or the same content, is the same word, whoever
+    passes it on.
+    """
+    groups = Groups(range(len(reports)))
+    first: dict[tuple[str, str, object], int] = {}
+    for place, fact in enumerate(reports):
+        event = fact.event
+        assert isinstance(event, ReportReceived)
+        groups.join(place, first.setdefault((event.status, "time", event.version.time), place))
+        if event.content:
+            groups.join(place, first.setdefault((event.status, "content", event.content), place))
+    return [
+        sorted((reports[place] for place in places), key=lambda fact: (fact.received, fact.key))
+        for places in groups.sets().values()
+    ]
+
+
+def _status(order: Order, fact: Fact) -> str | None:
+    """The status that a message states; that all orders of a requisition end says nothing."""
+    return None if _is_vague_end(order, fact) else _STATUS(fact)
+
+
+def _is_vague_end(order: Order, fact: Fact) -> bool:
+    return fact.key in order.wide and _STATUS(fact) in _ENDS
+
+
 def _cancelled_at(order: Order, winner: Fact) -> datetime:
-    """First receipt of the cancels that its sender has said since it last said otherwise."""
-    read, found = text_of("status"), winner.received
-    sender = getattr(winner.event, "sender", "")
-    mine = [f for f in order.said if getattr(f.event, "sender", "") == sender]
-    for fact in sorted(mine, key=version_of, reverse=True):
-        status = read(fact)
-        if status is None:
-            continue
-        if status not in _ENDS:
-            break
-        found = min(found, fact.received)
-    return found
+    """First receipt of the cancels that a sender has said since it last said otherwise, and since
+    anybody did: who passes a cancel on says nothing new.
+    """
+    runs: dict[str, datetime] = {}
+    over: set[str] = set()
+    for fact in sorted(order.said, key=lambda fact: fact.version, reverse=True):
+        status, sender = _status(order, fact), getattr(fact.event, "sender", "")
+        if status in _ENDS and sender not in over:
+            runs[sender] = min(runs.get(sender, fact.received), fact.received)
+        elif status is not None:
+            over.add(sender)
+    stood = [f.received for f in order.said if _status(order, f) not in (None, *_ENDS)]
+    own = runs[getattr(winner.event, "sender", "")]
+    return min([own, *(at for at in runs.values() if not stood or at > max(stood))])
 
 
 def _priorities(order: Order) -> list[tuple[datetime, str]]:
-    """What each source says of an order's priority, and since when; it lowers only its own."""
-    told: dict[str, list[tuple[VersionKey, datetime, str]]] = defaultdict(list)
+    """What each source says of an order's priority, and since when; it lowers only its own.
+
+    What it says later of the whole requisition raises each order, and lowers none of which it
+    had said more.
+    """
+    told: dict[str, list[_Said]] = defaultdict(list)
+    of_all: dict[str, list[_Said]] = defaultdict(list)
     for fact in order.said:
         event = fact.event
         assert isinstance(event, OrderChanged)
         code = "unknown" if "priority" in event.emptied else event.priority
         if code is not None:
-            told[event.sender].append((event.version_key(), fact.received, code))
+            heard = of_all if fact.key in order.wide else told
+            heard[event.sender].append((fact.version, fact.received, code))
     found = []
-    for versions in told.values():
-        _, since, code = max(versions)
-        for _, received, before in sorted(versions, reverse=True):
-            if before != code:
-                break
-            since = min(since, received)
-        found.append((since, code))
-    return found
-
-
-def orders_of(facts: Sequence[Fact], people: Split, world: World) -> list[Order]:
-    """Orders: messages of one person that share an order number; without one, an accession."""
-    return [
-        Order(person, said)
-        for person, mine in _by_person(facts, people).items()
-        for said in _one_persons(mine, world)
+    later = [
+        versions
+        for sender, versions in of_all.items()
+        if sender not in told or max(versions)[0] >= max(told[sender])[0]
     ]
+    for versions in [*told.values(), *later]:
+        codes: dict[VersionKey, set[str]] = defaultdict(set)
+        for version, _, code in versions:
+            codes[version].add(code)
+        # One message may say two things of one order: both are heard, and the highest stands.
+        for code in codes[max(codes)]:
+            since = max(versions)[1]
+            for version, received, _ in sorted(versions, reverse=True):
+                if code not in codes[version]:
+                    break
+                since = min(since, received)
+            found.append((since, code))
+    return sorted(found)
 
 
-def _by_person(facts: Iterable[Fact], people: Split) -> dict[Person, list[Fact]]:
-    found: dict[Person, list[Fact]] = defaultdict(list)
-    for fact in facts:
-        found[people.of[fact.key]].append(fact)
-    return found
-
-
-def _one_persons(facts: Sequence[Fact], world: World) -> list[list[Fact]]:
-    """The messages of each order of one person.
-
-    By order number; what has none speaks of the only order of its accession, else for itself;
-    what has neither, of the only one that names its study. What names nothing but an order number
-    of several orders speaks of all of them.
-    """
-    several = _numbers_of_several(facts)
-
-    def own(fact: Fact) -> list[Number]:
-        return [n for n in order_numbers(fact.numbers) if number_node(n) not in several]
-
-    def by_accession(fact: Fact) -> Sequence[Number]:
-        return accessions(fact.numbers)
-
-    found = connected([f for f in facts if own(f)], world, own)
-    bare = [f for f in facts if not own(f)]
-    named = [f for f in bare if by_accession(f)]
-    found += _attach(connected(named, world, by_accession), found, world)
-    unnamed = [f for f in bare if not by_accession(f)]
-    return found + _attach(connected(unnamed, world), found, world)
-
-
-def _attach(
-    groups: Iterable[list[Fact]], orders: Sequence[list[Fact]], world: World
-) -> list[list[Fact]]:
-    """Gives each group to the order that it speaks of; returns those that speak for themselves."""
-    known = [(order, Names(order, world)) for order in orders]
-    alone: list[list[Fact]] = []
-    for group in groups:
-        names = Names(group, world)
-        fit = [order for order, there in known if _same_order(names, there)]
-        by_number = names.has("placer", "filler") and not names.has("accession")
-        for order in fit if len(fit) == 1 or by_number else ():
-            order.extend(group)
-        if not fit or (len(fit) > 1 and not by_number):
-            alone.append(group)
-    return alone
-
-
-def _same_order(one: Names, other: Names) -> bool:
-    """By accession where both have one, else by any number."""
-    if one.has("accession") and other.has("accession"):
-        return one.meet(other, "accession")
-    return one.meet(other)
-
-
-def _numbers_of_several(facts: Sequence[Fact]) -> set[str]:
-    """Order numbers under which one message has several orders: each with its own accession."""
-    named: dict[tuple[str, str], list[set[str]]] = defaultdict(list)
-    for fact in facts:
-        digest = getattr(getattr(fact.event, "version", None), "digest", "")
-        if values := {a.value for a in accessions(fact.stated)}:
-            for number in order_numbers(fact.numbers):
-                named[(number_node(number), digest)].append(values)
-    return {
-        number
-        for (number, _), sets in named.items()
-        if len(sets) > 1 and any(values.isdisjoint(sets[0]) for values in sets)
-    }
-
-
-def place_reports(
-    facts: Sequence[Fact],
-    orders: list[Order],
-    studies: Sequence[tuple[Person, Names]],
-    people: Split,
-    world: World,
-) -> None:
-    """A report goes to the orders it names by number, else by accession, else by study UID.
-
-    Else to the orders of the studies that it names (an image may know the number that the order
-    does not), those left out that have another accession. Else it is evidence of an order of its
-    own, that nobody sent. Appends to `orders`.
-
-    Args:
-        studies: of each study of a person all numbers that its images and steps name.
-    """
-    known = [(order, Names(order.said, world)) for order in orders]
-    stray: list[Fact] = []
-    for fact in facts:
-        person, names = people.of[fact.key], Names([fact], world)
-        mine = [(order, there) for order, there in known if order.person == person]
-        near = [there for whose, there in studies if whose == person and names.meet(there)]
-        fit = _named_by(names, mine) or _of_studies(names, near, mine)
-        for order in fit:
-            order.reports.append(fact)
-        if not fit:
-            stray.append(fact)
-    for person, left in _by_person(stray, people).items():
-        orders += [Order(person, [], reports) for reports in _one_persons(left, world)]
-
-
-def _named_by(report: Names, orders: Iterable[tuple[Order, Names]]) -> list[Order]:
-    for kinds in (("placer", "filler"), ("accession",), ("study",)):
-        if fit := [order for order, names in orders if report.meet(names, *kinds)]:
-            return fit
-    return []
-
-
-def _of_studies(
-    report: Names, studies: Sequence[Names], orders: Iterable[tuple[Order, Names]]
-) -> list[Order]:
-    return [
-        order
-        for order, names in orders
-        if any(names.meet(study) for study in studies)
-        and not (report.has("accession") and names.has("accession"))
-    ]
+#: A version, its first receipt, and a priority.
+_Said = tuple[VersionKey, datetime, str]
 
 
 def order_members(fact: Fact) -> list[str]:

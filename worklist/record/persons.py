@@ -4,7 +4,9 @@
 2. within a number by birth date: an identity message or a merge settles the older dates; a number
    that was merged away and given to somebody else (A28) begins another person;
 3. no date: the number's only date; of several it cannot be told;
-4. an open number is the only stated one of the same value, where no date contradicts;
+4. an open number is the only stated one of the same value, where no date contradicts; dates that
+   rule 2 settles do not. Where the component states none, it is that of the only authority that
+   has the value, if identity messages speak of that one;
 5. persons of different authorities with one birth date and one folded name are one;
 6. no number: the component's only person, where no date contradicts; else it cannot be told.
 
@@ -17,7 +19,8 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -70,6 +73,12 @@ class Split:
             self._two[key] = one != other and self._two_patients(one, other)
         return self._two[key]
 
+    def share_a_number(self, one: Person, other: Person) -> bool:
+        """Whether one authority's number is stated of both: only birth dates tell them apart."""
+        mine, theirs = self.authorities.get(one, {}), self.authorities.get(other, {})
+        both = mine.keys() & theirs.keys() - {""}  # open numbers may be of two authorities
+        return any(mine[name] & theirs[name] for name in both)
+
     def _two_patients(self, one: Person, other: Person) -> bool:
         if one.born and other.born and one.born != other.born:
             return True
@@ -90,6 +99,7 @@ def united(splits: Iterable[Split]) -> Split:
     return found
 
 
+@lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """A name without accents, case and marks, its parts in any order."""
     plain = unicodedata.normalize("NFKD", name).casefold()
@@ -114,8 +124,9 @@ def split(facts: Sequence[Fact], history: IdentityHistory) -> Split:
     statements = [statement(fact) for fact in sorted(facts, key=lambda f: f.key)]
     numbered = _by_number([s for s in statements if s.patient], history, found)
     persons = _by_date(numbered, history)
-    joined = _join_open(persons, history)
-    joined = _with_dates(_join_alike(joined, persons, history))
+    joined = {person: person for person in persons}
+    if len(persons) > 1:
+        joined = _with_dates(_join_alike(_join_open(persons, numbered, history), persons, history))
     for person, said in persons.items():
         for each in said:
             found.of[each.fact.key] = joined[person]
@@ -131,27 +142,59 @@ def split(facts: Sequence[Fact], history: IdentityHistory) -> Split:
 
 
 def _with_dates(joined: Mapping[Person, Person]) -> dict[Person, Person]:
-    """The same, where a person is named with the birth date that any of its parts states."""
+    """The same, where a person without a birth date has the one that a part of it states."""
     born: dict[Person, str] = {}
     for person, chosen in joined.items():
-        born[chosen] = max(born.get(chosen, ""), person.born)
+        born[chosen] = chosen.born or max(born.get(chosen, ""), person.born)
     return {person: chosen._replace(born=born[chosen]) for person, chosen in joined.items()}
 
 
 def _by_number(
     statements: Iterable[Statement], history: IdentityHistory, found: Split
 ) -> dict[Root, list[Statement]]:
-    """Rule 1, and of rule 2 the numbers that were given to somebody else."""
+    """Rule 1, of rule 2 the numbers that were given to somebody else, and of rule 4 the open ones
+    of which only identity messages speak.
+    """
     grouped: dict[Root, list[Statement]] = defaultdict(list)
-    for each in statements:
-        assert each.patient is not None
-        root, doubtful = history.root(
-            each.patient, each.born, each.fact.event_time, each.fact.stated
-        )
+    left: dict[Patient, list[Statement]] = defaultdict(list)
+
+    def take(each: Statement, patient: Patient) -> None:
+        root, doubtful = history.root(patient, each.born, each.fact.place, each.fact.stated)
         if doubtful:
             found.marked.add(each.fact.key)
+        if each.born and history.emptied(root, each.fact):
+            each = replace(each, born="")  # its sender took the date back
         grouped[root].append(each)
+
+    for each in statements:
+        assert each.patient is not None
+        if each.patient.authority:
+            take(each, each.patient)
+        else:
+            left[each.patient].append(each)
+    here = {value for root in grouped for value in history.values(root)}
+    for patient, said in left.items():
+        known = patient if patient.value in here else history.spoken_of(patient)
+        for each, whose in _as_known(said, patient, known, history):
+            take(each, whose)
     return grouped
+
+
+def _as_known(
+    said: Sequence[Statement], patient: Patient, known: Patient, history: IdentityHistory
+) -> list[tuple[Statement, Patient]]:
+    """Each statement of an open number as `known`'s, unless its birth date contradicts; one without
+    a date, unless any does.
+    """
+    fits: dict[str, bool] = {}
+    for each in said if known != patient else ():
+        root, _ = history.root(known, each.born, each.fact.place, each.fact.stated)
+        told = history.born(root)
+        settled = _settled(root, said, history)
+        fit = not told or settled.get(each.born, each.born) in ("", told)
+        fits[each.born] = fits.get(each.born, True) and fit
+    fits[""] = bool(fits) and all(fits.values())
+    return [(each, known if fits.get(each.born) else patient) for each in said]
 
 
 def _by_date(
@@ -178,7 +221,7 @@ def _settled(
     """Older date → the date that an identity message or a merge says."""
     own = Patient(authority=root.authority, value=root.value)
     return history.settle(
-        root, [(s.fact.event_time, s.born, s.patient == own) for s in statements if s.born]
+        root, [(s.fact.place, s.born, s.patient == own) for s in statements if s.born]
     )
 
 
@@ -189,7 +232,10 @@ def _undated(
     found: Split,
 ) -> None:
     """Rule 3."""
-    alone = _apart([each.fact for said in numbered.values() for each in said])
+    every = [each for said in numbered.values() for each in said]
+    if all(each.born for each in every):
+        return
+    alone = _apart([each.fact for each in every])
     for root, statements in numbered.items():
         mine = {joined[person] for person in persons if person.root == root}
         for each in statements:
@@ -202,12 +248,22 @@ def _undated(
 
 
 def _join_open(
-    persons: Mapping[Person, Sequence[Statement]], history: IdentityHistory
+    persons: Mapping[Person, Sequence[Statement]],
+    numbered: Mapping[Root, Sequence[Statement]],
+    history: IdentityHistory,
 ) -> dict[Person, Person]:
     """Rule 4: open person → the only stated one of its value whose date does not contradict.
 
-    Where several open ones of different dates fit one that has none, none of them is it.
+    A date that was settled before the open number stated it last is no contradiction. Where several
+    open ones of different dates fit one that has none, none of them is it.
     """
+
+    def counts_as(person: Person, root: Root) -> str:
+        """The date of an open number, read as if the stated one had said it."""
+        assert person.root is not None
+        said = [*numbered[root], *numbered[person.root]]
+        return _settled(root, said, history).get(person.born, person.born)
+
     fits: dict[Person, list[Person]] = defaultdict(list)
     stated = [person for person in persons if person.root and person.root.authority]
     for person in persons:
@@ -219,14 +275,14 @@ def _join_open(
             for other in stated
             if other.root
             and values & history.values(other.root)
-            and (not person.born or not other.born or person.born == other.born)
+            and (not person.born or other.born in ("", person.born, counts_as(person, other.root)))
         ]
         if len(fit) == 1:
             fits[fit[0]].append(person)
     return {
         person: target
         for target, found in fits.items()
-        if len({p.born for p in (target, *found) if p.born}) <= 1
+        if target.born or len({p.born for p in found if p.born}) <= 1
         for person in found
     }
 
@@ -301,12 +357,14 @@ def _name(
         for each in statements
         if each.name
     ]
-    newest = max(said, key=lambda s: (s.fact.event_time, s.fact.key), default=None)
+    newest = max(said, key=lambda s: s.fact.place, default=None)
     return newest.name if newest else ""
 
 
 def _without_number(statements: Sequence[Statement], found: Split) -> None:
     """Rule 6."""
+    if not statements:
+        return
     people = set(found.of.values())
     told = {person for person in people if not person.alone}
     dates = {each.born for each in statements if each.born}

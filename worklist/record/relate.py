@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from streams.events import (
     ActDone,
@@ -25,74 +24,14 @@ from worklist.record.acts import Acts
 from worklist.record.facts import Fact, first_receipts
 from worklist.record.groups import Groups
 from worklist.record.identities import IdentityHistory
-from worklist.record.orders import (
-    Order,
-    fact_member,
-    joining_members,
-    members_of,
-    order_members,
-    orders_of,
-    place_reports,
-    step_members,
-    study_member,
-)
+from worklist.record.orders import Order, order_members, study_member
 from worklist.record.persons import Person, Split, split, statement, united
-from worklist.record.world import Holders, Names, World, connected
+from worklist.record.requisitions import orders_of, orders_of_study, place_reports
+from worklist.record.rows import Related, lend_crowded, meet_others, own_members
+from worklist.record.world import Names, World, connected
 
-
-@dataclass
-class Related:
-    """The facts of one row.
-
-    Attributes:
-        uid: of its study; empty: an order of which no image exists.
-        lent: orders of somebody else that the study's numbers name, and whether each is certainly
-            another patient's; those are left out while an order of its own is open.
-        conflict: its numbers meet another person's.
-        reused: a number of its patient was given to somebody else, or moved, in doubt.
-        shared: it names a number that too many patients name.
-        said: identity of an order → ``link`` or ``unlink``: what a person said of it and the study.
-        owned: member id → fact, of the members by which only this row is named.
-    """
-
-    person: Person
-    uid: str = ""
-    orders: list[Order] = field(default_factory=list)
-    series: list[Fact] = field(default_factory=list)
-    steps: list[Fact] = field(default_factory=list)
-    findings: list[Fact] = field(default_factory=list)
-    lent: list[tuple[Order, bool]] = field(default_factory=list)
-    conflict: bool = False
-    reused: bool = False
-    shared: bool = False
-    said: dict[int, str] = field(default_factory=dict)
-    owned: dict[str, Fact] = field(default_factory=dict)
-
-    @property
-    def facts(self) -> list[Fact]:
-        """All facts of the row."""
-        found = [*self.series, *self.steps, *self.findings]
-        for order in self.orders:
-            found += order.facts
-        return found
-
-    def study_facts(self) -> list[Fact]:
-        """What was said of the images themselves."""
-        return [*self.series, *self.steps]
-
-    def study_members(self) -> dict[str, Fact]:
-        """The member ids of the row's study and steps, as each of its patient numbers states it."""
-
-        def ids(fact: Fact) -> list[str]:
-            found = [study_member(self.uid, fact)] if self.uid else []
-            return [*found, *step_members(fact)]
-
-        return members_of([*self.study_facts(), *self.findings], ids)
-
-    @property
-    def name(self) -> str:
-        """The member under which the row is shown: the earliest received one."""
-        return min(self.owned, key=lambda member: (self.owned[member].received, member))
+#: By what an exam that no study names finds its order: its own UID says nothing of others.
+_OF_EXAM = ("accession", "placer", "filler", "study")
 
 
 @dataclass
@@ -114,7 +53,11 @@ def components(facts: Iterable[Fact], world: World) -> list[Component]:
     )
     members = [f for f in kept if not isinstance(f.event, PatientChanged | PatientMerged | ActDone)]
     found = _with_links(connected(members, world), acts)
-    return [_component(parts, history, acts, world) for parts in found]
+    made = [_component(parts, history, acts, world) for parts in found]
+    rows = [row for component in made for row in component.rows]
+    orders = {id(order): order for row in rows for order in row.orders}
+    lend_crowded(rows, list(orders.values()), acts, world)
+    return made
 
 
 def _with_links(groups: Sequence[list[Fact]], acts: Acts) -> list[list[list[Fact]]]:
@@ -151,17 +94,26 @@ def _component(
     orders = orders_of([f for f in facts if isinstance(f.event, OrderChanged)], people, world)
     rows = _studies(facts, people)
     _steps_of_studies(steps, rows)
-    studies = [(row.person, Names(row.study_facts(), world)) for row in rows]
     reports = [f for f in facts if isinstance(f.event, ReportReceived)]
+    studies = [(row.person, Names(row.study_facts(), world)) for row in rows if reports]
     place_reports(reports, orders, studies, people, world)
     _place_orders(rows, orders, acts, world)
     _other_steps(steps, rows, world)
-    _meet_others(rows, orders, people, world)
-    for row in rows:
+    meet_others(rows, orders, people, world)
+    series = [(row, _series_uids(row)) for row in rows]
+    every = frozenset[str]().union(*(own for _, own in series))
+    for row, own in series:
+        row.elsewhere = every - own if row.steps else frozenset()
         row.reused = any(fact.key in people.marked for fact in row.facts)
-        row.shared = any(world.is_shared(n) for f in row.facts for n in f.numbers)
-    _own(rows, world)
+        row.bad = world.marks(row.facts)
+    own_members(rows, world)
     return Component(list(facts), people, rows, history)
+
+
+def _series_uids(row: Related) -> frozenset[str]:
+    return frozenset(
+        fact.event.series_uid for fact in row.series if isinstance(fact.event, SeriesReceived)
+    )
 
 
 def _studies(facts: Sequence[Fact], people: Split) -> list[Related]:
@@ -193,11 +145,22 @@ class _Exam:
 
     person: Person
     facts: list[Fact]
-    placed: bool = False
+    placed: set[str] = field(default_factory=set)
 
-    @property
-    def uids(self) -> list[str]:
-        return sorted({n.value for f in self.facts for n in f.numbers if n.kind == "study"})
+    def parts(self) -> dict[str, list[Fact]]:
+        """Study UID → what was said of it: what names another study says nothing of this one.
+
+        What names no study is said of each; of a step that names none there is one part, "".
+        """
+        uids = {fact.key: _study_uids(fact) for fact in self.facts}
+        named = sorted({uid for mine in uids.values() for uid in mine}) or [""]
+        return {
+            uid: [f for f in self.facts if uid in uids[f.key] or not uids[f.key]] for uid in named
+        }
+
+
+def _study_uids(fact: Fact) -> list[str]:
+    return [number.value for number in fact.numbers if number.kind == "study"]
 
 
 def _exams(facts: Sequence[Fact], people: Split) -> list[_Exam]:
@@ -235,29 +198,37 @@ def _available(fact: Fact) -> list[str]:
 def _steps_of_studies(exams: Iterable[_Exam], rows: Sequence[Related]) -> None:
     """A step goes to the studies of its person whose UID it names, and lends them its numbers."""
     for exam in exams:
+        parts = exam.parts()
         for row in rows:
-            if row.person == exam.person and row.uid in exam.uids:
-                row.steps += exam.facts
-                exam.placed = True
+            if row.person == exam.person and row.uid in parts:
+                row.steps += parts[row.uid]
+                exam.placed.add(row.uid)
 
 
 def _other_steps(exams: Iterable[_Exam], rows: list[Related], world: World) -> None:
     """Other steps go to the rows of their person that share a number; the rest are rows."""
-    left = [exam for exam in exams if not exam.placed]
+    left = [
+        (exam.person, said)
+        for exam in exams
+        for uid, said in exam.parts().items()
+        if uid not in exam.placed
+    ]
     known = [(row, Names(row.facts, world)) for row in rows] if left else []
-    stray: list[Fact] = []
-    for exam in left:
-        names = Names(exam.facts, world)
-        fit = [row for row, there in known if row.person == exam.person and names.meet(there)]
+    stray: dict[str, Fact] = {}
+    people: dict[str, Person] = {}
+    for whose, said in left:
+        names = Names(said, world)
+        fit = [row for row, there in known if row.person == whose and names.meet(there, *_OF_EXAM)]
         for row in fit:
-            row.steps += exam.facts
+            have = {fact.key for fact in row.steps}
+            row.steps += [fact for fact in said if fact.key not in have]
         if not fit:
-            stray += exam.facts
-    people = {fact.key: exam.person for exam in left for fact in exam.facts}
-    for said in connected(stray, world):
+            stray |= {fact.key: fact for fact in said}
+            people |= dict.fromkeys((fact.key for fact in said), whose)
+    for said in connected(list(stray.values()), world):
         for person in dict.fromkeys(people[fact.key] for fact in said):
             mine = [fact for fact in said if people[fact.key] == person]
-            uids = [n.value for f in mine for n in f.numbers if n.kind == "study"]
+            uids = [uid for fact in mine for uid in _study_uids(fact)]
             rows.append(Related(person, min(uids, default=""), steps=mine))
 
 
@@ -269,13 +240,11 @@ def _place_orders(rows: list[Related], orders: Sequence[Order], acts: Acts, worl
     """
     studies = list(rows)
     known = [(row, Names(row.study_facts(), world)) for row in studies]
-    for order in orders:
-        names = Names(order.facts, world)
-        for row, there in known:
-            if row.person == order.person and names.meet(there):
-                row.orders.append(order)
+    named = [(order, Names(order.facts, world)) for order in orders]
+    for row, there in known:
+        row.orders += orders_of_study(there, [n for n in named if n[0].person == row.person])
     for act in acts.words():
-        _own(studies, world)
+        own_members(studies, world)
         meant = [order for order in orders if act.order in order.members]
         for row in studies:
             if act.item in row.owned:
@@ -301,78 +270,3 @@ def _one_study(orders: Sequence[Order]) -> list[list[Order]]:
             if number.kind == "study":
                 groups.join(place, first.setdefault(number.value, place))
     return [[orders[place] for place in places] for places in groups.sets().values()]
-
-
-def _meet_others(
-    rows: Sequence[Related], orders: Sequence[Order], people: Split, world: World
-) -> None:
-    """Marks rows whose numbers meet another person's, and lends them the orders that they name.
-
-    A mark ends where a person has said, of each order that makes two rows meet, whose it is.
-    """
-    if len({row.person for row in rows}) < 2:
-        return
-    named = [(row, Names(row.facts, world)) for row in rows]
-    _mark(named, world)
-    # An order that a person linked has found its study: it lends to no other.
-    linked = {key for row in rows for key, word in row.said.items() if word == "link"}
-    free = [order for order in orders if id(order) not in linked]
-    lenders = Holders(((Names(order.facts, world), order) for order in free), world)
-    for row, wide in named:
-        if not row.uid:
-            continue
-        waits = any(order.state.open for order in row.orders)
-        study = set()
-        if not waits:  # else what is certainly somebody else's lends nothing
-            study = {id(order) for order in lenders.met(Names(row.study_facts(), world))}
-        mine = row.said.keys() | {id(order) for order in row.orders}
-        # What is said of one of its orders without its patient may be its own, too.
-        for order in lenders.met(wide):
-            if order.person != row.person and id(order) not in mine:
-                certain = people.certainly_two(order.person, row.person)
-                if not certain or id(order) in study:
-                    row.lent.append((order, certain))
-
-
-def _mark(named: Sequence[tuple[Related, Names]], world: World) -> None:
-    rows_of: dict[Person, list[tuple[Names, Related]]] = {}
-    for row, names in named:
-        rows_of.setdefault(row.person, []).append((names, row))
-    facts = {person: [f for _, row in rows for f in row.facts] for person, rows in rows_of.items()}
-    people = Holders(((Names(said, world), person) for person, said in facts.items()), world)
-    words = any(row.said for row, _ in named)
-    for row, names in named:
-        others = [person for person in people.met(names) if person != row.person]
-        row.conflict = bool(others)
-        if words and others:
-            near = [met for p in others for there, met in rows_of[p] if names.meet(there)]
-            row.conflict = any(not _settled_between(row, met) for met in near)
-
-
-def _settled_between(one: Related, other: Related) -> bool:
-    """Whether a person has said, of each order that makes two rows meet, whose it is."""
-    words = [id(order) in other.said for order in one.orders]
-    words += [id(order) in one.said for order in other.orders]
-    return bool(words) and all(words)
-
-
-def _own(rows: Sequence[Related], world: World) -> None:
-    """Gives each member to one row: to the only one, else to that whose images came first."""
-    ranked = sorted(rows, key=_first_image)
-    taken: set[str] = set()
-    for row in ranked:
-        row.owned = {m: f for m, f in row.study_members().items() if m not in taken}
-        taken |= row.owned.keys()
-    for row in ranked:
-        for order in row.orders:
-            fresh = {m: f for m, f in joining_members(order, world).items() if m not in taken}
-            row.owned |= fresh
-            taken |= fresh.keys()
-        if not row.owned:
-            first = min(row.facts, key=lambda fact: (fact.received, fact.key))
-            row.owned = {fact_member(first): first}
-
-
-def _first_image(row: Related) -> tuple[bool, datetime, str, str]:
-    first = min(row.series or row.facts, key=lambda fact: (fact.received, fact.key))
-    return not row.series, first.received, row.uid, first.key

@@ -17,12 +17,13 @@ from sqlalchemy import Connection, text
 from streams.errors import Reason, Retry
 from streams.studykey import digest
 from worklist.order.policy import Policy
-from worklist.record.acts import Act, ActName, Cleared
-from worklist.record.items import Item, by_member, derive
+from worklist.record.acts import OUTCOMES, Act, ActName, Cleared
+from worklist.record.items import Item, by_member, listed_and_off
 from worklist.record.orders import order_members, study_member
 from worklist.sql import audit, leases
+from worklist.sql.asking import not_imaging
 from worklist.sql.queue import QueueError
-from worklist.sql.rights import may, needs_reason
+from worklist.sql.rights import gives_reason, may, needs_reason
 from worklist.sql.writing.apply import apply
 from worklist.sql.writing.closure import Reached, hold, world_of
 from worklist.sql.writing.opening import Opener
@@ -36,7 +37,7 @@ class Wish:
     """What a person wants done.
 
     Attributes:
-        study: the row, by any of its names.
+        study: the row, by any of its names; of `promote` also an order that is on no list.
         code: of `set_priority` the order class, of `outcome` the outcome.
         order: of `link` and `unlink`: a member id of the order, or the name of the order's row.
         token: of `finish`: the lease's; None: the reader's own lease.
@@ -73,7 +74,7 @@ class Done:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A row with all that it reaches, locked."""
+    """A row with all that it reaches, locked; `off_list`: it is on no list."""
 
     connection: Connection
     wish: Wish
@@ -82,6 +83,7 @@ class _Scene:
     facts: Reached
     policy: Policy
     now: datetime
+    off_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,30 +110,33 @@ def do(connection: Connection, wish: Wish, *, policy: Policy, opener: Opener) ->
     verdict = _CHECKS[wish.act](scene)
     if not may(wish.role, wish.act, verdict.own):
         raise QueueError("not_authorised")
-    if needs_reason(wish.act, verdict.own) and not wish.reason.strip():
+    if needs_reason(wish.act, verdict.own) and not gives_reason(wish.reason):
         raise QueueError("reason_required")
     act = _act(scene, verdict)
     event = opener.seal_act(act)
     apply(connection, [event], policy=policy, opener=opener)
-    place = _place(connection, act.item)
+    name, open_now = _place(connection, act.item)
     if act.act == "finish":
         connection.execute(
             text("DELETE FROM lease WHERE name = ANY(:names)"),
-            {"names": [scene.item.name, place.name]},
+            {"names": [scene.item.name, name]},
         )
-    _tell(connection, act, place.name, event.model_dump(mode="json"), verdict)
-    open_now = place.closed_at is None
-    return Done(act.act_id, place.name, act.at, open_now, verdict.late, verdict.undone)
+    _tell(connection, act, name, event.model_dump(mode="json"), verdict)
+    return Done(act.act_id, name, act.at, open_now, verdict.late, verdict.undone)
 
 
 def _scene(connection: Connection, wish: Wish, policy: Policy, opener: Opener) -> _Scene:
     """Locks the row (and the order's, of a link) and all that it reaches, as `apply` will."""
-    nodes = set(_nodes(connection, wish.study))
+    off = not_imaging.nodes_of(connection, wish.study) if wish.act == "promote" else None
+    nodes = set(off if off is not None else _nodes(connection, wish.study))
     if wish.order:
         nodes |= set(_nodes(connection, wish.order))
-    reached = hold(connection, opener, nodes, (), lambda _: set(nodes), lambda: None)
-    facts = reached.facts.values()
-    owner = by_member(derive(facts, world_of(connection, facts), policy))
+    reached = hold(connection, opener, policy, nodes, (), lambda _: set(nodes), dict)
+    facts, world = reached.facts.values(), world_of(connection, reached, policy)
+    listed, off_list = listed_and_off(facts, world, policy)
+    owner = dict(by_member(listed))
+    if off is not None:
+        owner = {fact.key: item for item in (*listed, *off_list) for fact in item.facts}
     if wish.study not in owner or (wish.order and wish.order not in owner):
         raise Retry(Reason.OVERLOADED, "moved")
     return _Scene(
@@ -142,6 +147,7 @@ def _scene(connection: Connection, wish: Wish, policy: Policy, opener: Opener) -
         reached,
         policy,
         connection.scalar(text("SELECT clock_timestamp()")),
+        off_list=any(owner[wish.study] is item for item in off_list),
     )
 
 
@@ -158,10 +164,12 @@ def _nodes(connection: Connection, study: str) -> list[str]:
     return found
 
 
-def _place(connection: Connection, member: str) -> Any:
-    return connection.execute(
+def _place(connection: Connection, member: str) -> tuple[str, bool]:
+    """The row's name now, and whether it is open; what an undo took off the list keeps its own."""
+    place = connection.execute(
         text("SELECT name, closed_at FROM member WHERE member = :member"), {"member": member}
-    ).one()
+    ).one_or_none()
+    return (place.name, place.closed_at is None) if place else (member, False)
 
 
 def _act(scene: _Scene, verdict: _Verdict) -> Act:
@@ -273,15 +281,15 @@ def _priority(scene: _Scene) -> _Verdict:
 
 
 def _promote(scene: _Scene) -> _Verdict:
-    """Raises QueueError `not_historic`."""
-    if scene.item.state != "historic":
+    """Raises QueueError `not_historic`: it is on the list already."""
+    if scene.item.state != "historic" and not scene.off_list:
         raise QueueError("not_historic")
     return _Verdict({})
 
 
 def _reopen(scene: _Scene) -> _Verdict:
     """Raises QueueError `not_closed`: neither read nor reported."""
-    if scene.item.finish is None and scene.item.state != "final":
+    if scene.item.state not in ("read", "final"):
         raise QueueError("not_closed")
     return _Verdict({})
 
@@ -294,8 +302,8 @@ def _confirm(scene: _Scene) -> _Verdict:
 
 
 def _outcome(scene: _Scene) -> _Verdict:
-    """Raises QueueError `bad_code` when nothing is said."""
-    if not scene.wish.code.strip():
+    """Raises QueueError `bad_code` where it is none of the known ones."""
+    if scene.wish.code not in OUTCOMES:
         raise QueueError("bad_code")
     return _Verdict({})
 
@@ -322,7 +330,7 @@ def _link(scene: _Scene) -> _Verdict:
 
 def _undo(scene: _Scene) -> _Verdict:
     """Its author takes back an act of the last ten seconds. Raises QueueError `too_late`,
-    `not_found`.
+    `nothing_to_undo`.
     """
     acts = [fact.act for fact in scene.facts.facts.values() if fact.act]
     undone = {act.undoes for act in acts}
@@ -336,7 +344,7 @@ def _undo(scene: _Scene) -> _Verdict:
         and (scene.wish.undoes is not None or act.actor == scene.wish.actor)
     ]
     if not mine:
-        raise QueueError("not_found")
+        raise QueueError("nothing_to_undo")
     last = max(mine, key=lambda act: act.place)
     if last.at + UNDO_FOR < scene.now:
         raise QueueError("too_late")

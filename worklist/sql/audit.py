@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, text
 
 from streams.seal import KeyRing
@@ -78,7 +79,7 @@ def append(
         "item": item,
         "actor": actor,
         "reason": reason,
-        "detail": json.dumps(detail or {}),
+        "detail": orjson.dumps(detail or {}).decode(),
     }
     connection.execute(_APPEND, values)
 
@@ -89,7 +90,7 @@ def append_all(
     """Adds what one batch did to many items, as `append` would."""
     if rows:
         values = [{"item": item, "detail": detail} for item, detail in rows]
-        connection.execute(_APPEND_ALL, {"act": act, "rows": json.dumps(values)})
+        connection.execute(_APPEND_ALL, {"act": act, "rows": orjson.dumps(values).decode()})
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,54 @@ def depths(connection: Connection) -> list[Depth]:
     return [Depth(row.lane, row.unread, row.oldest_s or 0.0, row.overdue) for row in rows]
 
 
+@dataclass(frozen=True)
+class Brief:
+    """Open rows of each lane without those whose report is preliminary, which are `to_validate`;
+    and those that can be read and carry a flag.
+    """
+
+    lanes: dict[str, int]
+    flagged: int
+    to_validate: int
+
+
+def brief(connection: Connection) -> Brief:
+    """The whole list in a few numbers, of the counts alone."""
+    rows = connection.execute(
+        text("""SELECT lane, state = 'preliminary' AS reported, flagged, sum(rows)::int AS rows
+                FROM tally WHERE state IN ('expected', 'arriving', 'readable', 'preliminary')
+                GROUP BY 1, 2, 3""")
+    ).all()
+    unread = [row for row in rows if not row.reported]
+    lanes = dict.fromkeys("0123", 0)
+    for row in unread:
+        lanes[str(row.lane)] += row.rows
+    return Brief(
+        lanes,
+        sum(row.rows for row in unread if row.flagged and row.lane < 3),
+        sum(row.rows for row in rows if row.reported),
+    )
+
+
 def flagged(connection: Connection) -> int:
     """Open rows that can be read and carry a flag."""
     return int(
         connection.scalar(
             text("""SELECT COALESCE(sum(rows), 0) FROM tally WHERE flagged AND lane < 3
                     AND state IN ('expected', 'arriving', 'readable', 'preliminary')""")
+        )
+        or 0
+    )
+
+
+def unanswered(connection: Connection) -> int:
+    """Open rows, up to a thousand, that no model has answered an hour after their last image: their
+    series were lost on the way to screening or back, or nothing screens.
+    """
+    return int(
+        connection.scalar(
+            text("""SELECT count(*) FROM (SELECT FROM item WHERE ai = 'pending'
+                    AND last_image_at < clock_timestamp() - interval '1 hour' LIMIT 1000) late""")
         )
         or 0
     )

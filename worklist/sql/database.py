@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from streams.errors import Reason, Retry, Unavailable
 from worklist.sql import roles
@@ -48,6 +49,8 @@ def make_engine(url: str, *, pool: int = 8, statement_s: float = 60) -> Engine:
     """
     options = {
         "timezone": "UTC",
+        # Each statement is short: compiling one takes longer than it ever runs.
+        "jit": "off",
         "idle_in_transaction_session_timeout": "30s",
         "lock_timeout": "10s",
         "statement_timeout": f"{round(statement_s * 1000)}ms",
@@ -129,11 +132,13 @@ def answers(engine: Engine) -> bool:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Database errors as `settle` knows them: trouble with the connection, and a
-    lock that somebody holds, is Unavailable, a conflict is Retry; any other error passes as it is.
+    """Database errors as `settle` knows them: trouble with the connection, none that is free and a
+    lock that somebody holds are Unavailable, a conflict is Retry; any other error passes as it is.
     """
     try:
         yield
+    except PoolTimeout:
+        raise Unavailable(Reason.DATABASE_DOWN, "pool") from None
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state in _AGAIN:

@@ -21,12 +21,10 @@ _KEPT = """f.received > CASE WHEN EXISTS (SELECT 1 FROM pg_tables WHERE schemana
 INVARIANTS = {
     "a row is open or closed": """
         SELECT name FROM item JOIN closed USING (name)""",
-    "what is closed was read, reported, cancelled or is historic": """
-        SELECT name FROM closed WHERE finished_at IS NULL
-        AND state NOT IN ('final', 'cancelled', 'historic')""",
+    "what is read was read by somebody": """
+        SELECT name FROM closed WHERE state = 'read' AND finished_at IS NULL""",
     "a flagged row leaves the list by a person, a report or its cancellation": """
-        SELECT name FROM closed WHERE ai = 'flagged' AND finished_at IS NULL
-        AND state NOT IN ('final', 'cancelled')""",
+        SELECT name FROM closed WHERE ai = 'flagged' AND state = 'historic'""",
     "a study has one row per person": f"""
         SELECT min(name) FROM {_ROWS} r WHERE uid <> '' AND person <> ''
         GROUP BY uid, person, birth_date HAVING count(*) > 1""",
@@ -38,7 +36,9 @@ INVARIANTS = {
     "every order and report is on a row": f"""
         SELECT f.key FROM fact f
         LEFT JOIN (SELECT unnest(reports) AS key FROM {_ROWS} r) p ON p.key = f.key
-        WHERE f.type IN ('OrderChanged', 'ReportReceived') AND {_KEPT} AND p.key IS NULL""",
+        WHERE f.type IN ('OrderChanged', 'ReportReceived') AND {_KEPT} AND p.key IS NULL
+        AND NOT EXISTS (SELECT 1 FROM fact h WHERE h.nodes && f.nodes
+                        AND h.type = 'OrderChanged' AND h.body->>'imaging' = 'false')""",
     "a row answers to its members": f"""
         SELECT r.name FROM {_ROWS} r CROSS JOIN LATERAL unnest(r.members) AS named
         LEFT JOIN member m ON m.member = named

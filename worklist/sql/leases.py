@@ -1,7 +1,8 @@
 """Claims as leases: each row has its own, with its own token. One act, one audit row.
 
 A claim locks its row of the list, then its lease; renewals touch the lease alone. A lease that ran
-out stays, until the row is taken or closed: it says who had it open, and still finishes.
+out stays, until the row is taken or closed: it says who had it open, and still finishes. For a
+grace after its end the row is kept for that reader: `next` passes it over, a claim asks.
 """
 
 from __future__ import annotations
@@ -17,15 +18,23 @@ from sqlalchemy import Row as SqlRow
 
 from streams.errors import Reason, Retry
 from worklist.sql import audit
-from worklist.sql.queue import QueueError
+from worklist.sql.queue import KIN, QueueError, kin
+from worklist.sql.rights import gives_reason
 
+#: Of a lease's length: so long after its end `next` gives the row to nobody else. Its reader may
+#: sit in the archive's viewer, before a browser that froze.
+GRACE = 0.4
 _SEEN = "name, fragments, reports, siblings, person, birth_date"
+#: Nobody says that somebody reads it elsewhere; a word of half an hour ago is none.
+_NOT_ELSEWHERE = "(reading_until IS NULL OR reading_until <= clock_timestamp())"
+#: Its lease ran out a moment ago, and was not given back.
+_KEPT = """(l.reader <> :reader AND l.ended <> 'released' AND l.expires_at
+            > clock_timestamp() - make_interval(secs => :grace_s))"""
 _NEXT = text(
     f"""SELECT {_SEEN} FROM item r WHERE state = 'readable'
         AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.name = r.name
-                        AND l.expires_at > clock_timestamp())
-        AND NOT EXISTS (SELECT 1 FROM in_reading i WHERE i.name = r.name
-                        AND i.expires_at > clock_timestamp())
+                        AND (l.expires_at > clock_timestamp() OR {_KEPT}))
+        AND {_NOT_ELSEWHERE}
         AND NOT (name = ANY(CAST(:skip AS text[])))
         ORDER BY lane, due_at, received_at, name LIMIT 1 FOR UPDATE OF r SKIP LOCKED"""
 )
@@ -43,6 +52,7 @@ _TAKE = text(
            taken_at = CASE WHEN l.reader = :reader AND l.ended <> 'released'
                            THEN l.taken_at ELSE excluded.taken_at END,
            reader = excluded.reader, expires_at = excluded.expires_at, ended = '',
+           asked_by = '', asked_reason = '',
            fragments = excluded.fragments, reports = excluded.reports, changed = excluded.changed
        WHERE l.expires_at <= clock_timestamp() OR l.reader = :reader
        RETURNING token, expires_at,
@@ -83,12 +93,14 @@ def next_study(
 ) -> Claim | None:
     """Claims the first row that can be read and that nobody has; None when there is none.
 
-    Passes over what is preliminary (it stands under *to validate*) and what somebody reads
-    elsewhere. With `siblings` the free ones of them are claimed too.
+    Passes over what is preliminary (it stands under *to validate*), what somebody reads elsewhere
+    and what another had open until a moment ago. With `siblings` the free ones of them are claimed
+    too.
     """
     passed = list(skip)
     while True:
-        row = connection.execute(_NEXT, {"skip": passed}).first()
+        values = {"skip": passed, "reader": reader, "grace_s": lease_s * GRACE}
+        row = connection.execute(_NEXT, values).first()
         if row is None:
             return None
         taken = _take(connection, row, reader, lease_s, "next")
@@ -109,22 +121,19 @@ def claim(
     """Claims one row, by any of its names.
 
     Args:
-        sure: also when somebody reads it elsewhere.
+        sure: also when somebody reads it elsewhere, or had it open until a moment ago.
 
     Raises:
-        QueueError: `not_found`, `not_readable` (lane 3), `finished`, `claimed` or `in_reading`; the
-            last three say by whom.
+        QueueError: `not_found`, `not_readable` (lane 3), `finished`, `claimed`, `in_reading` or
+            `just_opened`; the last four say by whom.
     """
     row = locked(connection, study)
     if row.state not in ("readable", "preliminary"):
         raise QueueError("not_readable")
-    reading = connection.scalar(
-        text("""SELECT said_by FROM in_reading
-                WHERE name = :name AND expires_at > clock_timestamp()"""),
-        {"name": row.name},
-    )
-    if reading and not sure:
-        raise QueueError("in_reading", reading)
+    if row.elsewhere and not sure:
+        raise QueueError("in_reading", row.reading_by)
+    if not sure and (before := _kept_for(connection, row.name, reader, lease_s)):
+        raise QueueError("just_opened", before)
     taken = _take(connection, row, reader, lease_s, "claim")
     if taken is None:
         raise QueueError("claimed", lease_of(connection, row.name).reader)
@@ -142,12 +151,23 @@ def locked(connection: Connection, study: str) -> SqlRow[Any]:
         if place.closed_at is not None:
             raise QueueError("finished", _finisher(connection, place.name, place.closed_at))
         row = connection.execute(
-            text(f"SELECT state, {_SEEN} FROM item WHERE name = :name FOR UPDATE"),
+            text(f"""SELECT state, NOT {_NOT_ELSEWHERE} AS elsewhere, reading_by, {_SEEN}
+                     FROM item WHERE name = :name FOR UPDATE"""),
             {"name": place.name},
         ).first()
         if row is not None:
             return row
     raise Retry(Reason.OVERLOADED, "moved")  # it was renamed or closed each time that we looked
+
+
+def _kept_for(connection: Connection, name: str, reader: str, lease_s: float) -> str | None:
+    """Another reader, whose lease on the row ran out within the grace."""
+    who: str | None = connection.scalar(
+        text(f"""SELECT reader FROM lease l WHERE name = :name AND {_KEPT}
+                 AND l.expires_at <= clock_timestamp()"""),
+        {"name": name, "reader": reader, "grace_s": lease_s * GRACE},
+    )
+    return who
 
 
 def _finisher(connection: Connection, name: str, closed_at: datetime) -> str:
@@ -194,27 +214,17 @@ def _take(
     return Claim(row.name, taken.token, taken.expires_at, taken.opened_by)
 
 
-_SIBLINGS = f"""SELECT state, {_SEEN} FROM item WHERE name <> :name AND (
-                    name = ANY(CAST(:siblings AS text[]))
-                    OR (person = :person AND birth_date = :born AND person !~ '^\\|'
-                        AND person <> '')) ORDER BY lane, due_at, received_at, name"""
+_SIBLINGS = text(
+    f"SELECT state, {_SEEN} FROM item WHERE {KIN} ORDER BY lane, due_at, received_at, name"
+)
 
 
 def _with_siblings(
     connection: Connection, claim: Claim, row: SqlRow[Any], reader: str, lease_s: float | None
 ) -> Claim:
-    """Open rows of the same person: of the same accession, or unread here. A number without an
-    authority says of nobody elsewhere that it is the same person. With `lease_s` the free ones are
-    claimed.
-    """
-    values = {
-        "name": row.name,
-        "siblings": row.siblings,
-        "person": row.person,
-        "born": row.birth_date,
-    }
+    """Open rows of the same person (`queue.KIN`). With `lease_s` the free ones are claimed."""
     found = []
-    for other in connection.execute(text(_SIBLINGS), values).all():
+    for other in connection.execute(_SIBLINGS, kin(row) | {"name": row.name}).all():
         taken = None
         if lease_s is not None and other.state in ("readable", "preliminary"):
             taken = _take_free(connection, other.name, reader, lease_s)
@@ -226,11 +236,12 @@ def _with_siblings(
 
 
 def _take_free(connection: Connection, name: str, reader: str, lease_s: float) -> Claim | None:
-    """Leases a sibling that nobody has and nobody is about to claim."""
+    """Leases a sibling that nobody has, is about to claim or had open until a moment ago."""
+    if _kept_for(connection, name, reader, lease_s):
+        return None
     row = connection.execute(
-        text(f"""SELECT {_SEEN} FROM item r WHERE name = :name AND NOT EXISTS (
-                 SELECT 1 FROM in_reading i WHERE i.name = r.name
-                 AND i.expires_at > clock_timestamp()) FOR UPDATE OF r SKIP LOCKED"""),
+        text(f"""SELECT {_SEEN} FROM item WHERE name = :name AND {_NOT_ELSEWHERE}
+                 FOR UPDATE SKIP LOCKED"""),
         {"name": name},
     ).first()
     if row is None:
@@ -278,6 +289,23 @@ def renew(connection: Connection, study: str, token: str, lease_s: float) -> dat
     return end
 
 
+def renew_all(connection: Connection, reader: str, lease_s: float) -> dict[str, datetime]:
+    """Prolongs all that a reader has, as any tab of theirs does; by row, until when. One that ran
+    out within the last hour and that nobody took since is the reader's again.
+    """
+    rows = connection.execute(
+        text("""UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => :lease_s),
+                    changed = CASE WHEN expires_at < clock_timestamp() THEN txid_current()
+                                   ELSE changed END, ended = ''
+                WHERE reader = :reader AND ended <> 'released'
+                AND expires_at > clock_timestamp() - interval '1 hour'
+                AND EXISTS (SELECT FROM item WHERE item.name = lease.name)
+                RETURNING name, expires_at"""),
+        {"reader": reader, "lease_s": lease_s},
+    )
+    return {row.name: row.expires_at for row in rows}
+
+
 def release(
     connection: Connection, study: str, actor: str, token: str | None, reason: str = ""
 ) -> None:
@@ -286,61 +314,30 @@ def release(
     Raises:
         QueueError: `not_found`, `finished`, `wrong_token`, `reason_required`.
     """
-    if token is None and not reason.strip():
+    if token is None and not gives_reason(reason):
         raise QueueError("reason_required")
     row = locked(connection, study)
     lease = lease_of(connection, row.name)
     if token is not None and not same_token(lease, token):
         raise QueueError("wrong_token", lease.reader if lease.live else "")
-    _end(connection, row.name)
+    end(connection, row.name)
     detail = {} if lease.reader == actor else {"reader": lease.reader}
     audit.append(connection, "release", row.name, actor=actor, reason=reason, detail=detail)
 
 
 def same_token(lease: SqlRow[Any], token: str) -> bool:
     """Whether `token` is the lease's; a lease that was given back has none."""
-    return lease.ended != "released" and secrets.compare_digest(lease.token, token)
+    return lease.ended != "released" and secrets.compare_digest(
+        lease.token.encode(), token.encode()
+    )
 
 
-def _end(connection: Connection, name: str) -> None:
+def end(connection: Connection, name: str) -> None:
+    """Gives back the lease on a row that is locked."""
     connection.execute(
         text("""UPDATE lease SET ended = 'released', expires_at = clock_timestamp(),
                     changed = txid_current() WHERE name = :name"""),
         {"name": name},
-    )
-
-
-def take_over(
-    connection: Connection, study: str, reader: str, lease_s: float, reason: str
-) -> Claim:
-    """Takes a row from whoever has it, with a reason. Raises QueueError as `claim`."""
-    if not reason.strip():
-        raise QueueError("reason_required")
-    row = locked(connection, study)
-    before = holder(connection, row.name)
-    if before and before != reader:
-        _end(connection, row.name)
-        detail = {"from": before}
-        audit.append(connection, "take_over", row.name, actor=reader, reason=reason, detail=detail)
-    return claim(connection, study, reader, lease_s, sure=True)
-
-
-def hand_over(
-    connection: Connection,
-    study: str,
-    token: str,
-    reader: str,
-    to: str,
-    lease_s: float,
-    reason: str,
-) -> None:
-    """Gives the reader's row to somebody, with a reason. Raises QueueError as `release`."""
-    if not reason.strip():
-        raise QueueError("reason_required")
-    release(connection, study, reader, token, reason)
-    taken = claim(connection, study, to, lease_s, sure=True)
-    audit.append(
-        connection, "hand_over", taken.study, actor=reader, reason=reason, detail={"to": to}
     )
 
 

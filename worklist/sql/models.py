@@ -24,6 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from worklist.sql.people import tables  # noqa: F401 — they stand in the same schema
+from worklist.sql.senders import tables as of_senders  # noqa: F401 — and so do these
+
 _XID = "(pg_current_xact_id()::text)::bigint"
 
 
@@ -63,6 +66,12 @@ class Fact(SQLModel, table=True):
             text("(body->>'package_version')"),
             postgresql_where=text("type = 'FindingsMade'"),
         ),
+        Index(
+            "fact_not_imaging",
+            text("received DESC"),
+            "key",
+            postgresql_where=text("type = 'OrderChanged' AND body->>'imaging' = 'false'"),
+        ),
     )
 
 
@@ -70,12 +79,16 @@ class Node(SQLModel, table=True):
     """What facts are found and locked by, in key order; `uses`: how many different things name it.
 
     Of a number: patients. Of a number as one patient's: studies. More than the rules allow, and it
-    joins nothing.
+    joins nothing. `named`: which number it is, of one that many name.
     """
 
     __tablename__ = "node"
     key: str = Field(primary_key=True, sa_type=Text(collation="C"))
     uses: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    named: dict[str, str] | None = Field(default=None, sa_type=JSONB)
+    __table_args__ = (
+        Index("node_named", "uses", "key", postgresql_where=text("named IS NOT NULL")),
+    )
 
 
 class Naming(SQLModel, table=True):
@@ -112,6 +125,8 @@ class ItemColumns(SQLModel):
     modality: str = ""
     body_part: str = ""
     description: str = ""
+    indication: str = ""
+    referring: str = ""  # who asks, and where they are called back
     subspecialty: str = ""
     site: str = ""
     location: str = ""
@@ -150,6 +165,9 @@ class ItemColumns(SQLModel):
     finished_by: str = ""
     finished_at: datetime | None = _time(default=None)
     finish_id: str = ""
+    reading_until: datetime | None = _time(default=None)  # said elsewhere, without a token
+    reading_by: str = ""
+    words: list[str] = _texts()  # what a search finds it by (`asking.search`)
     changed: int = Field(default=0, sa_type=BigInteger, nullable=False)
     changed_at: datetime = _time(False, sa_column_kwargs={"server_default": func.clock_timestamp()})
 
@@ -157,7 +175,6 @@ class ItemColumns(SQLModel):
 #: The mark of a row that could not be derived anew: it keeps its place, and ops are told.
 STUCK = "stuck"
 
-_STATES = "state IN ('expected','arriving','readable','preliminary','final','cancelled','historic')"
 _AI = "ai IN ('flagged','withdrawn','not_flagged','not_analysed','pending')"
 
 
@@ -167,7 +184,6 @@ class Item(ItemColumns, table=True):
     __tablename__ = "item"
     name: str = Field(primary_key=True, sa_type=Text(collation="C"))
     __table_args__ = (
-        CheckConstraint(_STATES, "item_state"),
         CheckConstraint(_AI, "item_ai"),
         CheckConstraint("lane BETWEEN 0 AND 3", "item_lane"),
         CheckConstraint("(lane = 3) = (state IN ('expected','arriving'))", "item_unreadable"),
@@ -189,8 +205,11 @@ class Item(ItemColumns, table=True):
         Index("item_uid", "uid"),
         Index("item_person", "person"),
         Index("item_accessions", "accessions", postgresql_using="gin"),
+        Index("item_words", text("array_to_tsvector(words)"), postgresql_using="gin"),
         Index("item_policy", "policy_version", "name"),
         Index("item_changed", "changed", "name"),
+        # Rows that no model has answered yet: by when their last image came.
+        Index("item_pending", "last_image_at", postgresql_where=text("ai = 'pending'")),
         # Rows that a chore could not derive anew: seldom any.
         Index("item_stuck", "name", postgresql_where=text(f"'{STUCK}' = ANY (marks)")),
     )
@@ -203,11 +222,19 @@ class Closed(ItemColumns, table=True):
     name: str = Field(primary_key=True, sa_type=Text(collation="C"))
     closed_at: datetime = Field(sa_type=DateTime(timezone=True), primary_key=True)
     __table_args__ = (
-        CheckConstraint(_STATES, "closed_state"),
+        CheckConstraint("state IN ('read','final','cancelled','historic')", "closed_state"),
         CheckConstraint(_AI, "closed_ai"),
         Index("closed_uid", "uid"),
         Index("closed_person", "person"),
         Index("closed_accessions", "accessions", postgresql_using="gin"),
+        Index("closed_words", text("array_to_tsvector(words)"), postgresql_using="gin"),
+        Index(
+            "closed_reader",
+            "finished_by",
+            "closed_at",
+            postgresql_where=text("finished_by <> ''"),
+        ),
+        Index("closed_when", "closed_at"),
         Index("closed_reading", "state", "lane", "due_at", "received_at", "name"),
         {"postgresql_partition_by": "RANGE (closed_at)"},
     )
@@ -235,19 +262,12 @@ class Lease(SQLModel, table=True):
     fragments: list[str] = _texts()
     reports: list[str] = _texts()
     changed: int = Field(default=0, sa_type=BigInteger, nullable=False)
+    asked_by: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    asked_reason: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     __table_args__ = (
         Index("lease_changed", "changed", "name"),
         Index("lease_due", "expires_at", postgresql_where=text("ended = ''")),
     )
-
-
-class InReading(SQLModel, table=True):
-    """RIS or archive says that somebody reads it: a mark that expires, without a token."""
-
-    __tablename__ = "in_reading"
-    name: str = Field(primary_key=True, sa_type=Text(collation="C"))
-    said_by: str
-    expires_at: datetime = _time(False)
 
 
 class Gone(SQLModel, table=True):
@@ -324,6 +344,7 @@ class Outbox(SQLModel, table=True):
     __table_args__ = (
         Index("outbox_unsent", "kind", "id", postgresql_where=text("sent_at IS NULL")),
         Index("outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+        Index("outbox_old", "at", postgresql_where=text("sent_at IS NULL AND kind <> 'act'")),
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from worklist.record.orders import Order
 from worklist.record.relate import components
+from worklist.sql import policy_store
 from worklist.sql.queue import detail
 from worklist.sql.writing.closure import reached, world_of
 from worklist.sql.writing.opening import Opener
@@ -47,11 +48,12 @@ def near(
     Raises QueueError `not_found`.
     """
     row = detail(connection, study)
-    facts = reached(connection, opener, row["nodes"]).facts.values()
+    policy = policy_store.active(connection)
+    found = reached(connection, opener, policy, row["nodes"])
     own: list[Order] = []
     others: list[Order] = []
     lent: list[Order] = []
-    for component in components(facts, world_of(connection, facts)):
+    for component in components(found.facts.values(), world_of(connection, found, policy)):
         for related in component.rows:
             mine = row["study"] in related.owned
             (own if mine else others).extend(related.orders)

@@ -29,7 +29,7 @@ RIGHTS = {
     "take_over": Right(_READERS, _READERS, "always"),
     "finish": Right(_READERS, _NOBODY),
     "undo": Right(_READERS, _NOBODY),
-    "skip": Right(_READERS, _READERS),
+    "skip": Right(_READERS, _READERS, "always"),
     "outcome": Right(_READERS, _READERS),
     "promote": Right(_READERS, _READERS, "always"),
     "reopen": Right(_READERS, _READERS, "always"),
@@ -47,6 +47,11 @@ def may(role: str, act: str, own: bool = True) -> bool:
     """Whether a person of that role may do `act` to what is their own, or to another's."""
     right = RIGHTS[act]
     return role in (right.own if own else right.others)
+
+
+def gives_reason(reason: str) -> bool:
+    """Whether a reason says anything that can be seen."""
+    return any(letter.isprintable() and not letter.isspace() for letter in reason)
 
 
 def needs_reason(act: str, own: bool = True) -> bool:

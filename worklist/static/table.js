@@ -1,123 +1,221 @@
-// The table: rows are kept by study, moves wait while somebody points or types in it, nothing takes the focus away.
+// The table: what a row says changes at once, where it stands changes when nobody points or types in it. A row is its study, whatever moves.
 import { say, tick } from "./clock.js";
 import { isPaused } from "./live.js";
+import { above, clean, described, loud, personName, render } from "./rows.js";
+
+const MOST = 1.5; // a page that grew to so many times its size gives its tail to the next
+const LEAST = 0.6; // and one that shrank to so much asks for more
 
 const table = () => document.getElementById("list");
-const pendingButton = () => document.getElementById("pending");
-const rowOf = (root, study) => root.querySelector(`tr[data-study="${CSS.escape(study)}"]`);
-export const rows = () => [...table().querySelectorAll("tr.study")].filter((row) => !row.hidden);
-export const current = () => document.activeElement?.closest?.("tr.study") ?? null;
+const rowOf = (study) => table().querySelector(`tr[data-study="${CSS.escape(study)}"]`);
+export const rows = () => [...table().querySelectorAll("tr.study")];
+export const current = () => document.activeElement?.closest?.("#list tr.study") ?? null;
 
-let waiting = null; // the newest list that was not applied yet
+let waiting = new Map(); // study → its data, or null: it leaves
+let anew = null; // a whole page that was read anew, and waits
+let since = []; // frames that came after it was read
 let pointed = false;
+let on = { changed: () => {}, short: () => {} };
 
 export const held = () => isPaused() || pointed || table().contains(document.activeElement);
+// What the page shows of the list: rows after a key; and, when more follow, up to its last row's key. A search has no such place.
+const searched = () => table().dataset.searched === "1";
 
-const order = (root) => [...root.querySelectorAll("tr.study")].map((row) => row.dataset.study);
+function belongs(row) {
+  if (searched() || row.state === "preliminary") return false; // what has a preliminary report is to be validated, on a page of its own
+  if (row.key <= (table().dataset.after ?? "")) return false;
+  return table().dataset.more !== "1" || row.key < (table().dataset.until ?? "");
+}
 
-// The fewest rows that have to move: all but the longest run that keeps its order (patience sorting).
-function moves(before, after) {
-  const place = new Map(before.map((study, i) => [study, i]));
-  const tails = [];
-  for (const study of after) {
-    const at = place.get(study);
-    let low = 0;
-    let high = tails.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (tails[middle] < at) low = middle + 1; else high = middle;
-    }
-    tails[low] = at;
+// Of waiting rows: how many are new here, change their place, or leave.
+export function pending() {
+  const told = { new: 0, moved: 0, gone: 0 };
+  for (const [study, row] of waiting) {
+    if (row === null || !belongs(row)) told.gone += 1;
+    else told[rowOf(study) ? "moved" : "new"] += 1;
   }
-  return after.length - tails.length;
+  return told;
 }
 
-// How many rows of `next` are not here, how many moved among the others, how many left.
-function difference(next) {
-  const before = order(table());
-  const after = order(next);
-  const here = new Set(before);
-  const there = new Set(after);
-  const stay = after.filter((study) => here.has(study));
-  const left = before.filter((study) => there.has(study));
-  return { fresh: after.length - stay.length, moved: moves(left, stay), gone: before.length - left.length };
+const focusable = "a, button, summary, input, select";
+
+function focusPath() {
+  const row = current();
+  if (!row) return null;
+  return { study: row.dataset.study, index: [row, ...row.querySelectorAll(focusable)].indexOf(document.activeElement), top: row.getBoundingClientRect().top };
 }
 
-function keep(old, fresh) {
-  const open = old.querySelector("details.why")?.open;
-  if (open) fresh.querySelector("details.why").open = true;
-  fresh.hidden = old.hidden;
-  fresh.tabIndex = old.tabIndex;
-}
-
-function focusPath(row) {
-  const at = document.activeElement;
-  if (!row || !row.contains(at)) return null;
-  const all = [row, ...row.querySelectorAll("a, button, summary")];
-  return { study: row.dataset.study, index: all.indexOf(at), top: row.getBoundingClientRect().top };
-}
-
-function restore(path) {
-  const row = path && rowOf(table(), path.study);
+function restore(path, scroll) {
+  const row = path && rowOf(path.study);
   if (!row) return;
-  const all = [row, ...row.querySelectorAll("a, button, summary")];
-  (all[path.index] ?? row).focus({ preventScroll: true });
-  window.scrollBy(0, row.getBoundingClientRect().top - path.top); // the row under the eye stays under the eye
+  if (!row.contains(document.activeElement)) ([row, ...row.querySelectorAll(focusable)][path.index] ?? row).focus({ preventScroll: true });
+  if (scroll) window.scrollBy(0, row.getBoundingClientRect().top - path.top); // the row under the eye stays under the eye
 }
 
-function replaceBodies(next) {
-  const path = focusPath(current());
-  for (const row of next.querySelectorAll("tr.study")) {
-    const old = rowOf(table(), row.dataset.study);
-    if (old) keep(old, row);
+// What the row says, cell by cell; its place, its panel and the focus in it stay.
+function patch(old, fresh) {
+  const path = old.contains(document.activeElement) ? focusPath() : null;
+  const open = old.querySelector("details.why")?.open;
+  for (const [at, cell] of [...old.cells].entries()) {
+    const next = fresh.cells[at];
+    if (cell.className === "place" || cell.outerHTML === next.outerHTML) continue;
+    cell.className = next.className;
+    cell.replaceChildren(...next.childNodes);
   }
-  for (const body of table().querySelectorAll("tbody")) body.remove();
-  table().append(...next.querySelectorAll("tbody"));
-  restore(path);
-  rove();
-  document.dispatchEvent(new Event("vigie:applied"));
+  old.className = fresh.className;
+  old.dataset.loud = fresh.dataset.loud ?? "";
+  if (open) { old.querySelector("details.why").open = true; explain(old); }
+  restore(path, false);
+}
+
+function leave(old, told) {
+  const cell = old.querySelector("td.reader");
+  const path = old.contains(document.activeElement) ? focusPath() : null;
+  const text = told?.finished_by ? say("finished_by", { name: clean(told.finished_by), time: "" }).replace(/, $/, "") : say(told ? `state_${told.state}` : "state_gone");
+  cell.replaceChildren(Object.assign(document.createElement("span"), { className: "who", textContent: `✓ ${text}` }));
+  old.classList.add("left");
+  old.classList.remove("mine", "taken");
+  restore(path, false);
+}
+
+export function frame(told) {
+  if (anew) since.push(told);
+  hear(told);
+  if (held()) on.changed(); else apply();
   tick();
 }
 
-// Places and the order stay; what a row says (a flag, a claim) is current even while moves wait.
-function refreshInPlace(next) {
-  for (const fresh of next.querySelectorAll("tr.study")) {
-    const old = rowOf(table(), fresh.dataset.study);
-    if (!old || old.outerHTML === fresh.outerHTML) continue;
-    const path = focusPath(old);
-    fresh.querySelector(".place").textContent = old.querySelector(".place").textContent;
-    keep(old, fresh);
-    old.replaceWith(fresh.cloneNode(true));
-    restore(path);
+// What changed: what rows say of it at once, where they stand waits.
+function hear({ items, gone, closed }) {
+  for (const row of items) {
+    const old = rowOf(row.study);
+    if (old) patch(old, render(row));
+    if (old ? old.dataset.key !== row.key || old.classList.contains("left") : belongs(row)) waiting.set(row.study, row);
+    else waiting.delete(row.study);
+    old?.classList.remove("left");
   }
-  tick();
+  const became = new Map(closed.map((one) => [one.study, one]));
+  for (const study of gone) {
+    const old = rowOf(study);
+    if (old) { leave(old, became.get(study)); waiting.set(study, null); } else waiting.delete(study);
+  }
 }
 
-export function parse(html) {
-  return new DOMParser().parseFromString(`<table>${html}</table>`, "text/html").querySelector("table");
+// A page that was read anew: what it says at once, where rows stand when nobody is in the table. `newer`: frames that came after it was read, and say more than it does.
+export function receive(html, newer) {
+  anew = new DOMParser().parseFromString(`<table>${html}</table>`, "text/html").querySelector("table");
+  waiting = new Map();
+  for (const fresh of anew.querySelectorAll("tr.study")) {
+    const old = rowOf(fresh.dataset.study);
+    if (old) patch(old, fresh.cloneNode(true));
+    if (!old || old.dataset.key !== fresh.dataset.key) waiting.set(fresh.dataset.study, { key: fresh.dataset.key });
+  }
+  for (const old of rows()) {
+    if (anew.querySelector(`tr[data-study="${CSS.escape(old.dataset.study)}"]`)) continue;
+    leave(old, null);
+    waiting.set(old.dataset.study, null);
+  }
+  since = [...newer];
+  for (const told of since) hear(told);
+  if (held()) on.changed(); else apply();
 }
 
-export function receive(html) {
-  const next = parse(html);
-  const change = difference(next);
-  if (!held() || !(change.fresh || change.moved || change.gone)) {
-    replaceBodies(next);
-    waiting = null;
-    pendingButton().hidden = true;
-    return;
-  }
-  waiting = html;
-  refreshInPlace(next);
-  pendingButton().textContent = say("pending_moves", { new: change.fresh, moved: change.moved + change.gone });
-  pendingButton().hidden = false;
-}
+export const waits = () => anew !== null || waiting.size > 0;
 
 export function apply() {
-  if (waiting === null) return;
-  const html = waiting;
-  waiting = null;
-  pendingButton().hidden = true;
-  replaceBodies(parse(html));
+  const path = focusPath();
+  if (anew) replace(anew);
+  for (const told of since) hear(told);
+  for (const [study, row] of waiting) {
+    const old = rowOf(study);
+    if (row === null || (!belongs(row) && !searched())) old?.remove();
+    else if (row.study) place(old, row);
+  }
+  waiting = new Map();
+  [anew, since] = [null, []];
+  tidy();
+  restore(path, true);
+  rove();
+  on.changed();
+  tick();
+}
+
+function replace(next) {
+  const open = new Set([...table().querySelectorAll("details.why[open]")].map((node) => node.closest("tr").dataset.study));
+  for (const row of next.querySelectorAll("tr.study")) if (open.has(row.dataset.study)) row.querySelector("details.why").open = true;
+  Object.assign(table().dataset, JSON.parse(next.querySelector("tbody").dataset.page));
+  for (const body of table().querySelectorAll("tbody")) body.remove();
+  table().append(...next.querySelectorAll("tbody"));
+  waiting = new Map(); // the frames that came since are heard again
+}
+
+function group(lane) {
+  const found = table().querySelector(`tbody[data-lane="${lane}"]`);
+  if (found) return found;
+  table().querySelector("tbody.none")?.remove();
+  const body = document.createElement("tbody");
+  body.dataset.lane = lane;
+  body.className = `lane-${lane}`;
+  body.innerHTML = '<tr class="group"><th colspan="8" scope="rowgroup"></th></tr>';
+  const count = Object.assign(document.createElement("span"), { className: "n" });
+  body.querySelector("th").append(`${say(`lane_${lane}`)} `, count);
+  const after = [...table().tBodies].find((one) => one.dataset.lane > lane);
+  table().insertBefore(body, after ?? null);
+  return body;
+}
+
+function place(old, row) {
+  const node = old ?? render(row);
+  if (searched()) { node.dataset.key = row.key; return; }
+  node.dataset.key = row.key;
+  node.dataset.lane = String(row.lane);
+  const body = group(String(row.lane));
+  const after = [...body.querySelectorAll("tr.study")].find((one) => one !== node && one.dataset.key > row.key);
+  body.insertBefore(node, after ?? null);
+}
+
+// Places counted anew, groups without rows away; a page too long gives up its tail, one too short asks.
+function tidy() {
+  const size = Number(table().dataset.size);
+  const all = rows();
+  if (all.length > size * MOST) {
+    for (const row of all.splice(size)) row.remove();
+    table().dataset.more = "1";
+    table().dataset.until = `${all.at(-1).dataset.key}~`;
+  }
+  number();
+  for (const body of table().querySelectorAll("tbody[data-lane]")) if (!body.querySelector("tr.study")) body.remove();
+  if (!rows().length && !table().querySelector("tbody.none")) on.short();
+  else if (table().dataset.more === "1" && rows().length < size * LEAST) on.short();
+}
+
+export const first = () => Number(table().dataset.first);
+
+function number() {
+  let next = first();
+  for (const row of rows()) {
+    const text = row.dataset.lane === "3" || searched() ? "" : String((next += 1));
+    if (row.cells[0].textContent !== text) row.cells[0].textContent = text;
+  }
+}
+
+// So many stand before this page now; what it says of that itself is counted anew.
+export function countFrom(before) {
+  table().dataset.first = before;
+  const from = document.getElementById("from");
+  if (from) from.textContent = say("places_from", { n: before + 1 });
+  number();
+}
+
+export function explain(row) {
+  const line = row.querySelector(".why-panel .above");
+  const all = rows();
+  if (line) line.textContent = above(row, all[all.indexOf(row) + 1]);
+}
+
+// What waits, and what is loud wherever it stands, in one sentence for the strip.
+export function title(row) {
+  return [say(`urgency_${loud(row)}`), personName(row.patient_name), `${clean(row.modality)} ${described(row)}`].filter((text) => text.trim()).join(" · ");
 }
 
 // One row at a time is in the tab order; j and k move it.
@@ -130,17 +228,19 @@ export function rove(row = null) {
 export function step(by) {
   const all = rows();
   if (!all.length) return;
-  const at = all.indexOf(current());
+  const at = all.indexOf(current() ?? all.find((one) => one.tabIndex === 0 && sessionStorage.getItem("vigie-row") === one.dataset.study));
   const row = all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + by))];
   rove(row);
   row.focus();
   row.scrollIntoView({ block: "nearest" });
 }
 
-export function start() {
+export function start(handlers) {
+  on = handlers;
+  Object.assign(table().dataset, JSON.parse(table().dataset.page));
   table().addEventListener("pointerenter", () => { pointed = true; });
-  table().addEventListener("pointerleave", () => { pointed = false; if (!held()) apply(); });
-  table().addEventListener("focusout", () => setTimeout(() => { if (!held()) apply(); }, 0));
-  pendingButton().addEventListener("click", apply);
+  table().addEventListener("pointerleave", () => { pointed = false; if (!held() && waits()) apply(); });
+  table().addEventListener("focusout", () => setTimeout(() => { if (!held() && waits()) apply(); }, 0));
+  table().addEventListener("toggle", (event) => { if (event.target.open) explain(event.target.closest("tr")); }, true);
   rove();
 }

@@ -4,23 +4,40 @@ feed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response, StreamingResponse
+from sqlalchemy import Engine
+from starlette.responses import Response
 
+from streams.key_images import KeyImageFolder
 from worklist.record.acts import ActName
+from worklist.sql import audit, queue
 from worklist.sql.acts import Wish
+from worklist.sql.asking.search import Asked
+from worklist.sql.database import translated
+from worklist.sql.key_images import key_image_of
 from worklist.sql.rights import may
-from worklist.web.access import access_of, caller_of
 from worklist.web.desk import desk_of
-from worklist.web.feed import Feed
+from worklist.web.door.access import access_of, caller_of
+from worklist.web.door.auth import Person
 from worklist.web.problems import Problem
-from worklist.web.schema import MOST_SEEN, Claimed, LeaseOut, Listing, Row
+from worklist.web.schema import (
+    MOST_SEEN,
+    BesideOut,
+    Claimed,
+    FoundOut,
+    LeaseOut,
+    LeasesOut,
+    Listing,
+    Row,
+    SharedNumbers,
+)
 
 router = APIRouter(prefix="/api/v1")
+SEARCHED = 100  # rows of one page of a search
 
 Cursor = Annotated[str | None, Query(max_length=512, pattern=r"^[A-Za-z0-9_=-]*$")]
 Text = Annotated[str | None, Query(max_length=128, pattern=r"^[^\x00-\x1f]*$")]
@@ -31,10 +48,33 @@ State = Literal[
     "arriving",
     "readable",
     "preliminary",
+    "read",
     "final",
     "cancelled",
     "historic",
 ]
+
+
+@dataclass(frozen=True)
+class KeyImages:
+    """The pictures of flags: informational, each on its study's own page."""
+
+    engine: Engine
+    folder: KeyImageFolder
+
+    def read(self, who: Person, study: str) -> bytes | None:
+        """The PNG, its reading audited; None where the row has none, or its pixels are gone.
+
+        Raises QueueError `not_found`.
+        """
+        with translated(), self.engine.begin() as connection:
+            row = queue.detail(connection, study)
+            place = key_image_of(connection, row)
+            if place is None:
+                return None
+            detail = {"role": who.role.value, "key_image": True}
+            audit.append(connection, "open", row["study"], actor=who.name, detail=detail)
+        return self.folder.read(place)
 
 
 class _In(BaseModel):
@@ -72,7 +112,7 @@ class Siblings(_In):
 
 
 class Claim(Siblings):
-    """`sure`: also when somebody reads it elsewhere."""
+    """`sure`: also when somebody reads it elsewhere, or had it open until a moment ago."""
 
     sure: bool = False
 
@@ -138,10 +178,51 @@ def worklist(
     )
 
 
+class Search(_In):
+    """Words of names, numbers, exam or date, and facets; a POST, since URLs are written down."""
+
+    words: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")] = ""
+    state: Code = ""
+    ai: Code = ""
+    modality: Code = ""
+    location: Code = ""
+    order_class: Code = Field(default="", alias="class")
+    sort: Code = "rank"
+    page: int = Field(default=0, ge=0, le=1000)
+
+
+@router.post("/search", name="api_search", response_model=FoundOut)
+def search(request: Request, body: Search) -> Response:
+    """Rows by words and facets: waiting, read and historic; of words, any state unless one is
+    named.
+    """
+    items, more = desk_of(request).search(
+        caller_of(request).person, Asked(**body.model_dump()), SEARCHED
+    )
+    return _json(FoundOut(items=items, more=more))
+
+
 @router.get("/studies/{study}", name="api_study", response_model=Row)
 def one(request: Request, study: str) -> Response:
     """One study, whatever its state."""
     return _json(desk_of(request).study(caller_of(request).person, study))
+
+
+@router.get("/studies/{study}/reports", name="api_reports", response_model=BesideOut)
+def reports(request: Request, study: str) -> Response:
+    """The texts of its reports, and what its orders say beside; an opening of it, audited."""
+    desk = desk_of(request)
+    return _json(desk.beside(desk.study(caller_of(request).person, study)))
+
+
+@router.get("/studies/{study}/key-image", name="api_key_image", response_class=Response)
+def key_image(request: Request, study: str) -> Response:
+    """What was flagged, as a PNG: informational, not for diagnosis. 404 where there is none."""
+    found: KeyImages = request.app.state.key_images
+    png = found.read(caller_of(request).person, study)
+    if png is None:
+        raise Problem("not_found")
+    return Response(png, media_type="image/png")
 
 
 @router.post("/next", name="api_next", response_model=Claimed)
@@ -156,8 +237,8 @@ def next_study(request: Request, body: Siblings | None = None) -> Response:
 
 @router.post("/studies/{study}/claim", name="api_claim", response_model=Claimed)
 def claim(request: Request, study: str, body: Claim | None = None) -> Response:
-    """Claims this study; 409 when another reader has it, says so elsewhere, or nothing of it can be
-    read yet.
+    """Claims this study; 409 when another reader has it, says so elsewhere or had it open until a
+    moment ago, or nothing of it can be read yet.
     """
     wanted, who = body or Claim(), caller_of(request).person
     return _json(desk_of(request).claim(who, study, siblings=wanted.siblings, sure=wanted.sure))
@@ -169,6 +250,13 @@ def renew(request: Request, study: str, body: Token | None = None) -> Response:
     return _json(
         desk_of(request).renew(caller_of(request).person, study, _lease_token(request, body))
     )
+
+
+@router.post("/renew", name="api_renew_all", response_model=LeasesOut)
+def renew_all(request: Request) -> Response:
+    """Keeps all claims of this reader alive; one that ran out, and that nobody took, revives."""
+    leases = desk_of(request).renew_all(caller_of(request).person)
+    return _json(LeasesOut(leases=leases))
 
 
 @router.post("/studies/{study}/release", name="api_release", status_code=204)
@@ -248,10 +336,10 @@ def _add_act(act: ActName, says: str) -> None:
 
 PATHS = {"set_priority": "priority"}
 ACTS: dict[ActName, str] = {
-    "skip": "`next` passes this study by for this reader, for a while; its place stays.",
+    "skip": "`next` passes this study by for this reader, for a while; a claim ends.",
     "pin": "Puts the study first, with a reason.",
     "unpin": "Takes a pin back: one's own, or as a lead another's with a reason.",
-    "promote": "Puts a historic study on the list, with a reason.",
+    "promote": "Puts a historic study, or an order off the list, on it, with a reason.",
     "clear_flag": "A lead withdraws what AI flagged so far, with a reason; nothing else ever does.",
     "set_priority": "A lead sets the order class, with a reason.",
     "link": "A lead says that an order is this study's, with a reason.",
@@ -265,21 +353,10 @@ for _act, _says in ACTS.items():
     _add_act(_act, _says)
 
 
-@router.get("/events", name="api_events", response_class=StreamingResponse)
-async def events(
-    request: Request, last_event_id: Annotated[str | None, Header(max_length=128)] = None
-) -> StreamingResponse:
-    """Server-sent events: `rows` {items, gone, as_of}, `reload` after a gap, `beat`, `stale` while
-    the database is away.
-    """
-    feed: Feed = request.app.state.feed
-    session = caller_of(request).session
-    sessions = access_of(request).sessions
-
-    def ended() -> bool:
-        return session is not None and sessions.ended(session)
-
-    stream: AsyncIterator[bytes] = feed.follow(last_event_id, ended)
-    return StreamingResponse(
-        stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-    )
+@router.get("/shared-numbers", name="api_shared_numbers", response_model=SharedNumbers)
+def shared_numbers(
+    request: Request, most: Annotated[int, Query(alias="limit", ge=1, le=1000)] = 100
+) -> Response:
+    """Numbers that join nothing, because too many name them: the worst first."""
+    found = desk_of(request).shared_numbers(most)
+    return _json(SharedNumbers.model_validate({"items": found}, from_attributes=True))

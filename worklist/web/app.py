@@ -1,5 +1,5 @@
-"""The web application put together: routes behind the access control, one table of errors, security
-headers on every answer, and beside them the live feed and the list's chores.
+"""The web application put together: routes behind the access control, one table of errors, and
+beside them the live feed and the list's chores.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
 from importlib.resources import files
 
 import structlog
@@ -19,99 +18,37 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.errors import Unavailable
+from streams.key_images import KeyImageFolder
 from streams.seal import KeyRing, read_ring
+from streams.site import load_site
 from worklist import chores
 from worklist.settings import WorklistSettings
-from worklist.sql.database import make_engine
+from worklist.sql.database import make_engine, translated
+from worklist.sql.people.accounts import Account, accounts
 from worklist.sql.queue import QueueError
 from worklist.sql.writing.opening import Opener
-from worklist.web import api, page_acts, page_routes
-from worklist.web.access import AccessControl, LoginNeeded, authorise, is_api
-from worklist.web.auth import Person, Role, Sessions, read_readers
+from worklist.web import api, page_acts, page_list, page_routes, senders, workbench
 from worklist.web.desk import Desk
-from worklist.web.feed import Feed
+from worklist.web.door.access import AccessControl, LoginNeeded, authorise, is_api
+from worklist.web.door.auth import Person, Role, read_readers
+from worklist.web.door.edge import Edge
+from worklist.web.door.limits import Failures, Limits
+from worklist.web.door.sessions import Sessions
 from worklist.web.i18n import catalogue, translator
+from worklist.web.live import routes
+from worklist.web.live.feed import Feed
+from worklist.web.live.street import Street
+from worklist.web.live.truth import Teller
 from worklist.web.problems import STATUS, Problem, problem
-from worklist.web.street import Street
 
 log = structlog.get_logger()
-MAX_BODY = 64 * 1024  # bytes of one request
-_CSP = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
-SECURITY_HEADERS = {
-    "content-security-policy": _CSP,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "x-frame-options": "DENY",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
-
-
-class Edge:
-    """The outermost layer: a limit on what a request may send; on each answer the security headers,
-    and the session's cookie where one is to be set.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        scope.setdefault("state", {})
-        if "\0" in scope["path"]:
-            answer = problem(404, "not_found", translator("en")("error_not_found"))
-            await answer(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > MAX_BODY:
-            answer = problem(413, "too_large", translator("en")("error_too_large"))
-            await answer(scope, receive, send)
-            return
-        size = 0
-
-        async def limited() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise Problem("too_large")
-            return message
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_added(scope, message["headers"])]
-            await send(message)
-
-        await self._app(scope, limited, with_headers)
-
-
-def _added(scope: Scope, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers that an answer gets beside those it was `given`, which stay as they are."""
-    names = {name.lower() for name, _ in given}
-    headers = dict(SECURITY_HEADERS)
-    if not scope["path"].startswith("/static/"):
-        headers["cache-control"] = "no-store"
-    added = [
-        (name.encode(), value.encode())
-        for name, value in headers.items()
-        if name.encode() not in names
-    ]
-    if cookie := scope["state"].get("set_cookie"):
-        added.append((b"set-cookie", cookie.encode()))
-    return added
 
 
 def _error_answer(request: Request, status: int, code: str, who: str = "") -> Response:
@@ -142,29 +79,45 @@ async def _on_error(request: Request, error: Exception) -> Response:
         case RequestValidationError():
             # Without what the validation error says: it quotes the input.
             return _error_answer(request, 422, "bad_request")
+        case ClientDisconnect():  # it will read no answer; nobody is to be told
+            return Response(status_code=400)
         case Unavailable():
             return _error_answer(request, 503, error.reason.value)
     raise error
 
 
 #: What `_on_error` answers; any other error is a fault of ours.
-ERRORS = (LoginNeeded, Problem, QueueError, HTTPException, RequestValidationError, Unavailable)
+ERRORS = (
+    LoginNeeded,
+    Problem,
+    QueueError,
+    HTTPException,
+    RequestValidationError,
+    ClientDisconnect,
+    Unavailable,
+)
 
 
-def _access_control(settings: WorklistSettings, ring: KeyRing) -> AccessControl:
-    readers = read_readers(settings.site / "readers.toml", settings.tokens.get_secret_value())
+def _access_control(settings: WorklistSettings, ring: KeyRing, engine: Engine) -> AccessControl:
+    def listed() -> list[Account]:
+        with translated(), engine.connect() as connection:
+            return accounts(connection)
+
+    tokens = settings.tokens.get_secret_value()
+    readers = read_readers(settings.site / "readers.toml", tokens, listed)
     demo = Person("demo", Role.LEAD, "open-demo") if settings.open_demo else None
     if demo:
         readers.add(demo)
-    # Signed under a key of the ring: several web processes know each other's sessions, and a
-    # restart logs nobody out.
+    # Under a key of the ring: each web process knows the CSRF texts of the others.
     secret = hmac.digest(ring.pseudonym, b"vigie browser sessions", "sha256")
+    tls = settings.web_origin.startswith("https:")
     return AccessControl(
         readers,
-        Sessions(secret),
-        lambda: datetime.now(UTC),
+        Sessions(engine, secret),
+        Failures(),
         demo,
-        secure=not settings.open_demo and not settings.insecure,
+        secure=tls or not (settings.open_demo or settings.insecure),
+        origin=settings.web_origin,
     )
 
 
@@ -173,6 +126,8 @@ def _end_process(task: asyncio.Task[None]) -> None:
     starts it anew.
     """
     if not task.cancelled() and (error := task.exception()) is not None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         log.critical("web_part_failed", part=task.get_name(), error=type(error).__name__)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -184,6 +139,8 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = [
             asyncio.create_task(app.state.feed.run(), name="feed"),
+            asyncio.create_task(app.state.truth.run(), name="truth"),
+            asyncio.create_task(app.state.access.sweep(), name="sessions"),
             asyncio.create_task(chores.run(work), name="chores"),
             *(
                 asyncio.create_task(part, name=name)
@@ -224,15 +181,29 @@ def create_app(settings: WorklistSettings) -> FastAPI:
         lifespan=_lifespan(engine, chores.Chores(engine, opener, settings.closed_months)),
     )
     app.state.desk = Desk(engine, opener, settings.lease_s)
-    app.state.feed = Feed(app.state.desk.changes, lambda: app.state.street.behind)
-    app.state.street = Street(engine, settings)
-    app.state.access = _access_control(settings, ring)
+    app.state.street = Street(engine, settings, load_site(settings.site))
+    app.state.told = senders.Told(engine, settings, ring)
+    app.state.feed = Feed(app.state.desk.changes, lambda: app.state.truth.now().as_dict())
+    app.state.truth = Teller(
+        engine,
+        lambda: app.state.feed.up or not app.state.feed.asked,
+        lambda: app.state.street.fresh,
+        settings.stale_s,
+        settings.ai_late_s,
+    )
+    app.state.key_images = api.KeyImages(engine, KeyImageFolder(settings.key_images))
+    app.state.access = _access_control(settings, ring, engine)
     app.state.last_list = page_routes.LastList()
-    app.add_middleware(Edge)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.add_middleware(Edge, limits=Limits())
     for kind in ERRORS:
         app.add_exception_handler(kind, _on_error)
     app.include_router(api.router)
+    app.include_router(workbench.router)
+    app.include_router(senders.router)
+    app.include_router(routes.router)
     app.include_router(page_routes.router)
+    app.include_router(page_list.router)
     app.include_router(page_acts.router)
     app.mount("/static", StaticFiles(directory=str(files("worklist") / "static")), name="static")
     _health(app)

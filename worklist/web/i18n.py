@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
 from collections.abc import Callable
@@ -10,30 +11,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import orjson
+
 LANGUAGES = ("en", "fr")
 Translate = Callable[..., str]
 _LONGEST = 120  # characters that a row has room for
-#: The sentences that the page's scripts need.
-FOR_SCRIPTS = (
-    "left",
-    "over",
-    "days",
-    "hours",
-    "live",
-    "connecting",
-    "reconnecting",
-    "stale",
-    "behind",
-    "paused",
-    "pause",
-    "resume",
-    "pending_moves",
-    "new_strip",
-    "close",
-    "filter_note",
-    "announce_soon",
-    "announce_over",
-)
 
 
 @cache
@@ -41,6 +23,13 @@ def catalogue(lang: str) -> dict[str, str]:
     """All sentences of one language."""
     words: dict[str, str] = json.loads((files("worklist") / "locales" / f"{lang}.json").read_text())
     return words
+
+
+@cache
+def words_path(lang: str) -> str:
+    """Where scripts find all sentences of a language: a path that is another when they change."""
+    version = hashlib.sha256(orjson.dumps(catalogue(lang))).hexdigest()[:12]
+    return f"/words/{version}/{lang}.json"
 
 
 def translator(lang: str) -> Translate:
@@ -63,9 +52,20 @@ def choose(cookie: str | None, accept: str) -> str:
 
 def clean(text: str | None) -> str:
     """`text` without control and direction-override characters, cut to what a row has room for."""
-    hidden = ("Cc", "Cf", "Cs")  # Unicode categories: control, format, surrogate
-    kept = "".join(c for c in (text or "") if unicodedata.category(c) not in hidden)
+    kept = _visible(text or "")
     return kept if len(kept) <= _LONGEST else kept[: _LONGEST - 1] + "…"
+
+
+def clean_lines(text: str) -> str:
+    """The same of a longer text: whole, line by line."""
+    return "\n".join(map(_visible, text.splitlines()))
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():  # nearly always, and soon seen
+        return text
+    hidden = ("Cc", "Cf", "Cs")  # Unicode categories: control, format, surrogate
+    return "".join(c for c in text.expandtabs(4) if unicodedata.category(c) not in hidden)
 
 
 def person_name(raw: str | None) -> str:
@@ -93,6 +93,12 @@ def moment(time: datetime | None, lang: str) -> str:
     return time.astimezone().strftime("%d/%m/%Y %H:%M" if lang == "fr" else "%Y-%m-%d %H:%M")
 
 
+def zone_minutes() -> int:
+    """How far the server's zone is ahead of UTC now, minutes: scripts write times as we do."""
+    ahead = datetime.now().astimezone().utcoffset()
+    return int(ahead.total_seconds() // 60) if ahead else 0
+
+
 def span(seconds: float, translate: Translate) -> str:
     """A duration, ``01:05`` (hours and minutes), or ``2 d 03 h`` from a day on; without sign."""
     minutes = int(abs(seconds) // 60)
@@ -102,8 +108,21 @@ def span(seconds: float, translate: Translate) -> str:
     return f"{days} {translate('days')} {hours:02} {translate('hours')}"
 
 
+def brief(seconds: float, translate: Translate) -> str:
+    """A duration as it stands in a sentence: ``< 1 min``, ``12 min``, ``1 h 5 min``, days."""
+    minutes = int(abs(seconds) // 60)
+    if minutes >= 24 * 60:
+        return span(seconds, translate)
+    if minutes >= 60:
+        name = "brief_hours" if minutes % 60 else "brief_whole_hours"
+        return translate(name, h=minutes // 60, m=minutes % 60)
+    return translate("brief_minutes", m=minutes) if minutes else translate("brief_none")
+
+
 def countdown(target: datetime, now: datetime, translate: Translate) -> str:
-    """``−00:12 left``, ``+00:03 over``."""
+    """``−00:12 left``, ``+00:03 over``; within the last minute ``< 1 min left``."""
     left = (target - now).total_seconds()
     sign, word = ("−", "left") if left >= 0 else ("+", "over")
+    if abs(left) < 60:
+        return f"{translate('brief_none')} {translate(word)}"
     return f"{sign}{span(left, translate)} {translate(word)}"

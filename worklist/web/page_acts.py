@@ -9,28 +9,21 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from worklist.record.acts import ActName
+from worklist.record.acts import OUTCOMES, ActName
 from worklist.sql.acts import Wish
 from worklist.sql.orders import OrderShown
 from worklist.sql.rights import may, needs_reason
-from worklist.web.access import access_of, caller_of, form_of
 from worklist.web.api import ACTS, PATHS
-from worklist.web.auth import Person
-from worklist.web.desk import Choices, desk_of
+from worklist.web.desk import desk_of
+from worklist.web.door.access import access_of, caller_of, form_of
+from worklist.web.door.auth import Person
 from worklist.web.i18n import Translate, catalogue, clean
 from worklist.web.problems import Problem
 from worklist.web.row_view import is_closed
 from worklist.web.schema import Claimed, Row
+from worklist.web.views import Choices
 
 router = APIRouter(include_in_schema=False)
-#: What may have come of a study, as the page offers it; the locales say it in words.
-OUTCOMES = (
-    "critical_result_called",
-    "referrer_called",
-    "recall_for_images",
-    "poor_quality",
-    "second_reading",
-)
 
 _LABELS = {"release": "release_by_force", "outcome": "outcome_note"}
 
@@ -41,10 +34,12 @@ def forms(
     """The acts that make sense on this row and that this person may do, as plain forms."""
     closed = is_closed(row)
     held = row.claimed_by is not None
+    another = held and row.claimed_by != who.name
     marks = set(row.marks)
     sense: dict[str, bool] = {
-        "take_over": held and row.claimed_by != who.name,
-        "release": held and row.claimed_by != who.name,
+        "skip": not closed and row.lane < 3 and not another,
+        "take_over": another,
+        "release": another,
         "hand_over": row.claimed_by == who.name and bool(choices.readers),
         "pin": not closed and not row.pinned_by and row.lane < 3,
         "unpin": bool(row.pinned_by),
@@ -54,7 +49,7 @@ def forms(
         "link": bool(choices.link),
         "unlink": bool(choices.unlink),
         "confirm_cancel": "cancelled_images_exist" in marks,
-        "reopen": closed and (row.finished_at is not None or row.state == "final"),
+        "reopen": row.state in ("read", "final"),
         "outcome": True,
     }
     words = catalogue(lang)
@@ -123,16 +118,37 @@ def _after_act(request: Request, where: str) -> Response:
 
 @router.post("/next", name="page_next")
 def page_next(request: Request) -> Response:
-    """Claims what is to be read first, and opens it."""
-    claimed = desk_of(request).next(caller_of(request).person)
-    if claimed is None:
-        return RedirectResponse("/?note=nothing_next", 303)
-    return RedirectResponse(_opened_path(claimed), 303)
+    """Claims what is to be read first, and opens it: one study at a time, so that a second press
+    opens the one that the reader has.
+    """
+    return _go_on(request)
+
+
+def _go_on(request: Request, before: str = "") -> Response:
+    found = desk_of(request).go_on(caller_of(request).person)
+    told = {"finished": before} if before else {}
+    if found is None:
+        return RedirectResponse("/?" + urlencode({"note": "nothing_next"} | told), 303)
+    if isinstance(found, str):
+        return RedirectResponse(f"{study_path(found)}?{urlencode(told | {'held': '1'})}", 303)
+    told |= {"before": "1"} if found.opened_before else {}
+    query = f"?{urlencode(told)}" if told else ""
+    return RedirectResponse(study_path(found.study) + query, 303)
+
+
+@router.post("/studies/{study}/finish-next", name="page_finish_next")
+async def page_finish_next(request: Request, study: str) -> Response:
+    """It was read, and the next one opens, or another that the reader has: its page offers to undo
+    the finish.
+    """
+    seen = (await form_of(request)).get("seen", "").split()
+    await _act(request, study, "finish", seen=seen or None)
+    return await run_in_threadpool(_go_on, request, study)
 
 
 @router.post("/studies/{study}/claim", name="page_claim")
 async def page_claim(request: Request, study: str) -> Response:
-    """Claims one study; `sure`: the page has said that somebody reads it elsewhere."""
+    """Claims one study; `sure`: the page has said who reads it elsewhere, or had it open."""
     sure = (await form_of(request)).get("sure") == "1"
     who = caller_of(request).person
     claimed = await run_in_threadpool(desk_of(request).claim, who, study, sure=sure)
@@ -178,7 +194,7 @@ async def page_finish(request: Request, study: str) -> Response:
 
 @router.post("/studies/{study}/skip", name="page_skip")
 async def page_skip(request: Request, study: str) -> Response:
-    """Passes it by for now."""
+    """Passes it by for now, and gives it back if it was theirs."""
     return await _act(request, study, "skip", "/")
 
 
@@ -199,6 +215,8 @@ async def _act(
         **wanted,
     )
     done = await run_in_threadpool(desk_of(request).do, who, wish)
+    if form.get("from") == "pins":
+        where = "/pins"
     return _after_act(request, where or study_path(done.study))
 
 

@@ -18,19 +18,27 @@ STATUS = {
     "nothing_to_read": 404,
     "method_not_allowed": 405,
     "too_large": 413,
+    "too_slow": 408,
+    "too_many": 429,
     "claimed": 409,
     "not_readable": 409,
     "wrong_token": 409,
     "finished": 409,
     "not_flagged": 409,
     "bad_code": 422,
+    "too_broad": 422,
     "no_such_reader": 422,
+    "not_parked": 404,
     "overloaded": 503,
     "database_down": 503,
 }
 
 
-_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "2"}}
+_HEADERS = {
+    401: {"www-authenticate": "Bearer"},
+    429: {"retry-after": "2"},
+    503: {"retry-after": "2"},
+}
 
 
 class Problem(Exception):

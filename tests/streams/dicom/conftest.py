@@ -30,11 +30,13 @@ CT, DX, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1", "
 @dataclass(frozen=True)
 class Sender:
     name: str = "ct1"
+    certificates: tuple[str, ...] = ()
     issuer: str = "HOSP"
     authority: str = "RIS1"
     kind: Literal["modality", "archive", "mixed"] = "modality"
     site: str = "north"
     timezone: str = "Europe/Paris"
+    charset: str = "ISO-8859-1"
 
 
 class Site:

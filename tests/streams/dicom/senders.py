@@ -35,7 +35,7 @@ def send(
     ae = AE(ae_title=title)
     for sop_class in {str(ds.SOPClassUID) for ds in datasets} if context is None else {context}:
         ae.add_requested_context(sop_class, "1.2.840.10008.1.2.1")
-    association = ae.associate("127.0.0.1", port)
+    association = ae.associate("127.0.0.1", port, ae_title="VIGIE")
     assert association.is_established
     statuses = [association.send_c_store(ds).Status for ds in datasets]
     association.release()

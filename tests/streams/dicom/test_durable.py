@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +19,10 @@ import pytest
 from pynetdicom import AE
 
 from streams import metrics
-from streams.dicom import publishing
+from streams.dicom import headers, part10, publishing
 from streams.dicom.door import DicomDoor
+from streams.dicom.upper.wire import BUFFER
+from streams.durable import Arriving
 from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 from tests.streams.dicom.senders import send, with_meta
@@ -124,6 +128,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from streams.authorities import Authorities
 from streams.dicom.door import DicomDoor
+from streams.dicom.upper.wire import BUFFER
+from streams.durable import Arriving
 from streams.kafka.produce import Publisher
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
@@ -150,7 +156,7 @@ def test_promise_1_a_gateway_killed_in_mid_association_loses_nothing_answered(
     assert gateway.stdout is not None
     ae = AE()
     ae.add_requested_context(dicom.CT, "1.2.840.10008.1.2.1")
-    association = ae.associate("127.0.0.1", int(gateway.stdout.readline()))
+    association = ae.associate("127.0.0.1", ae_title="VIGIE", port=int(gateway.stdout.readline()))
     statuses = [
         association.send_c_store(with_meta(dicom, dicom.image(number))).Status
         for number in range(1, 8)
@@ -273,12 +279,34 @@ def test_a_series_larger_than_one_event_is_several_fragments(
     assert len({event.event_id for event in events}) == 3
 
 
+def test_a_series_that_no_event_can_hold_holds_up_no_other_series(
+    door: DicomDoor, tap: Any, dicom: SimpleNamespace, ring: KeyRing
+) -> None:
+    made = headers.facts(
+        part10.header_of_file(dicom.file_of(dicom.image(1, series="1.2.9"))),
+        dicom.Sender(),
+        dicom.Site.authorities,
+        ring,
+        datetime(2026, 3, 14, tzinfo=UTC),
+    )
+    bad = made.model_copy(update={"sender": "x" * 65})
+    reference = door.series.reference(bad)
+    door.store.put(reference, "ab" * 8, b"x", lambda _: bad.model_dump_json().encode())
+    door.series.added(bad, "ab" * 8, reference=reference)
+    door.series.finished(reference)
+    send(door.port, with_meta(dicom, dicom.image(1)))
+    (event,) = tap.until(lambda events: len(events) == 1)
+    assert event.series_uid == "1.2.3.4"
+    assert door.alive
+    assert [marker.reference for marker in door.store.unpublished()] == [reference]
+
+
 def test_the_announced_number_publishes_before_the_association_ends(
     door: DicomDoor, tap: Any, dicom: SimpleNamespace
 ) -> None:
     ae = AE()
     ae.add_requested_context(dicom.CT, "1.2.840.10008.1.2.1")
-    association = ae.associate("127.0.0.1", door.port)
+    association = ae.associate("127.0.0.1", door.port, ae_title="VIGIE")
     for number in (1, 2):
         association.send_c_store(
             with_meta(dicom, dicom.image(number, NumberOfSeriesRelatedInstances=2))
@@ -286,3 +314,72 @@ def test_the_announced_number_publishes_before_the_association_ends(
     (event,) = tap.until(lambda events: len(events) == 1)
     assert (len(event.names()), event.announced) == (2, 2)
     association.release()
+
+
+def test_a_tomosynthesis_goes_to_the_disk_as_it_comes_and_is_never_held(
+    door: DicomDoor, dicom: SimpleNamespace
+) -> None:
+    """The door's own thread is watched: this process also holds what it sends."""
+    size = 64 * 1024 * 1024
+    held: list[int] = []
+    write = Arriving.write
+
+    def watched(file: Arriving, chunk: Any) -> None:
+        held.append(len(chunk))
+        write(file, chunk)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Arriving, "write", watched)
+        large = dicom.image(1, Rows=8192, Columns=4096, PixelData=bytes(size))
+        assert send(door.port, with_meta(dicom, large)) == [0]
+    assert max(held) <= BUFFER
+    assert sum(held) > size
+
+
+def test_a_disk_that_fills_up_within_an_image_is_out_of_resources(
+    door: DicomDoor, dicom: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    full = threading.Event()
+
+    def written(handle: int, data: Any) -> int:
+        if len(data) > 50_000 and not full.is_set():
+            full.set()
+            raise OSError(errno.EDQUOT, "quota")
+        return write(handle, data)
+
+    monkeypatch.setattr("streams.durable.os.write", written)
+    large = dicom.image(1, PixelData=bytes(400_000))
+    assert send(door.port, with_meta(dicom, large), with_meta(dicom, dicom.image(2))) == [0xA700, 0]
+
+
+def test_a_store_that_was_away_for_a_while_ends_neither_publishing_nor_upkeep(
+    tap: Any,
+    dicom: SimpleNamespace,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "_SWEEP_S", 0.0)
+    monkeypatch.setattr("streams.dicom.door._UPKEEP_S", 0.05)
+    door: DicomDoor = request.getfixturevalue("door")
+    root = tmp_path / "store"
+    root.rename(root.with_name("away"))  # as a share that is not mounted
+    time.sleep(1.5)
+    root.with_name("away").rename(root)
+    assert door.alive
+    assert send(door.port, with_meta(dicom, dicom.image(1))) == [0]
+    tap.until(lambda events: len(events) == 1)
+
+
+def test_files_and_folders_of_the_store_are_their_owner_s_alone(
+    door: DicomDoor, dicom: SimpleNamespace
+) -> None:
+    before = os.umask(0)
+    try:
+        assert send(door.port, with_meta(dicom, dicom.image())) == [0]
+    finally:
+        os.umask(before)
+    found = list(door.store._root.rglob("*"))
+    assert {path.stat().st_mode & 0o777 for path in found if path.is_file()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in found if path.is_dir()} == {0o700}

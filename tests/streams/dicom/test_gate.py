@@ -28,7 +28,7 @@ SYNTAXES = st.sampled_from(
     [IMPLICIT, EXPLICIT, BIG, DEFLATED, J2K, "1.2.840.10008.1.2.5", "1.3.6.1.4.1.9999"]
 )
 CT = "1.2.840.10008.5.1.4.1.1.2"
-MANY = settings(max_examples=300, deadline=None)
+MANY = settings(max_examples=3 * settings.default.max_examples, deadline=None)
 
 
 def element(tag: int, vr: bytes, value: bytes) -> bytes:
@@ -125,6 +125,44 @@ def test_a_good_image_passes_in_each_encoding(dicom: SimpleNamespace, transfer_s
         True,
         transfer_syntax,
     )
+
+
+def icon_short_by(short: int) -> bytes:
+    """An image in JPEG 2000 after a compressed icon whose lengths are `short` bytes too small."""
+    fragment = b"\xff\xd8\xff" + bytes(101)
+    items = [struct.pack("<HHL", 0xFFFE, 0xE000, len(part)) + part for part in (b"", fragment)]
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    pixels = struct.pack("<HH4sL", 0x7FE0, 0x0010, b"OB\0\0", 0xFFFFFFFF)
+    item = element(0x00280010, b"US", b"\x08\0") + pixels + b"".join(items) + end
+    inner = struct.pack("<HHL", 0xFFFE, 0xE000, len(item) - short) + item
+    icon = struct.pack("<HH4sL", 0x0088, 0x0200, b"SQ\0\0", len(inner) - short) + inner
+    return smallest(more=icon + pixels + b"".join(items) + end)
+
+
+@pytest.mark.parametrize("short", [0, 24])
+def test_an_icon_that_is_longer_than_it_says_hides_no_image(short: int) -> None:
+    found = check(icon_short_by(short), J2K)
+    assert (found.has_pixels, found.values[0x0020000E]) == (True, b"1.2.3.4")
+    assert 0x00280010 not in found.values  # the icon's own
+
+
+def test_a_data_set_in_the_other_value_representation_than_was_agreed_on_is_read(
+    dicom: SimpleNamespace,
+) -> None:
+    for written, agreed in ((EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)):
+        data = dicom.file_of(dicom.image(1), written)
+        file = part10.unwrap(data)
+        named = {"sop_class": file.sop_class, "sop_instance": file.sop_instance}
+        found = gate.header(data[file.start :], agreed, **named)
+        assert (found.study, found.transfer_syntax) == ("1.2.3", agreed)
+
+
+def test_icons_inside_icons_are_not_walked_into() -> None:
+    nested = b""
+    for _ in range(3000):
+        item = struct.pack("<HHL", 0xFFFE, 0xE000, len(nested)) + nested
+        nested = struct.pack("<HH4sL", 0x0088, 0x0200, b"SQ\0\0", len(item)) + item
+    assert not check(smallest(more=nested)).has_pixels
 
 
 @pytest.mark.parametrize(

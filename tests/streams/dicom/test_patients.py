@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 
 from streams.dicom import part10
 from streams.dicom.headers import Facts, facts
-from streams.events import Identity, OtherNumber
 from streams.seal import KeyRing
+from streams.sealed import Identity, OtherNumber
 from streams.studykey import patient_of
 
 
@@ -25,6 +25,20 @@ def made(dicom: SimpleNamespace, ring: KeyRing, now: datetime) -> Any:
         return facts(header, sender or dicom.Sender(), dicom.Site.authorities, ring, now)
 
     return make
+
+
+def test_several_accession_numbers_in_one_value_are_several(made: Any) -> None:
+    found = made(AccessionNumber="A1\\A2 \\0\\A1")
+    assert [number.value for number in found.numbers] == ["A1", "A2"]
+    request = Dataset()
+    request.AccessionNumber = "A3\\A1"
+    found = made(AccessionNumber="A1", RequestAttributesSequence=[request])
+    assert [number.value for number in found.numbers] == ["A1", "A3"]
+
+
+@pytest.mark.parametrize("name", ["^^^^", " ^ ", "=", "==^"])
+def test_a_name_of_separators_alone_is_none(made: Any, ring: KeyRing, name: str) -> None:
+    assert who(made(PatientName=name), ring).name is None
 
 
 def who(found: Facts, ring: KeyRing) -> Identity:

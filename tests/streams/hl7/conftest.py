@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from streams.errors import Reason, Unavailable
 from streams.hl7.door import MllpDoor
-from streams.hl7.framing import frame
-from streams.hl7.mapping import Context
+from streams.hl7.envelope import Context
+from streams.hl7.wire.framing import frame
 from streams.seal import KeyRing
 from streams.settings import StreamsSettings
-from streams.site import Site, load_site
+from streams.site import Right, Sender, Site, load_site
 
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"
@@ -57,6 +59,12 @@ def report(status: str = "F", msh: str = "RIS|HOSP") -> bytes:
     ).encode()
 
 
+def sent_by(context: Context, **sender: object) -> Context:
+    """`context` where the sender has these habits."""
+    # Not a copy: what a sender has reckoned of itself would be copied too.
+    return replace(context, sender=Sender.model_validate(context.sender.model_dump() | sender))
+
+
 class Broker:
     """Where a door publishes in these tests; it can be down. Delivery itself is proved on a real
     broker protocol elsewhere.
@@ -66,7 +74,10 @@ class Broker:
         self.down = False
         self.sent: list[tuple[str, str, bytes]] = []
 
-    async def publish(self, topic: str, key: str, value: bytes) -> None:
+    def publish(self, topic: str, key: str, value: bytes) -> asyncio.Task[None]:
+        return asyncio.create_task(self._publish(topic, key, value))
+
+    async def _publish(self, topic: str, key: str, value: bytes) -> None:
         await asyncio.sleep(0)
         if self.down:
             raise Unavailable(Reason.BROKER_DOWN)
@@ -96,7 +107,12 @@ class Client:
 def site() -> Site:
     example = load_site(EXAMPLE)
     return example.model_copy(
-        update={"default": example.default.model_copy(update={"closes": True})}
+        update={
+            "default": example.default.model_copy(
+                update={"rights": get_args(Right), "addresses": ("127.0.0.0/8",)}
+            ),
+            "accept_unknown": True,
+        }
     )
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from streams.errors import VigieError
 from streams.hl7.answers import code_of
-from streams.hl7.mapping import Context, events
-from streams.hl7.message import parse, peek
+from streams.hl7.envelope import Context
+from streams.hl7.mapping import events
+from streams.hl7.text.message import parse, peek
 from streams.seal import KeyRing
 from streams.site import Site
 from tests.streams.hl7.conftest import NOW
@@ -28,7 +29,7 @@ def outcome(raw: bytes, site: Site, ring: KeyRing) -> tuple[str, str]:
     header = peek(raw)
     try:
         sender = site.sender_for_hl7(header.application, header.facility)
-        found = events(parse(raw, sender.charset), Context(site, sender, ring, NOW))
+        found = events(parse(raw, sender), Context(site, sender, ring, NOW))
     except VigieError as error:
         return code_of(error), str(error)
     return "AA", " ".join(sorted(type(event).__name__ for _, event in found)) or "ignored"

@@ -9,13 +9,14 @@ import pytest
 
 from streams.authorities import Authorities
 from streams.errors import Reason, Refuse
-from streams.events import Event, Identity, Number, PatientChanged, PatientMerged
+from streams.events import Event, Number, PatientChanged, PatientMerged
 from streams.hl7.envelope import Context
 from streams.hl7.mapping import events
-from streams.hl7.message import parse
+from streams.hl7.text.message import parse
 from streams.seal import KeyRing
+from streams.sealed import Identity
 from streams.studykey import patient_of
-from tests.streams.hl7.conftest import order, report
+from tests.streams.hl7.conftest import order, report, sent_by
 
 
 def adt(trigger: str, *segments: str) -> bytes:
@@ -55,10 +56,6 @@ def at(context: Context, **authorities: tuple[str, ...]) -> Context:
         {"authority": {name: {"names": names} for name, names in authorities.items()}}
     )
     return replace(context, site=context.site.model_copy(update={"authorities": known}))
-
-
-def sent_by(context: Context, **sender: str) -> Context:
-    return replace(context, sender=context.sender.model_copy(update=sender))
 
 
 def test_one_number_of_two_authorities_is_two_patients(context: Context) -> None:
@@ -143,6 +140,8 @@ def test_absent_empty_and_stated(
     [
         ("PV1|1|I|ICU", "icu", ()),
         ("PV1|1|I", "inpatient", ()),
+        ("PV1|1|E|R^12", "emergency", ()),  # a room called R, and not a patient of class R
+        ("PV1|1||I^12", "inpatient", ()),
         ("PV1|1||", None, ()),
         ('PV1|1||""', None, ("location",)),
         ('PV1|1|E|""', "emergency", ()),
@@ -228,6 +227,42 @@ def test_several_merges_in_one_message_are_each_told(context: Context) -> None:
     raw = adt("A40", pid("P9^^^H"), "MRG|P1^^^H", pid("P8^^^H"), "MRG|P2^^^H")
     found = [event for _, event in events(parse(raw), context)]
     assert len({event.retired for event in found if isinstance(event, PatientMerged)}) == 2
+
+
+def test_all_numbers_of_one_authority_that_a_merge_names_are_retired(
+    context: Context, ring: KeyRing
+) -> None:
+    old = "180017500001234^^^INS^INS~OLD1^^^HOSP~P9^^^HOSP~OLD2^^^HOSP~0^^^HOSP"
+    found = [e for _, e in events(parse(adt("A40", pid("P9^^^HOSP"), f"MRG|{old}")), context)]
+    assert [e.retired for e in found if isinstance(e, PatientMerged)] == [
+        patient_of(ring.pseudonym, "HOSP", number) for number in ("OLD1", "OLD2")
+    ]
+    assert len({event.event_id for event in found}) == 2
+
+
+@pytest.mark.parametrize(
+    ("segments", "where"),
+    [
+        ((pid("~".join(f"P{n}^^^HOSP" for n in range(60))), "MRG|P99^^^HOSP"), "PID-3"),
+        ((pid(), "MRG|" + "~".join(f"OLD{n}^^^HOSP" for n in range(60))), "MRG-1"),
+    ],
+)
+def test_what_names_more_numbers_than_one_patient_has_is_refused(
+    segments: tuple[str, ...], where: str, context: Context
+) -> None:
+    """Three thousand merges of one message held up everybody's list for seconds."""
+    with pytest.raises(Refuse) as refused:
+        events(parse(adt("A40", *segments)), context)
+    assert (refused.value.reason, refused.value.where) == (Reason.BAD_FIELD, where)
+
+
+def test_an_adt_names_its_event_in_evn_alone(context: Context) -> None:
+    """Versions 2.1 and 2.2."""
+    raw = adt("A08", pid()).replace(b"ADT^A08", b"ADT").replace(b"EVN||", b"EVN|A08|")
+    assert changed(raw, context).event == "A08"
+    with pytest.raises(Refuse) as refused:
+        events(parse(raw.replace(b"EVN|A08|", b"EVN||")), context)
+    assert refused.value.reason is Reason.UNSUPPORTED_MESSAGE
 
 
 def test_a_merge_retires_the_number_of_the_authority_whose_number_stands(

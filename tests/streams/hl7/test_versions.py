@@ -10,7 +10,7 @@ import pytest
 from streams.events import Event, OrderChanged, ReportReceived
 from streams.hl7.envelope import Context
 from streams.hl7.mapping import events
-from streams.hl7.message import parse
+from streams.hl7.text.message import parse
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -162,12 +162,26 @@ async def test_when_parking_fails_it_stops(parking: VigieError) -> None:
     assert await Bench(parking=parking).settle(Park(Reason.BAD_EVENT)) is Fate.STOP
 
 
-async def test_too_many_in_a_row_stop_and_one_success_starts_the_count_anew() -> None:
-    bench = Bench(park_limit=3)
-    for outcome in (*[Park(Reason.BAD_EVENT)] * 3, None, *[Park(Reason.BAD_EVENT)] * 3):
+@pytest.mark.parametrize("ours", [Park(Reason.BAD_SEAL), ValueError("x"), Retry(Reason.OVERLOADED)])
+async def test_too_many_faults_of_ours_in_a_row_stop_and_one_success_starts_the_count_anew(
+    ours: Exception,
+) -> None:
+    bench = Bench(park_limit=3, attempts=1)
+    for outcome in (ours, ours, ours, None, ours, ours, ours):
         assert await bench.settle(outcome) is not Fate.STOP
-    assert await bench.settle(Park(Reason.BAD_EVENT)) is Fate.STOP
+    assert await bench.settle(ours) is Fate.STOP
     assert len(bench.parked) == 6
+
+
+async def test_one_senders_bad_messages_in_a_row_are_parked_and_stop_nobody() -> None:
+    bench = Bench(park_limit=3)
+    for _ in range(20):
+        assert await bench.settle(Park(Reason.BAD_EVENT)) is Fate.PARK
+        assert await bench.settle(Park(Reason.NO_STUDY_KEY)) is Fate.PARK
+    assert len(bench.parked) == 40
+    # They start no count anew either: they say nothing of us.
+    outcomes = (*[Park(Reason.CONSTRAINT)] * 3, Park(Reason.BAD_EVENT), Park(Reason.CONSTRAINT))
+    assert [await bench.settle(outcome) for outcome in outcomes][-1] is Fate.STOP
 
 
 async def test_a_batch_is_never_parked_whole() -> None:
@@ -175,7 +189,7 @@ async def test_a_batch_is_never_parked_whole() -> None:
     assert await bench.settle(Park(Reason.BAD_EVENT), may_park=False) is Fate.PARK
     assert await bench.settle(RuntimeError(), may_park=False) is Fate.PARK
     assert bench.parked == []
-    assert await bench.settle(Park(Reason.BAD_EVENT)) is Fate.STOP
+    assert await bench.settle(RuntimeError()) is Fate.STOP
 
 
 OUTCOMES = st.sampled_from(

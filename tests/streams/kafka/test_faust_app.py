@@ -11,7 +11,7 @@ import pytest
 from faust.types import TP
 
 from infra.embedded import MockKafka
-from streams.kafka.faust_app import inside, until_made_anew
+from streams.kafka.faust_app import expired, inside, until_made_anew
 from streams.kafka.watermarks import Watermarks
 from streams.settings import StreamsSettings
 
@@ -31,6 +31,13 @@ def watermarks() -> Iterator[Watermarks]:
 )
 def test_reading_goes_on_inside_the_log(committed: int | None, begins: int) -> None:
     assert inside(committed, 10, 20) == begins
+
+
+@pytest.mark.parametrize(
+    ("committed", "lost"), [(None, 0), (-1, 0), (3, 7), (9, 1), (10, 0), (15, 0), (21, 0)]
+)
+def test_what_expired_before_a_group_read_it_is_counted(committed: int | None, lost: int) -> None:
+    assert expired(committed, 10) == lost
 
 
 def reads(offset: int | None) -> Any:

@@ -144,3 +144,32 @@ async def test_a_producer_with_a_fatal_error_is_replaced_and_publishing_goes_on(
     await publisher.publish("orders", "k", b"after")
     publisher.close()
     assert (REGISTRY.get_sample_value("vigie_producers_replaced_total") or 0) == before + 1
+
+
+async def test_a_full_queue_is_waited_for_and_is_no_error(
+    broker: MockKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {**client_config(settings(broker.address)), "queue.buffering.max.messages": 10}
+    monkeypatch.setattr("streams.kafka.produce.client_config", lambda _settings: small)
+    publisher = Publisher(settings(broker.address))
+    await asyncio.gather(
+        *(publisher.publish("series", "full", str(n).encode()) for n in range(500))
+    )
+    there = [value for key, value in stored(broker.address, "series") if key == b"full"]
+    assert there == [str(n).encode() for n in range(500)]
+    publisher.close()
+
+
+async def test_a_queue_that_stays_full_is_answered_no_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nowhere = settings(f"127.0.0.1:{free_port()}", confirm_s=0.5)
+    small = {**client_config(nowhere), "queue.buffering.max.messages": 2}
+    monkeypatch.setattr("streams.kafka.produce.client_config", lambda _settings: small)
+    publisher = Publisher(nowhere)
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(
+            *(publisher.publish("orders", "k", b"v") for _ in range(20)), return_exceptions=True
+        )
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    publisher.close(0.1)

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
-from triage.decoding.child import decode_series
 from triage.decoding.frames import Frame
 from triage.decoding.limits import Limits
 from triage.decoding.protocol import Request
+from triage.decoding.series import read_series
 
 
 def read_frames(path: Path) -> list[Frame]:
     """All frames of one file, in order along the stack."""
-    return decode_series(Request((str(path),), 1000, axial=False), Limits())
+    return read_series(Request((str(path),)), Limits()).frames
 
 
 def frames(dataset: FileDataset, folder: Path) -> list[Frame]:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from tests.triage.decoding.files import film, frames, only, stored
+from tests.triage.decoding.heads import MakeCt
 
 
 def test_ct_is_rescaled_to_hounsfield(ct_file: FileDataset, tmp_path: Path) -> None:
@@ -59,6 +60,37 @@ def test_a_voi_lut_is_looked_up(ct_file: FileDataset, tmp_path: Path) -> None:
     item.LUTData = np.arange(0, 2048 * 32, 32, dtype=np.uint16).tobytes()
     ct_file.VOILUTSequence = [item]
     assert np.allclose(only(ct_file, tmp_path), stored(ct_file) * 32.0 / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("written", ["words", "bytes", "packed"])
+def test_a_lut_of_eight_bits_is_read_however_it_is_written(
+    ct_file: FileDataset, tmp_path: Path, written: str
+) -> None:
+    film(ct_file)
+    del ct_file.WindowCenter, ct_file.WindowWidth
+    entries = (np.arange(2048) // 8).astype(np.uint8)
+    item = Dataset()
+    item.LUTDescriptor = [2048, 0, 8]
+    if written == "words":
+        item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    elif written == "bytes":
+        item.add_new("LUTData", "OW", entries.tobytes())
+    else:
+        item.add_new("LUTData", "US", entries.view("<u2").tolist())
+    ct_file.VOILUTSequence = [item]
+    wanted = (stored(ct_file) // 8) / np.float32(255)
+    assert np.allclose(only(ct_file, tmp_path), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_window_of_one_or_two_grey_levels_is_none(
+    ct_file: FileDataset, tmp_path: Path, width: int
+) -> None:
+    film(ct_file)
+    del ct_file.WindowCenter, ct_file.WindowWidth
+    plain = only(ct_file, tmp_path)
+    ct_file.WindowCenter, ct_file.WindowWidth = 1000, width
+    assert np.array_equal(only(ct_file, tmp_path), plain)
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -118,3 +150,25 @@ def test_enhanced_multi_frame_is_sorted_and_rescaled_by_its_groups(
     assert [frame.position_mm for frame in found] == [10.0, 20.0, 30.0]
     assert [float(frame.pixels[0, 0]) for frame in found] == [20.0, 40.0, 60.0]
     assert {frame.unit for frame in found} == {"hu"}
+
+
+def test_a_first_window_that_leaves_a_film_black_and_white_is_not_used(
+    make_ct: MakeCt, tmp_path: Path
+) -> None:
+    dataset = film(make_ct())
+    whole = only(dataset, tmp_path)
+    dataset.WindowCenter, dataset.WindowWidth = 1024, 100  # of 2,047
+    narrow = only(dataset, tmp_path)
+    assert np.mean((narrow > 0.1) & (narrow < 0.9)) > 0.2
+    assert np.allclose(narrow, whole, atol=0.01)
+
+
+def test_one_bright_letter_does_not_make_the_window_of_a_film_narrow(
+    make_ct: MakeCt, tmp_path: Path
+) -> None:
+    dataset = film(make_ct())
+    plain = only(dataset, tmp_path)
+    pixels = np.frombuffer(dataset.PixelData, np.uint16).copy()
+    pixels[0] = 65535
+    dataset.PixelData = pixels.tobytes()
+    assert np.array_equal(only(dataset, tmp_path).ravel()[1:], plain.ravel()[1:])

@@ -16,7 +16,7 @@ from tests.triage.decoding.files import film, only
 from tests.triage.decoding.files import stored as sent
 from triage.decoding.image_header import read_header
 from triage.decoding.limits import Limits
-from triage.decoding.pixels import to_frame
+from triage.decoding.pixels import to_values
 from triage.decoding.stored import stored
 
 MakeCt = Callable[..., FileDataset]
@@ -25,7 +25,7 @@ MakeCt = Callable[..., FileDataset]
 def reduced(dataset: FileDataset, folder: Path, min_side_px: int) -> NDArray[np.float32]:
     dataset.save_as(folder / "y.dcm", enforce_file_format=True)
     header = read_header(folder / "y.dcm", Limits())
-    return to_frame(next(stored(header, [0])), header, 0, min_side_px).pixels
+    return to_values(next(stored(header, [0])), header, 0, min_side_px)[0]
 
 
 def blocks(pixels: NDArray[np.float32], by: int) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from triage.packages.load import Package
 from triage.packages.manifest import Result
+from triage.packages.manifest_text import to_toml
 from triage.train import calibration
-from triage.train.manifest_text import to_toml
 
 NAMES = ("chest-opacity", "head-ct-ich")
 #: Of packages whose manifest does not say it yet.
@@ -37,14 +37,13 @@ def groups(count: int = 300) -> list[calibration.Group]:
 def with_curves(package: Package) -> Package:
     """As training writes it: results with curves, through TOML and back."""
     rows = [
-        calibration.result("one", "image", groups(), package.manifest.image, 1, 0),
+        calibration.result("one", "image", groups(), package.manifest.output.image, 1),
         calibration.result(
             "positives only",
             "image",
             [g for g in groups(60) if g.truth],
-            package.manifest.image,
+            package.manifest.output.image,
             1,
-            0,
         ),
     ]
     read = tomllib.loads(to_toml({"results": rows}))["results"]

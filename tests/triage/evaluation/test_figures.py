@@ -68,6 +68,7 @@ def test_intervals_hold_the_figure_and_are_those_of_the_seed(
         assert interval is None or interval[0] - 0.3 <= value <= interval[1] + 0.3
 
 
+@pytest.mark.slow
 def test_images_of_few_people_are_worth_few_people() -> None:
     """The bootstrap draws people: 300 images of 10 have a wider interval than 300 of 300."""
     rng = np.random.default_rng(1)

@@ -70,7 +70,8 @@ def measured(corpus: Path) -> Package:
     )
     cases = held_out(shipped, "ours", corpus)
     assert (len(cases), len(held_out(shipped, "elsewhere", corpus))) == (24, 3)
-    package = shipped.flagging_at(float(np.median(evaluate(shipped, cases).probability)))
+    middle = float(np.median(evaluate(shipped, cases).probability))
+    package = shipped.flagging_at(middle, middle)
     figures = asdict(evaluate(package, cases).figures)
     results = (Result(source="ours", unit="image", abstained=0, **figures),)
     return told(package, results=results)
@@ -91,7 +92,8 @@ def test_an_untouched_package_has_the_figures_of_its_card(measured: Package, cor
 
 
 def thresholded(package: Package, _corpus: Path) -> Package:
-    return package.flagging_at(package.manifest.image.threshold * 0.01)
+    low = package.manifest.output.image.threshold * 0.01
+    return package.flagging_at(low, low)
 
 
 def relabelled(package: Package, corpus: Path) -> Package:

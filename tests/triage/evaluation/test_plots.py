@@ -16,6 +16,8 @@ from triage.model_commands import app
 from triage.packages.load import load_package
 from triage.settings import shipped_models
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_curves_and_figures_of_a_card_are_of_the_same_cases(name: str) -> None:

@@ -18,16 +18,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from triage.inference.compile import MAX_DRIFT, compile_network, compile_packages, phantom_images
-from triage.inference.cpu import INDEX, NotCompiled, folder_of, key, load_compiled
-from triage.inference.devices import EagerNetwork, has_bf16
+from triage.inference.compile import compile_network, compile_packages
+from triage.inference.cpu import (
+    INDEX,
+    NotCompiled,
+    folder_of,
+    key,
+    load_compiled,
+    open_folder,
+)
+from triage.inference.devices import EagerNetwork, fastest_precision, name_of
+from triage.inference.drift import MAX_DRIFT, phantom_images
 from triage.inference.network import Screener
 from triage.packages.load import find_packages, load_package
 from triage.settings import TriageSettings
 
 SHAPE = (2, 32, 32)
 CPU = torch.device("cpu")
-PRECISION = "bfloat16" if has_bf16(CPU) else "float32"
+PRECISION = name_of(fastest_precision(CPU))
 
 
 def make_network(seed: int = 0) -> torch.nn.Module:
@@ -75,11 +83,23 @@ def artefact(cache: Path, tmp_path: Path) -> Path:
 def test_every_batch_size_gives_the_logits_of_the_network(cache: Path) -> None:
     compiled, exact = (
         load_compiled(cache, "p", make_network(), SHAPE),
-        EagerNetwork(make_network(), CPU, bf16=False),
+        EagerNetwork(make_network(), CPU),
     )
     expected = exact(images(70))
     for count in (1, 2, 5, 6, 7, 8, 9, 14, 64, 70):
         assert np.abs(compiled(images(70)[:count]) - expected[:count]).max() <= 0.02
+
+
+@pytest.mark.needs("g++")
+def test_a_compiled_network_gives_each_column_of_the_network(tmp_path: Path) -> None:
+    network = make_network()
+    network[-1] = torch.nn.Linear(8, 3)
+    target = folder_of(tmp_path, "p", network.eval(), SHAPE)
+    compile_network(network, images(9), target)
+    compiled, expected = open_folder(target, SHAPE), EagerNetwork(network, CPU)(images(9))
+    assert expected.shape == (9, 3)
+    for count in (1, 7, 8, 9):
+        assert np.abs(compiled(images(9)[:count]) - expected[:count]).max() <= 0.02
 
 
 @pytest.mark.needs("g++")
@@ -218,7 +238,7 @@ def test_shipped_packages_are_served_within_the_stated_drift(folder: Path) -> No
     package, settings = load_package(folder), TriageSettings()
     served = Screener(package, package.input.shape, device="cpu", compiled=settings.compiled)
     seen = phantom_images(package)
-    expected = EagerNetwork(package.load_network(), CPU, bf16=False)(seen)
+    expected = EagerNetwork(package.load_network(), CPU)(seen)
     assert (np.abs(served.scores(seen) - expected) <= MAX_DRIFT * (1 + np.abs(expected))).all()
     if not served.mode.endswith("compiled"):
         (pytest.fail if os.environ.get("VIGIE_REQUIRE") == "all" else pytest.skip)(

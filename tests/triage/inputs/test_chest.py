@@ -6,7 +6,7 @@ import numpy as np
 
 from triage.decoding.frames import Frame
 from triage.inputs.prepare import prepare
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 from triage.phantoms.films import chest_film
 
 CHEST = InputSpec(kind="chest_film", channels=2, height=96, width=96)

@@ -10,7 +10,7 @@ from PIL import Image
 from triage.decoding.frames import Frame
 from triage.inputs.head import pose
 from triage.inputs.prepare import prepare
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 from triage.phantoms.heads import head_ct
 
 HEAD = InputSpec(kind="head_ct", channels=2, height=96, width=96)

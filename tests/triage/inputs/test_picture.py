@@ -114,6 +114,7 @@ def test_a_broken_exif_block_does_not_hide_the_picture(grey: Grey, tmp_path: Pat
     assert np.abs(read_picture(tmp_path / "a.jpg").pixels - grey / 255).mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_a_huge_picture_is_made_smaller(kind: str, tmp_path: Path) -> None:
     half = np.zeros((6000, 9000), np.uint8)

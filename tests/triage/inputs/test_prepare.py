@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from triage.decoding.frames import Frame
 from triage.inputs.prepare import prepare
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 
 HEAD = InputSpec(kind="head_ct", channels=2, height=96, width=96)
 CHEST = InputSpec(kind="chest_film", channels=2, height=96, width=96)
 Array = NDArray[np.float32]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     arrays.arrays(

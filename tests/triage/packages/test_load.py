@@ -81,6 +81,31 @@ def test_weights_that_are_no_numbers_are_refused(copy: Path) -> None:
         load_package(copy).load_network()
 
 
+def test_a_package_that_abstains_without_a_guard_is_refused(copy: Path) -> None:
+    tensors = load_file(copy / WEIGHTS)
+    resave(copy, {name: one for name, one in tensors.items() if not name.startswith("guard.")})
+    with pytest.raises(PackageError, match="no tensors of a guard"):
+        load_package(copy)
+
+
+def test_a_package_that_never_abstains_needs_no_guard(copy: Path) -> None:
+    text = (copy / MANIFEST).read_text()
+    before, _, rest = text.partition("[abstention]")
+    (copy / MANIFEST).write_text(before + rest[rest.index("[[foreign]]") :])  # the table alone
+    tensors = load_file(copy / WEIGHTS)
+    resave(copy, {name: one for name, one in tensors.items() if not name.startswith("guard.")})
+    network = load_package(copy).load_network()
+    assert network(torch.zeros(2, 2, 160, 160)).shape == (2,)
+
+
+def test_a_guard_of_another_shape_is_refused(copy: Path) -> None:
+    tensors = load_file(copy / WEIGHTS)
+    tensors["guard.mean"] = torch.zeros(3)
+    resave(copy, tensors)
+    with pytest.raises(PackageError, match="do not fit"):
+        load_package(copy).load_network()
+
+
 def test_a_package_that_ran_away_from_its_name_is_refused(copy: Path) -> None:
     with pytest.raises(PackageError, match="calls itself"):
         load_package(copy.rename(copy.with_name("other")))

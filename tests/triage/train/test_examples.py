@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triage.packages.manifest import InputSpec
+from triage.packages.input_spec import InputSpec
 from triage.phantoms.heads import head_ct
 from triage.train.examples import prepare_with
 

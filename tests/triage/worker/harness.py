@@ -21,12 +21,12 @@ from streams.events import (
     Version,
     decode,
     encode,
-    pack,
 )
+from streams.instances import pack
 from streams.kafka.consume import Origin, Settler
 from streams.seal import KeyRing
-from triage.decoding.frames import Frame
-from triage.decoding.protocol import Request
+from triage.decoding.frames import Decoded, Frame, Read
+from triage.decoding.protocol import Request, Wanted
 from triage.inference.queue import BatchQueue
 from triage.worker.intake import Intake
 from triage.worker.loaded_model import LoadedModel, Verdict
@@ -71,7 +71,7 @@ def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images[:, 0, 0, 0]
 
 
-def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
+def judge(scores: NDArray[np.float32]) -> Verdict:
     return Verdict("flagged" if scores.max() > 0.5 else "not_flagged")
 
 
@@ -97,7 +97,7 @@ class Harness:
         self.gate.set()
         self.threads = ThreadPoolExecutor(1)
         self.queue = BatchQueue({"p": network})
-        model = LoadedModel("p", "1", only_ct, 24, True, prepare, network, judge)
+        model = LoadedModel("p", "1", only_ct, Wanted(axial=True), prepare, network, judge)
         self.analyst = Analyst(
             [model],
             self.decode,
@@ -118,8 +118,8 @@ class Harness:
             clock=lambda: self.now,
         )
 
-    def decode(self, _request: Request) -> list[Frame]:
-        return [self.frame]
+    def decode(self, _request: Request) -> Decoded:
+        return Decoded([self.frame], Read(1, 1))
 
     async def sleep(self, _seconds: float) -> None:
         await asyncio.sleep(0)

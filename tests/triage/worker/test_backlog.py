@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -71,6 +72,19 @@ class BacklogMachine(RuleBasedStateMachine):
             self.working.append(entry)
 
     @rule(data=st.data())
+    def one_is_late(self, data: st.DataObject) -> None:
+        waiting = list(self.backlog.waiting)
+        if waiting:
+            self.backlog.postpone(data.draw(st.sampled_from(waiting)))
+
+    @rule(data=st.data())
+    def one_under_way_is_late(self, data: st.DataObject) -> None:
+        if self.working:
+            entry = self.working.pop(data.draw(st.integers(0, len(self.working) - 1)))
+            self.backlog.postpone(entry)
+            assert self.backlog.waits(entry) == (entry.generation == self.generation)
+
+    @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         if not self.working:
             return
@@ -97,6 +111,10 @@ class BacklogMachine(RuleBasedStateMachine):
     def bounded(self) -> None:
         assert len(self.backlog) <= 8
         assert len(self.backlog) == sum(self.next_offset[p] - self.committed[p] for p in (0, 1))
+
+    @invariant()
+    def late_ones_are_not_among_those_in_time(self) -> None:
+        assert not any(entry.late for entry in self.backlog.waiting)
 
 
 TestBacklog = BacklogMachine.TestCase
@@ -142,3 +160,58 @@ def test_a_late_hint_moves_what_waits() -> None:
         "b",
         "d",
     ]
+
+
+def held(backlog: Backlog[int]) -> int:
+    """Places that its lines take, whatever lies there."""
+    lines = [backlog._oldest, backlog._late, backlog._by_key, *backlog._by_urgency.values()]
+    return sum(map(len, lines))
+
+
+def test_a_lasting_urgent_load_leaves_nothing_behind() -> None:
+    backlog: Backlog[int] = Backlog(64)
+    for offset in range(32):
+        backlog.add("series", 0, offset, 0, 3, offset, (f"study {offset}",))
+    most = 0
+    for offset in range(100_000):
+        backlog.add("series", 1, offset, 0, 0, offset, (f"urgent {offset}",))
+        entry = backlog.take()
+        assert entry is not None
+        backlog.finish(entry)
+        if len(backlog) == 64:  # the routine ones went by; what waits is finished
+            while (entry := backlog.take()) is not None:
+                backlog.finish(entry)
+        most = max(most, held(backlog))
+    assert most <= 4 * 64
+
+
+@given(urgencies=st.lists(st.integers(0, 3), min_size=1, max_size=60), data=st.data())
+def test_nobody_waits_longer_than_four_takes_for_each_that_came_before(
+    urgencies: list[int], data: st.DataObject
+) -> None:
+    backlog: Backlog[int] = Backlog(5000)
+    for offset, urgency in enumerate(urgencies):
+        backlog.add("series", 0, offset, 0, urgency, offset, (str(offset),))
+    watched = data.draw(st.integers(0, len(urgencies) - 1))
+    urgent = 0
+    for _take in range(4 * (watched + 1)):
+        for _ in range(data.draw(st.integers(0, 2))):  # urgent ones go on to come
+            backlog.add("series", 1, urgent, 0, 0, -1)
+            urgent += 1
+        entry = backlog.take()
+        assert entry is not None
+        if entry.value == watched:
+            return
+    pytest.fail("it waited longer")
+
+
+def test_what_is_late_comes_when_nothing_else_waits_its_urgent_ones_first() -> None:
+    backlog: Backlog[int] = Backlog(16)
+    entries = [backlog.add("series", 0, offset, 0, 2, 0, (str(offset),)) for offset in range(3)]
+    for entry in entries:
+        assert entry is not None
+        backlog.postpone(entry)
+    backlog.raise_urgency(["1"], 0)
+    backlog.add("series", 0, 3, 0, 3, 3)
+    assert backlog.take(1) is None
+    assert [entry.offset for entry in iter(backlog.take, None) if entry] == [3, 1, 0, 2]

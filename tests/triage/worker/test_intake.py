@@ -10,10 +10,11 @@ from streams.errors import Park, Reason
 from streams.events import decode, encode
 from streams.seal import KeyRing
 from tests.triage.worker.harness import Harness, broken, order, series
-from triage.decoding.frames import Frame
+from triage.decoding.frames import Decoded, Read
 from triage.decoding.protocol import Request
 from triage.errors import NotAnalysed
 from triage.inference.queue import BatchQueue
+from triage.worker import series as worker_series
 
 
 async def test_a_series_becomes_one_finding_for_each_package(ring: KeyRing) -> None:
@@ -33,11 +34,11 @@ async def test_a_series_becomes_one_finding_for_each_package(ring: KeyRing) -> N
 
 async def test_the_same_series_again_gives_the_same_event_id(ring: KeyRing) -> None:
     harness = Harness(ring)
-    await harness.put(0, series("1.1"))
-    await harness.put(1, series("1.1"))
-    await harness.work(2)
-    first, second = harness.findings()
-    assert first.event_id == second.event_id
+    again = Harness(ring)
+    for one in (harness, again):
+        await one.put(0, series("1.1"))
+        await one.work(1)
+    assert harness.findings()[0].event_id == again.findings()[0].event_id
 
 
 async def test_poison_is_parked_and_the_next_one_is_done(ring: KeyRing) -> None:
@@ -49,6 +50,7 @@ async def test_poison_is_parked_and_the_next_one_is_done(ring: KeyRing) -> None:
     assert harness.acknowledged == [0, 1]
 
 
+@pytest.mark.slow
 async def test_an_urgent_study_behind_5000_routine_ones_is_screened_within_two(
     ring: KeyRing,
 ) -> None:
@@ -59,15 +61,6 @@ async def test_an_urgent_study_behind_5000_routine_ones_is_screened_within_two(
     harness.intake.on_order(encode(order("1.1", "stat")))
     await harness.work(4)
     assert "1.1" in [event.study_uid for event in harness.findings()][:2]
-
-
-async def test_late_is_said_not_hidden(ring: KeyRing) -> None:
-    harness = Harness(ring, value=1.0, deadline_s=60)
-    await harness.put(0, series("1.1"))
-    harness.now = 61
-    await harness.work(1, also=1)
-    (event,) = harness.findings()
-    assert (event.outcome, event.reason) == ("not_analysed", Reason.LATE)
 
 
 async def test_a_lost_generation_is_neither_worked_on_nor_acknowledged(ring: KeyRing) -> None:
@@ -116,7 +109,7 @@ async def test_a_network_that_fails_is_a_reason(ring: KeyRing, wrong: str) -> No
 async def test_decoder_reasons_reach_the_finding(ring: KeyRing) -> None:
     harness = Harness(ring)
 
-    def no_decoder(_request: Request) -> list[Frame]:
+    def no_decoder(_request: Request) -> Decoded:
         raise NotAnalysed(Reason.NO_DECODER)
 
     harness.analyst.decode = no_decoder
@@ -129,3 +122,40 @@ def test_orders_that_cannot_be_read_are_left_to_the_worklist(ring: KeyRing) -> N
     with pytest.raises(Park):
         decode(b"noise")
     Harness(ring).intake.on_order(b"noise")
+
+
+async def test_a_store_that_comes_back_costs_a_moment_not_the_series(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_series, "_STORE_PAUSES_S", (0.0, 0.0, 0.0))
+    harness = Harness(ring, value=1.0)
+    asked: list[bool] = []
+
+    def away_twice(request: Request) -> Decoded:
+        asked.append(request.all_there)
+        if len(asked) < 3:
+            raise NotAnalysed(Reason.STORE_MISSING)
+        return Decoded([harness.frame], Read(1, 1))
+
+    harness.analyst.decode = away_twice
+    await harness.put(0, series("1.1"))
+    await harness.work(1)
+    assert harness.findings()[0].outcome == "flagged"
+    assert asked == [True, True, True]
+
+
+async def test_what_the_store_does_not_give_at_last_is_left_out(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_series, "_STORE_PAUSES_S", (0.0, 0.0))
+    harness = Harness(ring, value=1.0)
+
+    def some(request: Request) -> Decoded:
+        if request.all_there:
+            raise NotAnalysed(Reason.STORE_MISSING)
+        return Decoded([harness.frame], Read(1, 1))
+
+    harness.analyst.decode = some
+    await harness.put(0, series("1.1"))
+    await harness.work(1)
+    assert harness.findings()[0].outcome == "flagged"

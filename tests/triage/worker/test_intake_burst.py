@@ -15,10 +15,11 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from streams.events import encode, pack
+from streams.events import encode
+from streams.instances import pack
 from streams.seal import KeyRing
 from tests.triage.worker.harness import Harness, series
-from triage.decoding.frames import Frame
+from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request
 from triage.inference.batch import BUCKETS
 from triage.inference.queue import BatchQueue
@@ -48,8 +49,10 @@ class Watched(Harness):
         self.held.wait()
         return images[:, 0, 0, 0]
 
-    def decode(self, _request: Request) -> list[Frame]:
-        return [Frame(np.zeros((64, 64), dtype=np.float32), "hu")] * IMAGES
+    def decode(self, _request: Request) -> Decoded:
+        return Decoded(
+            [Frame(np.zeros((64, 64), dtype=np.float32), "hu")] * IMAGES, Read(IMAGES, IMAGES)
+        )
 
     async def publish(self, topic: str, key: str, value: bytes) -> None:
         self.look()
@@ -66,7 +69,11 @@ class Watched(Harness):
             update={"instances": pack(f"{number:016x}" for number in range(3700))}
         )
         for offset in range(BURST):
-            value = encode(one)  # each message is its own bytes
+            own = {
+                "study_uid": f"1.{offset}",
+                "series_uid": f"1.{offset}.1",
+            }
+            value = encode(one.model_copy(update=own))  # none supersedes another
             taking = asyncio.create_task(self.put(offset, value))
             await asyncio.sleep(0)
             await asyncio.sleep(0)

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from streams.events import Number, encode
 from streams.seal import KeyRing
 from tests.triage.worker.harness import Harness, order, series
-from triage.decoding.frames import Frame
+from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request
 from triage.inference.batch import BUCKETS
 from triage.inference.queue import BatchQueue
 from triage.worker.urgency import URGENT
+
+pytestmark = pytest.mark.slow
 
 ROUTINE = 5000
 
@@ -42,10 +44,13 @@ class FullIntake(Harness):
         self.analyst.queue = self.queue = BatchQueue({"p": self.network}, urgent=URGENT)
         self.analyst.decode = self.decode
 
-    def decode(self, request: Request) -> list[Frame]:
+    def decode(self, request: Request) -> Decoded:
         number = int(request.paths[0].split("/")[1], 16)
         self.decoded.append(number)
-        return [Frame(np.full((4, 4), number, dtype=np.float32), "hu")] * self.images
+        return Decoded(
+            [Frame(np.full((4, 4), number, dtype=np.float32), "hu")] * self.images,
+            Read(self.images, self.images),
+        )
 
     def network(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         self.batches.append([int(value) for value in images[:, 0, 0, 0]])

@@ -24,13 +24,15 @@ from streams.events import (
     Version,
     decode,
     encode,
-    pack,
 )
+from streams.instances import pack
 from streams.process import Process, run_process
 from streams.seal import KeyRing, write_ring
 from streams.store import Store
 from triage.decoding.frames import Frame
+from triage.decoding.protocol import Wanted
 from triage.settings import TriageSettings
+from triage.worker.constancy import ReferenceSeries
 from triage.worker.loaded_model import LoadedModel, Verdict
 from triage.worker.process import Triage
 
@@ -45,7 +47,7 @@ def prepare(frames: Sequence[Frame]) -> NDArray[np.float32]:
     return np.stack([frame.pixels[None, :32, :32] for frame in frames])
 
 
-def judge(scores: NDArray[np.float32], _images: NDArray[np.float32]) -> Verdict:
+def judge(scores: NDArray[np.float32]) -> Verdict:
     flagged = bool(scores.max() > 40)
     finding = Finding(
         code="X", name="bright", flagged=flagged, probability=0.9 if flagged else 0.1, threshold=0.5
@@ -57,7 +59,7 @@ def only_ct(series: SeriesReceived) -> Reason | None:
     return None if series.modality == "CT" else Reason.OUTSIDE_MODALITY
 
 
-MODEL = LoadedModel("bright", "1", only_ct, 24, True, prepare, brightness, judge)
+MODEL = LoadedModel("bright", "1", only_ct, Wanted(axial=True), prepare, brightness, judge)
 
 
 def series_event(
@@ -143,10 +145,15 @@ async def test_series_become_findings_and_poison_is_parked(
         client.produce("series", event, b"k", partition=0)
     client.flush(10)
 
+    def write(folder: Path) -> list[Path]:
+        (folder / "bright.dcm").write_bytes(bright)
+        return [folder / "bright.dcm"]
+
+    reference = ReferenceSeries("bright", write, (60.0,), 0.01, frozenset(("flagged",)))
     started: list[Triage] = []
 
     async def main(process: Process) -> None:
-        started.append(Triage(process, settings, [MODEL]))
+        started.append(Triage(process, settings, [MODEL], [reference]))
         await started[0].run()
 
     running = asyncio.create_task(run_process(settings, main))

@@ -20,13 +20,23 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
 )
-from tests.worklist.record.model_numbers import History, kind, meet
+from tests.worklist.record.model_ai import word_of
+from tests.worklist.record.model_numbers import History, kind, meet, numbers, partition
+from tests.worklist.record.model_orders import (
+    URGENCY,
+    cancelled_since,
+    final_at,
+    first_said,
+    last_word,
+    repeats,
+    said,
+    sent,
+    status,
+)
 from tests.worklist.record.model_people import Person, certainly_two, partition_facts, people
-from tests.worklist.record.model_rows import Row, rest_of, rows_of, settled
+from tests.worklist.record.model_rows import Row, near, rest_of, rows_of, settled
 from worklist.record.acts import Act
 from worklist.record.facts import Fact
-
-URGENCY = ("stat", "urgent", "unknown", "routine")
 
 
 @dataclass
@@ -42,57 +52,7 @@ class Shape:
     open: bool
     since: datetime | None
     clock: datetime
-    flagged: bool
-
-
-def newest(facts: Iterable[Fact], field_name: str) -> dict[str, tuple[Fact, str]]:
-    """Of each source its newest version that mentions the field."""
-    best: dict[str, tuple[Fact, str]] = {}
-    for fact in facts:
-        event = fact.event
-        assert not isinstance(event, ActDone)
-        value = "" if field_name in event.emptied else getattr(event, field_name, None)
-        old = best.get(event.sender)
-        if value is not None and (
-            not old or event.version_key() > old[0].event.version_key()  # type: ignore[union-attr]
-        ):
-            best[event.sender] = (fact, value)
-    return best
-
-
-def last_word(facts: Iterable[Fact], field_name: str) -> tuple[Fact, str] | None:
-    """Between sources: each one's winner, the one received last."""
-    return max(
-        newest(facts, field_name).values(), key=lambda w: (w[0].received, w[0].key), default=None
-    )
-
-
-def status(order: list[Fact]) -> str:
-    """``final``, ``preliminary``, ``withdrawn``, ``cancelled``, ``outcome`` or ``open``.
-
-    Only F closes: C closes again what F had closed, A changes nothing.
-    """
-    told = [(f, f.event.status) for f in kind(order, ReportReceived)]  # type: ignore[union-attr]
-    was_final = any(said == "final" for _, said in told)
-    counted = [f for f, said in told if said != "addendum" and (was_final or said != "corrected")]
-    word = last_word(counted, "status")
-    if word and word[1] in ("final", "corrected"):
-        return "final"
-    ris = last_word(kind(order, OrderChanged), "status")
-    if ris and ris[1] in ("cancelled", "replaced"):
-        return "cancelled"
-    if told and not counted and not kind(order, OrderChanged):
-        return "outcome"
-    return word[1] if word else "open"
-
-
-def final_at(order: list[Fact]) -> datetime | None:
-    """Receipt of the newest F or of a C after one, though it was withdrawn since."""
-    said = {f.received: f.event.status for f in kind(order, ReportReceived)}  # type: ignore[union-attr]
-    found = [
-        f.received for f in kind(order, ReportReceived) if f.event.status in ("final", "corrected")
-    ]  # type: ignore[union-attr]
-    return max(found) if "final" in said.values() else None
+    ai: str
 
 
 def instances(facts: Iterable[Fact]) -> dict[tuple[str, str], list[Fact]]:
@@ -104,6 +64,20 @@ def instances(facts: Iterable[Fact]) -> dict[tuple[str, str], list[Fact]]:
             for name in event.names():
                 found[(event.series_uid, name)].append(fact)
     return found
+
+
+def exams(row: Row) -> set[str]:
+    """How far its steps are: an end is one, whatever comes after."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for fact in kind(row.others, ExamProgressed):
+        steps = [n.value for n in fact.event.numbers if n.kind == "step"]  # type: ignore[union-attr]
+        found[steps[0] if steps else ""].add(fact.event.status)  # type: ignore[union-attr]
+    ends = ("completed", "available", "discontinued", "in_progress")
+    return {next(end for end in ends if end in said) for said in found.values()}
+
+
+def flags_of(row: Row) -> list[Fact]:
+    return [f for f in kind(row.facts, FindingsMade) if f.event.outcome == "flagged"]  # type: ignore[union-attr]
 
 
 @dataclass
@@ -131,16 +105,35 @@ class Model:
         )
         authorities: dict[str, set[str]] = defaultdict(set)
         for fact in known:
-            if fact.patient and fact.patient.authority:
-                authorities[fact.patient.value].add(fact.patient.authority)
+            for patient in (fact.patient, getattr(fact.event, "retired", None)):
+                if patient and patient.authority:
+                    authorities[patient.value].add(patient.authority)
         history = History(kind(known, PatientChanged, PatientMerged), dict(authorities))
         told = (PatientChanged, PatientMerged, ActDone)
-        for component in partition_facts([f for f in known if not isinstance(f.event, told)]):
-            self.component(component, history)
+        groups = partition_facts([f for f in known if not isinstance(f.event, told)])
+        for places in partition(range(len(groups)), lambda a, b: self.linked(groups[a], groups[b])):
+            self.component([groups[place] for place in places], history)
 
-    def component(self, facts: list[Fact], history: History) -> None:
-        """Adds the rows of one component."""
-        made = [(person, *rows_of(person)) for person in people(facts, history)]
+    def linked(self, one: list[Fact], other: list[Fact]) -> bool:
+        """Whether a person linked an order of one with a study of the other."""
+
+        def known(group: list[Fact]) -> set[str]:
+            found = set()
+            for fact in group:
+                if isinstance(fact.event, OrderChanged | ReportReceived):
+                    found |= set(self.names("-", fact))
+                for uid in (n.value for n in numbers(fact) if n.kind == "study"):
+                    found |= set(self.names(uid, fact)[:1])
+            return found
+
+        mine, theirs = known(one), known(other)
+        ends = [{a.order, a.item} for a in self.acts if a.act == "link" and a.order]
+        return any(end & mine and end & theirs for end in ends)
+
+    def component(self, groups: list[list[Fact]], history: History) -> None:
+        """Adds the rows of one component, or of several that a person linked: each its persons."""
+        split = [person for facts in groups for person in people(facts, history)]
+        made = [(person, *rows_of(person)) for person in split]
         self.persons += [person for person, _, _ in made]
         studies = [row for _, rows, _ in made for row in rows]
         orders = [order for _, _, orders in made for order in orders]
@@ -164,9 +157,10 @@ class Model:
     def owner(self, member: str, rows: list[Row]) -> Row | None:
         """The row that an act on `member` is about: the one whose images came first."""
 
-        def first(row: Row) -> tuple[bool, datetime, str, str]:
+        def first(row: Row) -> tuple[bool, datetime, str, str, list[str]]:
             came = min(row.images or row.facts, key=lambda f: (f.received, f.key))
-            return not row.images, came.received, row.uid, came.key
+            keys = sorted(f.key for order in row.orders for f in order)
+            return not row.images, came.received, row.uid, came.key, keys
 
         for part in ("study", "order"):
             claim = [row for row in rows if member in self.members(row, part)]
@@ -202,25 +196,32 @@ class Model:
         exist = bool(here) or any(f.event.status == "available" for f in told)  # type: ignore[union-attr]
         stati = [status(o) for o in row.orders]
         since = self.since(row)
-        flagged = self.flagged(row)
+        flagged = bool(self.flags(row))
         ended = bool(stati) and set(stati) <= {"final", "cancelled", "outcome"}
-        reported = ended and ("final" in stati or (not exist and set(stati) == {"outcome"}))
+        known = set(stati) == {"outcome"} and any(kind(o, ReportReceived) for o in row.orders)
+        reported = ended and ("final" in stati or (not exist and known))
         gone = bool(stati) and set(stati) == {"cancelled"}
         confirmed = self.done(row, "confirm_cancel", "reopen")[-1:]
         confirmed = [
             a
             for a in confirmed
             if a.act == "confirm_cancel" and all(had[0].received <= a.at for had in here.values())
+            if all((at := cancelled_since(o)) is None or at <= a.at for o in row.orders)
+            if all(f.event.screened_at <= a.at for f in flags_of(row))  # type: ignore[union-attr]
         ]
         if since is None and reported:
             state = "final"
         elif since is None and gone and (not exist or confirmed):
             state = "cancelled"
+        elif since is None and self.finishes(row):
+            state = "read"
         elif here and not flagged and self.historic(row):
             state = "historic"
         elif exist or flagged:
             waits = set(stati) - {"final", "cancelled", "outcome"}
             state = "preliminary" if waits == {"preliminary"} and since is None else "readable"
+        elif exams(row) == {"discontinued"} and not row.orders and not row.images:
+            state = "cancelled"
         else:
             state = "arriving" if self.moves(row) else "expected"
         priority, borrowed = self.priority(row)
@@ -231,18 +232,17 @@ class Model:
             conflict=any(not settled(row, r) for r in near),
             borrowed=borrowed,
             state=state,
-            open=not (self.finishes(row) and since is None)
-            and state not in ("final", "cancelled", "historic"),
+            open=state not in ("read", "final", "cancelled", "historic"),
             since=since,
             clock=since or self.clock(row),
-            flagged=flagged,
+            ai=word_of(row.images, row.others, stands=flagged),
         )
 
     def moves(self, row: Row) -> bool:
         """Whether somebody says that the exam is under way."""
         words = [last_word(kind(o, OrderChanged), "status") for o in row.orders]
         said = {w[1] for w in words if w}
-        said |= {f.event.status for f in kind(row.others, ExamProgressed)}  # type: ignore[union-attr]
+        said |= exams(row)
         return bool(row.images) or bool(said & {"in_progress", "completed", "performed"})
 
     def priority(self, row: Row) -> tuple[str, bool]:
@@ -260,40 +260,32 @@ class Model:
                     continue
                 if not meet(order, row.study() if two else row.facts):
                     continue
-                if self.whose(order) is not row.person and not (own and two):
+                # The same patient number and order number, with a date that nobody corrected.
+                told = [f for o in row.orders for f in o]
+                alike = two and any(w[0] for w in self.whose(order).who & row.person.who)
+                same = alike and near(kind(order, OrderChanged), told, "placer", "filler")
+                if self.whose(order) is not row.person and (same or not (own and two)):
                     lent[id(order)] = order
-        said = [self.said(order) for order in [*(own or row.orders), *lent.values()]]
-        found = {c for words in said for c, _ in words}
-        found |= set() if row.orders and all(said) else {"unknown"}
+        told = [said(order) for order in [*(own or row.orders), *lent.values()]]
+        found = {c for words in told for c, _ in words}
+        found |= set() if row.orders and all(told) else {"unknown"}
         person = self.done(row, "set_priority")[-1:]
+        of_orders = [a for o in [*own, *lent.values()] for a in self.set_on(o)[-1:]]
+        found |= {a.code for a in of_orders}
         if person:
-            found = {c for words in said for c, since in words if since > person[0].at}
+            found = {c for words in told for c, since in words if since > person[0].at}
+            found |= {a.code for a in of_orders if a.at > person[0].at}
             found.add(person[0].code)
         return min(found, key=URGENCY.index), bool(lent)
+
+    def set_on(self, order: list[Fact]) -> list[Act]:
+        """The priorities that a person gave an order, by one of its own ids."""
+        ids = {m for f in order for m in self.names("-", f)}
+        return [a for a in self.acts if a.act == "set_priority" and a.item in ids]
 
     def whose(self, order: list[Fact]) -> Person:
         """A linked order stays its patient's."""
         return next(p for p in self.persons if any(f is order[0] for f in p.facts))
-
-    def said(self, order: list[Fact]) -> set[tuple[str, datetime]]:
-        """What each source says of its priority, and since when it says so."""
-        facts = kind(order, OrderChanged)
-        found = set()
-        for sender in {f.event.sender for f in facts}:  # type: ignore[union-attr]
-            told = sorted(
-                (f for f in facts if f.event.sender == sender),  # type: ignore[union-attr]
-                key=lambda f: f.event.version_key(),  # type: ignore[union-attr]
-            )
-            words = [(w[1], f.received) for f in told if (w := last_word([f], "priority"))]
-            if words:
-                same_word = [words[-1]]
-                for word in reversed(words[:-1]):
-                    if word[0] != words[-1][0]:
-                        break
-                    same_word.append(word)
-                code = words[-1][0] if words[-1][0] in URGENCY else "unknown"
-                found.add((code, min(when for _, when in same_word)))
-        return found
 
     def since(self, row: Row) -> datetime | None:
         """First receipt of what is new since somebody, or a final report, had closed the row."""
@@ -304,15 +296,19 @@ class Model:
         new: list[datetime] = []
         old: list[list[Fact]] = []
         for order in row.orders:
-            first = min(f.received for f in order)
-            is_new = not known & {f.key for f in order} and (
-                bool(finishes) or (bool(finals) and first > max(finals))
+            first = min((f.received for f in sent(order)), default=None)
+            is_new = (
+                first
+                and not known & {f.key for f in sent(order)}
+                and (bool(finishes) or (bool(finals) and first > max(finals)))
             )
             word = status(order)
             if word == "withdrawn":
                 withdrawn = last_word(kind(order, ReportReceived), "status")
                 assert withdrawn
-                new += [withdrawn[0].received] if withdrawn[0].key not in known else []
+                again = repeats(order, withdrawn[0])
+                if not known & {f.key for f in again}:
+                    new.append(min(f.received for f in again))
                 old.append(order)
             elif word == "open" and not kind(order, ReportReceived) and is_new:
                 new.append(first)
@@ -324,7 +320,7 @@ class Model:
         )
         until = max(finals) if closed else None
         if not finishes and until is None:
-            return None
+            return self.since_preliminary(row)
         covered = instances([f for f in row.images if f.key in fragments])
         for key, having in instances(row.images).items():
             primary = any(f.event.primary for f in having)  # type: ignore[union-attr]
@@ -333,7 +329,27 @@ class Model:
                 new.append(having[0].received)
         ends = [f.at for f in finishes] + ([until] if until else [])
         new += [a.at for a in self.done(row, "reopen")[-1:] if a.at > max(ends)]
+        new += [at for at in self.flags_on_unseen(row) if at > max(ends)]
         return min(new, default=None)
+
+    def since_preliminary(self, row: Row) -> datetime | None:
+        """What came after the last preliminary report, where nothing else waits."""
+        waiting = [o for o in row.orders if status(o) not in ("final", "cancelled", "outcome")]
+        if not waiting or any(status(o) != "preliminary" for o in waiting):
+            return None
+        words = [(o, last_word(kind(o, ReportReceived), "status")) for o in waiting]
+        told = max(first_said(o, word[0]).received for o, word in words if word)
+        new = [at for at in self.flags_on_unseen(row) if at > told]
+        for having in instances(row.images).values():
+            primary = any(f.event.primary for f in having)  # type: ignore[union-attr]
+            new += [having[0].received] if primary and having[0].received >= told else []
+        return min(new, default=None)
+
+    def flags_on_unseen(self, row: Row) -> list[datetime]:
+        """Standing flags on a series of which nothing is here."""
+        here = {f.event.series_uid for f in row.images}  # type: ignore[union-attr]
+        flags = [f.event for f in self.flags(row)]
+        return [e.screened_at for e in flags if e.series_uid not in here]  # type: ignore[union-attr]
 
     def historic(self, row: Row) -> bool:
         """All images old at first receipt, none from a modality, and nothing ever named them."""
@@ -367,15 +383,16 @@ class Model:
             times.append(min(believed, default=received))
         return min(times, default=min(f.received for f in row.facts))
 
-    def flagged(self, row: Row) -> bool:
-        """Some flag stands: no person withdrew it."""
+    def flags(self, row: Row) -> list[Fact]:
+        """The flags that stand: no person withdrew them."""
         cleared = {
             (c.package, c.series_uid, c.input_digest)
             for a in self.done(row, "clear_flag")
             for c in a.cleared
         }
-        return any(
-            e.outcome == "flagged" and (e.package, e.series_uid, e.input_digest) not in cleared
-            for f in row.facts
+        return [
+            f
+            for f in flags_of(row)
             if isinstance(e := f.event, FindingsMade)
-        )
+            and (e.package, e.series_uid, e.input_digest) not in cleared
+        ]

@@ -122,6 +122,28 @@ class History:
             ends[1].value,
         )
 
+    def only(self, value: str) -> str:
+        """The only authority that has the number."""
+        have = self.authorities.get(value, set())
+        return next(iter(have)) if len(have) == 1 else ""
+
+    def speaks_of(self, fact: Fact) -> tuple[str, str]:
+        """Whom an identity message without an authority means: the only one of that number."""
+        patient = fact.patient
+        assert patient
+        return patient.authority or self.only(patient.value), patient.value
+
+    def spoken(self, number: tuple[str, str]) -> bool:
+        """Whether an identity message is about the number."""
+        for fact in self.facts:
+            ends: tuple[object, ...] = (self.speaks_of(fact),)
+            if isinstance(fact.event, PatientMerged):
+                ends = self.sides(fact)
+                ends = ends if ends[0] != ends[1] else ()
+            if number in ends:
+                return True
+        return False
+
     def newborns(self, authority: str, value: str) -> list[Fact]:
         """Each A28 on a number that was merged away by then begins another person."""
         found = []
@@ -129,10 +151,7 @@ class History:
             event = fact.event
             if not (isinstance(event, PatientChanged) and event.event == "A28"):
                 continue
-            if event.patient and (event.patient.authority, event.patient.value) == (
-                authority,
-                value,
-            ):
+            if self.speaks_of(fact) == (authority, value):
                 gone = [
                     m.place
                     for m in self.facts
@@ -170,12 +189,12 @@ class History:
                     more = True
         return frozenset(found)
 
-    def who(self, fact: Fact) -> frozenset[Who] | None:
+    def who(self, fact: Fact, authority: str = "") -> frozenset[Who] | None:
         """The numbers that are the fact's patient's, after merges and moves."""
         patient = fact.patient
         if not patient:
             return None
-        mine = self.one(self.at(patient.authority, patient.value, fact))
+        mine = self.one(self.at(patient.authority or authority, patient.value, fact))
         for word in self.facts:
             event = word.event
             if isinstance(event, PatientMerged) and event.act == "move":
@@ -190,15 +209,13 @@ class History:
         found = []
         for fact in self.facts:
             event = fact.event
-            said = isinstance(event, PatientMerged) and event.act == "merge"
+            said = isinstance(event, PatientMerged) and event.act in ("merge", "move")
             said = said and self.sides(fact)[0] != self.sides(fact)[1]
             said |= isinstance(event, PatientChanged) and event.event in SETTLING
             if not said or not event.patient:  # type: ignore[union-attr]
                 continue
             number = (
-                self.sides(fact)[1]
-                if isinstance(event, PatientMerged)
-                else (fact.patient.authority, fact.patient.value)  # type: ignore[union-attr]
+                self.sides(fact)[1] if isinstance(event, PatientMerged) else self.speaks_of(fact)
             )
             if number and self.at(*number, fact) in who:
                 found.append(fact)

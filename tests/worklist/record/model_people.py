@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import combinations
 
 from streams.events import (
@@ -24,7 +23,7 @@ from tests.worklist.record.model_numbers import (
     numbers,
     partition,
 )
-from worklist.record.facts import Fact
+from worklist.record.facts import Fact, Place
 
 
 @dataclass
@@ -48,14 +47,14 @@ def people(component: list[Fact], history: History) -> list[Person]:
     by_number: dict[frozenset[Who], list[Fact]] = defaultdict(list)
     bare = []
     for fact in component:
-        who = history.who(fact)
+        who = history.who(fact, adopted(fact, component, history))
         by_number[who].append(fact) if who else bare.append(fact)
     for who, facts in by_number.items():
         words = history.settling(who)
         date, until = settled(words, facts, history)
-        first: dict[str, datetime] = {}
+        first: dict[str, Place] = {}
         for fact in [*facts, *words]:
-            first[born(fact)] = min(first.get(born(fact), fact.event_time), fact.event_time)
+            first[born(fact)] = min(first.get(born(fact), fact.place), fact.place)
         by_date: dict[str, list[Fact]] = defaultdict(list)
         for fact in facts:
             old = bool(born(fact) and until and first[born(fact)] < until)
@@ -71,7 +70,13 @@ def people(component: list[Fact], history: History) -> list[Person]:
             names = [f for f in sorted([*group, *words], key=lambda f: f.place) if folded(f)]
             told = [f for f in names if f in words] or names
             found.append(Person(group, who, date, name=folded(told[-1]) if told else ""))
-    found = [person for person in joined(found, history) if person.facts]
+    found = joined(found, history)
+    for person in list(doubtful):
+        homes = [home for home in found if person.who <= home.who]
+        if len(homes) == 1:  # its number's dates count as one by now
+            homes[0].facts += person.facts
+            doubtful.remove(person)
+    found = [person for person in found if person.facts]
     for fact in [f for f in bare if isinstance(f.event, ExamProgressed)]:
         # An N-SET names its step alone: it is of the patient that the N-CREATE names.
         step = {n for n in numbers(fact) if n.kind == "step"}
@@ -92,22 +97,51 @@ def people(component: list[Fact], history: History) -> list[Person]:
     return found + alone(doubtful) + alone([Person([f], born=born(f)) for f in bare])
 
 
-def settled(words: list[Fact], facts: list[Fact], history: History) -> tuple[str, datetime | None]:
+def adopted(fact: Fact, component: list[Fact], history: History) -> str:
+    """The authority of an open number that the component knows from identity messages alone."""
+    if not fact.patient or fact.patient.authority:
+        return ""
+    value, authority = fact.patient.value, history.only(fact.patient.value)
+    stated = [f for f in component if f.patient and f.patient.authority]
+    known = {v for f in stated for _, v, _ in history.who(f) or ()}
+    if not authority or value in known or not history.spoken((authority, value)):
+        return ""
+    alike = [f for f in component if f.patient == fact.patient]
+
+    def fits(other: Fact) -> bool:
+        words = history.settling(history.who(other, authority) or frozenset())
+        told = [born(word) for word in words if born(word)]
+        return not told or reads_as(born(other), words, alike, history) == told[-1]
+
+    dated = [
+        other for other in alike if born(other) and (not born(fact) or born(other) == born(fact))
+    ]
+    return authority if all(map(fits, dated)) else ""
+
+
+def reads_as(date: str, words: list[Fact], facts: list[Fact], history: History) -> str:
+    """The date that one which was stated counts as."""
+    stands, until = settled(words, facts, history)
+    first = min(f.place for f in [*facts, *words] if born(f) == date)
+    return stands if until and first < until else date
+
+
+def settled(words: list[Fact], facts: list[Fact], history: History) -> tuple[str, Place | None]:
     """The date that counts for a number, and until when others that were stated count as it."""
     dated = [word for word in words if born(word)]
     merges = [word for word in words if isinstance(word.event, PatientMerged)]
     date = born(dated[-1]) if dated else ""
     if not date and merges:
         number = history.sides(merges[-1])[1]
-        last = max(merge.event_time for merge in merges)
+        last = max(merge.known for merge in merges)
         own = [
-            (f.event_time, born(f))
+            (f.place, born(f))
             for f in facts
             if f.patient and (f.patient.authority, f.patient.value) == number
-            if born(f) and f.event_time <= last
+            if born(f) and f.place <= last
         ]
         date = max(own)[1] if own else ""
-    ends = [w.event_time for w in words if born(w) == date or w in merges]
+    ends = [w.known for w in words if born(w) == date or w in merges]
     return date, max(ends) if date and ends else None
 
 
@@ -115,14 +149,14 @@ def alone(people: list[Person]) -> list[Person]:
     """What cannot be told stands alone, but one order's messages, and what is said of one study."""
 
     def together(a: int, b: int) -> bool:
-        (one,), (other,) = people[a].facts, people[b].facts
+        one, other = people[a].facts[0], people[b].facts[0]
         if (one.patient, born(one)) != (other.patient, born(other)):
             return False
         return bool(subject(one) & subject(other))
 
     return [
         Person(
-            [people[n].facts[0] for n in group],
+            [fact for n in group for fact in people[n].facts],
             people[group[0]].who,
             people[group[0]].born,
             alone=True,
@@ -148,17 +182,26 @@ def joined(found: list[Person], history: History) -> list[Person]:
     def values(person: Person) -> set[str]:
         return {value for _, value, _ in person.who}
 
+    def agree(person: Person, other: Person) -> bool:
+        """Whether an open number's date is the stated one's, or was settled to it."""
+        if not person.contradicts(other):
+            return True
+        facts = [f for p in found if p.who in (person.who, other.who) for f in p.facts]
+        words = history.settling(other.who)
+        said = person.born in {born(f) for f in [*facts, *words]}
+        return said and reads_as(person.born, words, facts, history) == other.born
+
     pairs: set[frozenset[int]] = set()
     for at, person in enumerate(found):
         if not stated(person):
             near = [
                 n
                 for n, other in enumerate(found)
-                if stated(other)
-                and values(other) & values(person)
-                and not other.contradicts(person)
+                if stated(other) and values(other) & values(person) and agree(person, other)
             ]
-            pairs |= {frozenset((at, near[0]))} if len(near) == 1 else set()
+            if len(near) == 1:
+                pairs |= {frozenset((at, near[0]))}
+                person.born = found[near[0]].born or person.born
 
     def groups(pairs: set[frozenset[int]]) -> list[list[int]]:
         return partition(range(len(found)), lambda a, b: frozenset((a, b)) in pairs)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from streams.errors import Reason
 from streams.events import (
     ActDone,
+    Coverage,
     Event,
     ExamProgressed,
     Finding,
     FindingsMade,
-    Identity,
     Number,
     OrderChanged,
     Patient,
@@ -22,8 +23,9 @@ from streams.events import (
     ReportReceived,
     SeriesReceived,
     Version,
-    pack,
 )
+from streams.instances import pack
+from streams.sealed import Identity
 from worklist.record.acts import Act
 from worklist.record.facts import Fact
 
@@ -87,6 +89,12 @@ def _base(
     }
 
 
+def one_message(*facts: Fact) -> list[Fact]:
+    """The same as one message says them, each in a group of its own."""
+    version = facts[0].event.version  # type: ignore[union-attr]
+    return [Fact(f.event.model_copy(update={"version": version}), f.identity) for f in facts]
+
+
 def _fact(event: Event, patient: str) -> Fact:
     _, identity = who(patient)
     return Fact(event, identity)
@@ -147,10 +155,17 @@ def report(
     received: float = 30,
     when: float | None = None,
     sender: str = "ris",
+    content: str | None = None,
 ) -> Fact:
-    """What a report message says."""
-    base = _base(patient, received, when, sender, ("report", said, status))
-    event = ReportReceived(**base, numbers=numbers(said), status=status)  # type: ignore[arg-type]
+    """What a report message says; sent again later it is another message."""
+    base = _base(patient, received, when, sender, ("report", said, status, content, received))
+    content = digest(content) if content else None
+    event = ReportReceived(
+        **base,
+        numbers=numbers(said),
+        status=status,  # type: ignore[arg-type]
+        content=content,
+    )
     return _fact(event, patient)
 
 
@@ -162,14 +177,19 @@ def step(
     received: float = 8,
     sender: str = "ct",
     announced: int | None = None,
+    **series: int,
 ) -> Fact:
-    """What a performed procedure step or an availability notice says."""
-    base = _base(patient, received, None, sender, ("step", said, status, announced))
+    """What a performed procedure step or an availability notice says; ``u1_1_1=3``: images of a
+    series.
+    """
+    made = {uid[1:].replace("_", "."): count for uid, count in series.items()}
+    base = _base(patient, received, None, sender, ("step", said, status, announced, made))
     event = ExamProgressed(
         **base,
         numbers=numbers(said),
         status=status,  # type: ignore[arg-type]
         announced_instances=announced,
+        series=made,
     )
     return _fact(event, patient)
 
@@ -207,13 +227,19 @@ def merge(
 
 
 def finding(
-    of: Fact, *, flagged: bool = True, package: str = "head-ct-ich", received: float = 12
+    of: Fact,
+    *,
+    flagged: bool = True,
+    package: str = "head-ct-ich",
+    received: float = 12,
+    unread: Reason | None = None,
+    coverage: Coverage | None = None,
 ) -> Fact:
-    """What a package says of a fragment."""
+    """What a package says of a fragment, or why it was not analysed."""
     series = of.event
     assert isinstance(series, SeriesReceived)
     base = series.model_dump(include={"sender", "version", "patient", "identity", "numbers"})
-    told = digest("finding", series.event_id, flagged, package)
+    told = digest("finding", series.event_id, flagged, package, unread, coverage)
     event = FindingsMade(
         **base,
         event_id=told,
@@ -223,10 +249,16 @@ def finding(
         package=package,
         package_version="1",
         input_digest=series.event_id,
-        outcome="flagged" if flagged else "not_flagged",
+        outcome="not_analysed" if unread else "flagged" if flagged else "not_flagged",
+        reason=unread,
+        coverage=coverage,
         findings=(
             Finding(
-                code="ich", name="haemorrhage", flagged=flagged, probability=0.9, threshold=0.5
+                code="ich",
+                name="haemorrhage",
+                flagged=flagged and unread is None,
+                probability=0.9,
+                threshold=0.5,
             ),
         ),
         screened_at=at(received),

@@ -230,6 +230,18 @@ def test_a_link_makes_two_hospitals_patients_one_until_it_is_undone() -> None:
     assert len(items([*said, gone])) == 2
 
 
+def test_a_link_within_one_authority_only_marks_until_it_is_undone() -> None:
+    said = [order("a7 f1", "P1@A", "stat"), image("u1.1 a7", "P9@A"), image("u1.2", "P5@A")]
+    link = merge("P1@A", "P9@A", act="link")
+    marked = {i.identity.patient_id: set(i.marks) for i in items([*said, link])}
+    assert "number_linked" in marked["P1"] & marked["P9"]
+    assert marked["P5"] == set()
+    rows = {i.identity.patient_id: i for i in items([*said, link])}
+    assert rows["P1"].uid == "", "still two patients"
+    gone = merge("P1@A", "P9@A", act="unlink", received=50)
+    assert not any("number_linked" in i.marks for i in items([*said, link, gone]))
+
+
 def test_a_moved_account_takes_its_orders_along() -> None:
     said = [order("a7 f1 v1", P1), order("a8 f2 v2", P1), merge(P1, P2, act="move", moved="v1")]
     assert {i.accessions: i.person.split("|")[1] for i in items(said)}.keys() == {("7",), ("8",)}

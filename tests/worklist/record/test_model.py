@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.errors import Reason
 from streams.events import FindingsMade, OrderChanged, ReportReceived, SeriesReceived
 from tests.worklist.record import say
 from tests.worklist.record.model import Model, Shape
@@ -24,12 +25,21 @@ from worklist.record.world import World
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 #: The same cases in each run: more of them, and others, are tried by hand.
-CHECKS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=SLOW)
+CHECKS = settings(
+    max_examples=2 * settings.default.max_examples // 5,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=SLOW,
+)
 
 NUMBERS = ("P1@A", "P1@A", "P2@A", "P1@B", "P3@B", "P1", "P2", "")
 BIRTHS = ("", "", "/19610204", "/19610402")
 NAMES = ("", "/DOE^JANE")
 MINUTES = st.integers(0, 90)
+
+
+#: What becomes of a series, most often an answer.
+UNREAD = (None, None, None, Reason.INCOMPLETE, Reason.LATE, Reason.OUTSIDE_VIEW)
 
 
 @cache
@@ -48,24 +58,33 @@ def said(*words: str) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(words), min_size=1, max_size=3, unique=True).map(" ".join)
 
 
-ORDER = said("a7", "a7", "a7@A", "a8", "p5", "p5@R", "f1", "f2", "u1.1")
-STEP = st.tuples(st.sampled_from(("", "s9", "s8")), said("u1.1", "u1.2", "a7", "a8")).map(" ".join)
+ORDER = said("a7", "a7", "a7@A", "a8", "p5", "p5@R", "f1", "f2", "u1.1") | said(
+    "p5", "p5", "p5 f1", "p5 f2", "p5 a7", "p5 a8", "p5 u1.1", "p5 f1 a7", "p5 f2 a8"
+)
+ORDER |= said("p6 a7", "p5 a5", "p5 f1 a1", "p5 f2 a8")
+STEP_NUMBERS = said("u1.1", "u1.2", "a7", "a8", "p5", "f1")
+STEP = st.tuples(st.sampled_from(("", "s9", "s8")), STEP_NUMBERS).map(" ".join)
 N_SET = st.sampled_from(("s9", "s8"))
 IMAGE = st.sampled_from(("u1.1", "u1.1 a7", "u1.1 a7@A", "u1.1 a8@B", "u1.2 a7", "u1.2 a8"))
-REPORT = said("a7", "a7@B", "a8", "f1", "f2", "p5", "u1.1", "u1.2")
+REPORT = said("a7", "a7@B", "a8", "f1", "f2", "f3", "p5", "p6", "p5 a5", "f1 a1", "u1.1", "u1.2")
 
 
 @st.composite
 def orders(draw: st.DrawFn) -> Fact:
     received = draw(MINUTES)
     more: dict[str, Any] = {}
+    if draw(st.integers(0, 7)) == 0:
+        read = {"status": None, "reading": True}
+        return say.order(draw(ORDER), draw(whos()), None, received=received, **read)
     if draw(st.integers(0, 4)) == 0:
         more["emptied"] = ("priority",)
+    more["changes"] = draw(st.integers(0, 3)) == 0
     status = draw(st.sampled_from((None, "scheduled", "performed", "cancelled")))
+    codes = (None,) if "emptied" in more else (None, "stat", "urgent", "routine", "odd")
     return say.order(
         draw(ORDER),
         draw(whos()),
-        None if more else draw(st.sampled_from((None, "stat", "urgent", "routine", "odd"))),
+        draw(st.sampled_from(codes)),
         received=received,
         when=draw(st.none() | st.integers(0, received)),
         sender=draw(st.sampled_from(("ris", "ris", "ehr"))),
@@ -100,7 +119,10 @@ def facts_made(draw: st.DrawFn) -> list[Fact]:
     for picture in draw(st.lists(images(), min_size=0, max_size=3)):
         found.append(picture)
         if draw(st.booleans()):
-            found.append(say.finding(picture, flagged=draw(st.booleans()), received=draw(MINUTES)))
+            flagged, unread = draw(st.booleans()), draw(st.sampled_from(UNREAD))
+            found.append(
+                say.finding(picture, flagged=flagged, received=draw(MINUTES), unread=unread)
+            )
             if draw(st.integers(0, 5)) == 0:
                 found.remove(picture)
     found += draw(st.lists(orders(), max_size=4))
@@ -130,6 +152,34 @@ def facts_made(draw: st.DrawFn) -> list[Fact]:
             )
         )
     found += draw(st.lists(identity_messages(), max_size=3))
+    return said_again(draw, found)
+
+
+def said_again(draw: st.DrawFn, facts: list[Fact]) -> list[Fact]:
+    """With some that are passed on or sent again, and some that one message says together."""
+    found = list(facts)
+    orders_and_reports = [f for f in facts if isinstance(f.event, OrderChanged | ReportReceived)]
+    for fact in orders_and_reports:
+        version, sender = fact.event.version, fact.event.sender  # type: ignore[union-attr]
+        if draw(st.integers(0, 3)) == 0:
+            received = draw(st.integers(0, 90).map(say.at))
+            sender = draw(st.sampled_from((sender, "ehr")))
+            key = say.digest(fact.key, received, sender)
+            again = version.model_copy(update={"message_time": received, "digest": key})
+            update = {"event_id": key, "sender": sender, "received_at": received, "version": again}
+            if received >= version.time:
+                found.append(Fact(fact.event.model_copy(update=update), fact.identity))
+    if len(orders_and_reports) > 1 and draw(st.booleans()):
+        pair = [f for f in orders_and_reports if f.event.sender == "ris"][:2]  # type: ignore[union-attr]
+        if len(pair) == 2:
+            # Of one order: several accessions would make its number a requisition's.
+            received, one = pair[0].received, {"numbers": pair[0].event.numbers}  # type: ignore[union-attr]
+            together = say.one_message(*pair)
+            together = [
+                Fact(f.event.model_copy(update=one | {"received_at": received}), f.identity)
+                for f in together
+            ]
+            found = [f for f in found if f not in pair] + together
     return found
 
 
@@ -180,8 +230,10 @@ PLANS = st.lists(
 def world(facts: Iterable[Fact]) -> World:
     known: dict[str, set[str]] = {}
     for fact in facts:
-        if fact.patient and fact.patient.authority:
-            known.setdefault(fact.patient.value, set()).add(fact.patient.authority)
+        retired = getattr(fact.event, "retired", None)
+        for patient in (fact.patient, retired):
+            if patient and patient.authority:
+                known.setdefault(patient.value, set()).add(patient.authority)
     return World(authorities={value: frozenset(names) for value, names in known.items()})
 
 
@@ -243,7 +295,7 @@ def shape(item: Item) -> Shape:
         open=item.open,
         since=item.clock if new else None,
         clock=item.clock,
-        flagged=bool(item.ai.flags),
+        ai=item.ai.word,
     )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.worklist.record.say import adt, finding, image, merge, order, report, step
+from tests.worklist.record.say import act, adt, finding, image, merge, order, report, step
 from worklist.order.policy import Policy, load
-from worklist.record.facts import Fact
+from worklist.record.facts import Fact, number_node, pair_node
 from worklist.record.items import Item, derive
-from worklist.record.world import World
+from worklist.record.world import MOST_PATIENTS, World
 
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"
 AUTHORITIES = {}
@@ -185,7 +185,7 @@ def test_images_after_the_final_report_bring_the_row_back(policy: Policy) -> Non
 
 
 def test_a_preliminary_report_then_images_then_final(policy: Policy) -> None:
-    said = [report("a7", status="preliminary", received=2), image("u1.1 a7", received=5)]
+    said = [report("a7", status="preliminary", received=7), image("u1.1 a7", received=5)]
     assert rows(said, policy) == ["1.1 7 P1 preliminary unknown"]
     assert rows([*said, report("a7", received=9)], policy) == ["1.1 7 P1 final unknown"]
 
@@ -195,3 +195,58 @@ def test_a_flag_stays_and_is_of_its_own_series(policy: Policy) -> None:
     items = derive([pictures, finding(pictures), finding(pictures, flagged=False)], World(), policy)
     assert [item.ai.word for item in items] == ["flagged"]
     assert datetime.now(UTC) > items[0].received_at
+
+
+def test_an_upgrade_with_a_corrected_birth_date_reaches_the_images_of_its_order(
+    policy: Policy,
+) -> None:
+    old, new = "P1@H/19610204", "P1@H/19610402"
+    said = [order("p5 f1 a7", old, "routine"), image("u1.1 a7", old)]
+    said.append(order("p5 f1 a7", new, "stat", received=20))
+    (read,) = [i for i in derive(said, World(), policy) if i.uid]
+    assert (read.priority, "may_be_order" in read.marks) == ("stat", True)
+    other = order("p5 f1 a7", "P2@H/19610402", "stat", received=20)
+    (kept,) = [i for i in derive([*said[:2], other], World(), policy) if i.uid]
+    assert kept.priority == "routine", "another number is another patient"
+    openly = [order("f1 a7", "P1/19610204", "routine"), image("u1.1 a7", "P1/19610204")]
+    openly.append(order("f1 a7", "P1/19610402", "stat", received=20))
+    (kept,) = [i for i in derive(openly, World(), policy) if i.uid]
+    assert kept.priority == "routine", "open numbers may be of two hospitals"
+
+
+def test_a_priority_that_a_person_gave_an_order_reaches_its_later_images(policy: Policy) -> None:
+    placed = order("f1 a7", "P1@H", "routine")
+    (alone,) = derive([placed], World(), policy)
+    raised = act("set_priority", alone.name, when=5, code="stat")
+    images = [image(f"u1.{n} a7", "P1@H", received=10 + n) for n in range(2)]
+    assert [i.priority for i in derive([placed, raised, *images], World(), policy)] == ["stat"] * 2
+    lowered = act("set_priority", alone.name, when=6, code="routine")
+    said = [placed, raised, lowered, *images]
+    assert [i.priority for i in derive(said, World(), policy)] == ["routine"] * 2
+
+
+@pytest.mark.parametrize("patient", ["P1@H", "P1"], ids=["stated", "open"])
+def test_other_patients_images_under_its_number_lower_no_row(policy: Policy, patient: str) -> None:
+    said = [order("f1 a7", "P1@H", "stat"), image("u1.1 a7", patient)]
+    said += [image(f"u2.{n} a7", f"Q{n}") for n in range(MOST_PATIENTS + 1)]
+    (number,) = said[1].event.numbers  # type: ignore[union-attr]
+    shared = World(shared=frozenset({number_node(number)}))
+    rows = {i.uid: i.priority for i in derive(said, shared, policy)}
+    assert rows["1.1"] == "stat"
+    assert set(rows.values()) == {"stat", "unknown"}
+
+
+@pytest.mark.parametrize("patient", ["P1@H", "P1"], ids=["stated", "open"])
+def test_an_order_lends_to_many_studies_that_state_no_authority(
+    policy: Policy, patient: str
+) -> None:
+    placed = order("f1 a7", "P1@H", "routine")
+    (alone,) = derive([placed], World(), policy)
+    said = [placed, *(image(f"u1.{n} a7", patient) for n in range(13))]
+    said += [image("u9.9 a7", "P1@B")]
+    pair = pair_node(said[1].event.numbers[0], said[1].patient)  # type: ignore[union-attr]
+    crowded = World(crowded=frozenset({pair}), lending=frozenset({pair}))
+    raised = [*said, act("set_priority", alone.name, when=5, code="stat")]
+    rows = {i.uid: i.priority for i in derive(raised, crowded, policy)}
+    assert [rows[f"1.{n}"] for n in range(13)] == ["stat"] * 13
+    assert rows["9.9"] == "unknown"

@@ -82,7 +82,8 @@ def as_the_list(studies: Studies, reads: list[float], policy: Policy) -> list[fl
     return [opened[number] for number in range(len(studies))]
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=3 * settings.default.max_examples // 2, deadline=None)
 @given(recorded_days, st.sampled_from(["rank", "ai_off", "fifo"]))
 def test_a_recorded_day_is_read_in_the_order_of_the_list(
     day: list[tuple[int, Kind]], variant: Mode

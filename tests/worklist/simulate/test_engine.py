@@ -167,7 +167,8 @@ def days(draw: Any) -> tuple[Any, ...]:
     return rows, read, pool, masks, sorted(shifts)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(days(), st.booleans())
 def test_any_small_day_is_played_as_the_slow_loop_plays_it(
     day: tuple[Any, ...], preemptive: bool

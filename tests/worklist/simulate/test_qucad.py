@@ -98,6 +98,7 @@ def test_nine_of_ten_simulated_means_hold_the_true_one_in_their_interval() -> No
     assert max(errors for _, errors in found) <= 4
 
 
+@pytest.mark.slow
 def test_a_simulation_goes_on_until_its_intervals_are_narrow() -> None:
     scenario = next(one for one in read_scenarios(FILE) if one.name == "P30")
     found = qucad.answer(scenario, "non-preemptive", SEED)
@@ -127,6 +128,7 @@ scenarios = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(scenarios, st.sampled_from(SERVICES))
 def test_any_other_scenario_comes_out_as_theory_says(scenario: Scenario, service: Service) -> None:

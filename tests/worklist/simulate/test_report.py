@@ -173,6 +173,7 @@ def test_wrong_use_is_one_line_that_says_what(
     assert message in done.output
 
 
+@pytest.mark.slow
 def test_qucad_answers_in_the_shape_of_the_reference(tmp_path: Path) -> None:
     body = json.loads(QUCAD.read_text())
     wanted = [one for one in body["scenarios"] if one["id"] == "P30"]
@@ -198,6 +199,7 @@ def test_each_example_runs(example: Path, tmp_path: Path) -> None:
     assert result_of(file)["studies"] > 300
 
 
+@pytest.mark.slow
 def test_the_simulator_needs_neither_database_nor_web_nor_torch() -> None:
     code = (
         "import sys, worklist.simulate.commands, worklist.simulate.twin, worklist.simulate.fit, "

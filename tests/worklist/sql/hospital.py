@@ -15,13 +15,17 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from infra.embedded import Postgres
-from streams.events import Event
+from streams.events import Event, SenderSeen
+from streams.kafka.parked import Entry
+from streams.kafka.reading import Part, Record
 from streams.seal import KeyRing, new_ring
+from tests.parked import parked_message
 from tests.worklist.record import say
 from worklist.order.policy import Policy, load
 from worklist.record.facts import Fact
 from worklist.sql import acts, audit, leases, policy_store
 from worklist.sql.database import make_engine, migrate
+from worklist.sql.senders import keeping
 from worklist.sql.writing.apply import apply
 from worklist.sql.writing.opening import Opener
 
@@ -92,11 +96,38 @@ def fill(engine: Engine, key: bytes) -> None:
     with engine.begin() as connection:
         leases.claim(connection, second, "ben", 600)
         connection.execute(
-            text("""INSERT INTO log_position (topic, partition, "offset") VALUES ('orders', 0, 9);
-                    INSERT INTO in_reading VALUES ('x', 'pacs', clock_timestamp())""")
+            text(
+                """INSERT INTO log_position (topic, partition, "offset") VALUES ('orders', 0, 9)"""
+            )
         )
+    _senders(engine)
     with engine.begin() as connection:
         audit.seal(connection, key, limit=10)
+
+
+def _senders(engine: Engine) -> None:
+    """A RIS that was heard twice, and what of it was refused and kept."""
+    with engine.begin() as connection:
+        words = [say_of_sender(hour, hour + 1) for hour in range(2)]
+        keeping.keep_words(connection, words, say.at(120))
+        parked = parked_message("", say.at(0), sender="ris", where="ORC-1")
+        part = Part(0, [Record(0, b"")], 1, False)
+        keeping.go_on(connection, ("parked", 0), 0, part)
+        keeping.keep_parked(connection, 0, part, [Entry("0-0", parked)])
+
+
+def say_of_sender(hour: int, count: int) -> SenderSeen:
+    """What a gateway says of the RIS in that hour: so many messages since it started."""
+    return SenderSeen(
+        gateway="g1",
+        sender="ris",
+        door="mllp",
+        since=say.at(0),
+        at=say.at(60 * hour),
+        last_at=say.at(60 * hour),
+        answers={"AA": count, "AE": 1},
+        refusals={"bad_field": 1},
+    )
 
 
 def _rows() -> str:

@@ -26,7 +26,7 @@ def test_who_may_do_what_is_one_table_that_knows_every_act() -> None:
             allowed &= role == "lead" or name not in ("release", "unpin")
         assert may(role, name, own) is allowed, (name, role, own)
     reasoned = {name for name in RIGHTS if needs_reason(name)}
-    assert reasoned == leads | {"hand_over", "take_over", "promote", "reopen", "pin"}
+    assert reasoned == leads | {"hand_over", "take_over", "promote", "reopen", "pin", "skip"}
     assert {name for name in RIGHTS if needs_reason(name, own=False)} == reasoned | {
         "release",
         "unpin",
@@ -149,11 +149,13 @@ def test_an_outcome_is_noted_on_open_and_closed_rows(
     feed(make.series("1.1"))
     study = rows()["1.1"]["study"]
     assert refused(lambda: act("outcome", study)) == ("bad_code", "")
-    act("outcome", study, code="called", reason="")
+    assert refused(lambda: act("outcome", study, code="<b>fine</b>")) == ("bad_code", "")
+    act("outcome", study, code="referrer_called", reason="")
     read_it(engine, act, study)
-    assert act("outcome", study, code="callback", reason="").open is False
-    assert rows()["1.1"]["outcome"] == "callback"
-    assert act("skip", study, reason="").open is False
+    assert act("outcome", study, code="recall_for_images", reason="").open is False
+    assert rows()["1.1"]["outcome"] == "recall_for_images"
+    assert refused(lambda: act("skip", study, reason="")) == ("reason_required", "")
+    assert act("skip", study, reason="priors are missing").open is False
 
 
 def test_a_finished_row_is_reopened_or_undone(
@@ -165,7 +167,7 @@ def test_a_finished_row_is_reopened_or_undone(
     assert refused(lambda: act("reopen", study)) == ("not_closed", "")
     read_it(engine, act, study)
     assert refused(lambda: act("pin", study)) == ("finished", "anna")
-    assert refused(lambda: act("undo", study, actor="bert")) == ("not_found", "")
+    assert refused(lambda: act("undo", study, actor="bert")) == ("nothing_to_undo", "")
     assert act("undo", study, reason="").open
     assert rows()["1.1"]["finished_by"] == ""
     done = read_it(engine, act, study)

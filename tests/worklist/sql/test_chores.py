@@ -71,8 +71,7 @@ def test_counts_are_what_a_count_of_the_rows_says_before_and_after_they_are_fold
         found = connection.execute(
             text("""SELECT state, lane, ai = 'flagged', count(*) FROM item GROUP BY 1, 2, 3
                     UNION ALL
-                    SELECT CASE WHEN state = 'final' THEN state ELSE 'read' END, lane,
-                           ai = 'flagged', count(*) FROM closed GROUP BY 1, 2, 3""")
+                    SELECT state, lane, ai = 'flagged', count(*) FROM closed GROUP BY 1, 2, 3""")
         ).all()
     wanted = {(state, lane, flagged): rows for state, lane, flagged, rows in found}
     assert {"readable", "expected", "read", "final"} == {state for state, *_ in wanted}
@@ -134,16 +133,32 @@ def test_what_nobody_asks_for_again_is_taken_away_and_the_rest_stays(
     )
     write(
         database,
-        """INSERT INTO in_reading VALUES ('over', 'pacs', clock_timestamp()),
-               ('still', 'pacs', clock_timestamp() + interval '1 hour')""",
+        """INSERT INTO outbox (item, kind, body, at) VALUES
+               ('act of long ago', 'act', '{}', clock_timestamp() - interval '8 days'),
+               ('nobody took it', 'flagged', '{}', clock_timestamp() - interval '8 days'),
+               ('flagged now', 'flagged', '{}', clock_timestamp())""",
     )
     chores_of(database, here).round()
     assert ask(database, "SELECT array_agg(name) FROM gone") == ["new"]
     assert ask(database, "SELECT array_agg(item ORDER BY id) FROM outbox") == [
         "sent now",
         "not sent",
+        "act of long ago",
+        "flagged now",
     ]
-    assert ask(database, "SELECT array_agg(name) FROM in_reading") == ["still"]
+
+
+def test_a_series_that_no_model_answers_within_the_hour_is_told(
+    database: Database, here: Hospital
+) -> None:
+    three_rows(here)  # of the past, by the database's clock
+    image = say.image("u1.8 a8", "P8@HOSP")
+    here.tell(image, say.finding(image, flagged=False))
+    chores_of(database, here).round()
+    assert metrics.unanswered._value.get() == 3
+    write(database, "UPDATE item SET last_image_at = clock_timestamp() WHERE uid = '1.0'")
+    chores_of(database, here).round()
+    assert metrics.unanswered._value.get() == 2
 
 
 @pytest.fixture

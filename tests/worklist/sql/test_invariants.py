@@ -26,8 +26,9 @@ _ALL = ", ".join(COLUMNS)
 BREAKS = {
     "a row is open or closed": f"""
         INSERT INTO closed (name, closed_at, {_ALL})
-        SELECT name, clock_timestamp(), {_ALL} FROM item WHERE uid = '1.1'""",
-    "what is closed was read, reported, cancelled or is historic": """
+        SELECT name, clock_timestamp(), {_ALL.replace(" state,", " 'final',")}
+        FROM item WHERE uid = '1.1'""",
+    "what is read was read by somebody": """
         UPDATE closed SET finished_at = NULL WHERE uid = '1.3'""",
     "a flagged row leaves the list by a person, a report or its cancellation": """
         UPDATE closed SET ai = 'flagged', state = 'historic' WHERE uid = '1.4'""",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,13 +13,12 @@ from sqlalchemy import Engine, text
 
 from streams.errors import Retry
 from tests.worklist.conftest import Feed, Make
-from tests.worklist.sql.acting import LEASE_S, refused, take
+from tests.worklist.sql.acting import LEASE_S, only, refused, run_out, take
 from worklist.order.policy import Policy
 from worklist.sql import leases, queue
 from worklist.sql.acts import Wish, do
 from worklist.sql.database import translated
 from worklist.sql.invariants import violations
-from worklist.sql.leases import Claim
 from worklist.sql.queue import QueueError
 from worklist.sql.writing.apply import apply
 from worklist.sql.writing.opening import Opener
@@ -29,21 +29,6 @@ READERS = [f"reader{n}" for n in range(16)]
 def patients(make: Make, count: int, **more: Any) -> list[Any]:
     """Images of so many patients, one study each."""
     return [make.series(f"1.{n}", at=n, patient=f"P{n}", **more) for n in range(count)]
-
-
-def only(engine: Engine, **where: Any) -> dict[str, Any]:
-    """The only row of the list."""
-    with engine.begin() as connection:
-        (row,) = queue.listing(connection, **where).items
-    return row
-
-
-def run_out(engine: Engine) -> None:
-    """All leases run out, as if their browsers had been lost."""
-    with engine.begin() as connection:
-        connection.execute(
-            text("UPDATE lease SET expires_at = clock_timestamp() - interval '1 second'")
-        )
 
 
 @pytest.fixture
@@ -102,15 +87,11 @@ def test_next_gives_the_first_row_that_can_be_read(engine: Engine, make: Make, f
         make.series("1.3", patient="P3", at=5),
         make.series("1.4", patient="P4", accession="A4", at=1),
         make.report("A4", "preliminary", patient="P4"),  # stands under "to validate"
-        make.series("1.5", patient="P5", at=2),
+        make.series("1.5", patient="P5", accession="A5", at=2),
+        make.order("A5", patient="P5", bare=True, reading=True, received_at=datetime.now(UTC)),
     )
     with engine.begin() as connection:
         (elsewhere,) = queue.listing(connection, study_uid="1.5").items
-        connection.execute(
-            text("""INSERT INTO in_reading (name, said_by, expires_at)
-                    VALUES (:name, 'ris', clock_timestamp() + interval '30 minutes')"""),
-            {"name": elsewhere["study"]},
-        )
         given = []
         while (claim := leases.next_study(connection, "anna", LEASE_S)) is not None:
             given.append(queue.detail(connection, claim.study)["study_uid"])
@@ -318,32 +299,6 @@ def test_of_two_rows_that_become_one_the_earlier_lease_stands_and_the_other_is_t
     finish(early, earlier.token)
     row = only(engine)
     assert row["marks"] == ["new_since_read"], "what bert had is not what anna has read"
-
-
-def test_a_row_is_handed_over_and_taken_over_with_a_reason(
-    engine: Engine, make: Make, feed: Feed, finish: Callable[..., Any]
-) -> None:
-    feed(make.series())
-    study = only(engine)["study"]
-    token = take(engine, study).token
-
-    def take_over(reason: str) -> Claim:
-        with engine.begin() as connection:
-            return leases.take_over(connection, study, "bert", LEASE_S, reason)
-
-    def hand_over(token: str, reason: str) -> None:
-        with engine.begin() as connection:
-            leases.hand_over(connection, study, token, "bert", "carla", LEASE_S, reason)
-
-    assert refused(lambda: take_over(" ")) == ("reason_required", "")
-    taken = take_over("she was called away")
-    assert refused(lambda: finish(study, token)) == ("wrong_token", "bert")
-    assert refused(lambda: hand_over(taken.token, "")) == ("reason_required", "")
-    hand_over(taken.token, "end of shift")
-    assert only(engine)["claimed_by"] == "carla"
-    with engine.begin() as connection:
-        mine = leases.own_token(connection, study, "carla")
-    assert not finish(study, mine, "carla").open
 
 
 def test_promise_7_whatever_readers_and_messages_do_at_once_a_row_is_finished_once(

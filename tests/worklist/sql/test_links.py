@@ -109,7 +109,7 @@ def test_promise_7_an_act_on_one_row_changes_no_other_however_close(
         ("pin", {}),
         ("unpin", {}),
         ("set_priority", {"code": "routine"}),
-        ("outcome", {"code": "called"}),
+        ("outcome", {"code": "referrer_called"}),
         ("clear_flag", {}),
         ("skip", {}),
     ):

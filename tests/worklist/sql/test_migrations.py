@@ -78,9 +78,11 @@ def catalogue(engine: Engine) -> dict[str, set[tuple[object, ...]]]:
 
 
 def counts(connection: Connection) -> dict[str, int]:
+    """Rows of each table that is there: a later release may have more tables."""
+    there = connection.scalars(text("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"))
     return {
-        table.name: connection.scalar(text(f"SELECT count(*) FROM {table.name}")) or 0
-        for table in SQLModel.metadata.sorted_tables
+        name: connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0
+        for name in {table.name for table in SQLModel.metadata.sorted_tables} & set(there)
     }
 
 
@@ -112,7 +114,7 @@ def test_names_of_rows_compare_alike_or_no_index_finds_them(
     modelled: dict[str, set[tuple[object, ...]]],
 ) -> None:
     """A default collation beside the row's own made each claim read all leases."""
-    tables = {"item", "closed", "member", "lease", "in_reading", "gone"}
+    tables = {"item", "closed", "member", "lease", "gone"}
     found = {
         (table, collation)
         for table, column, *_, collation, _ in modelled["columns"]
@@ -144,7 +146,8 @@ def test_a_database_filled_by_a_release_before_keeps_its_rows(
     assert all(before[table] for table in ("fact", "item", "closed", "audit", "policy_version"))
     migrate(url)
     with engine.connect() as connection:
-        assert counts(connection) == before
+        after = counts(connection)
+        assert {name: after[name] for name in before} == before
         assert policy_store.active(connection).version
         assert invariants.violations(connection) == {}
     assert catalogue(engine) == modelled

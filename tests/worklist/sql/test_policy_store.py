@@ -62,9 +62,10 @@ def test_a_new_policy_ranks_every_row_anew_in_chunks_and_ends(
 def test_going_live_raises_what_was_recorded_and_going_back_is_a_persons_act(
     engine: Engine, make: Make, feed: Feed, policy: Policy, opener: Opener
 ) -> None:
+    images = make.series(patient=None)
     feed(
-        make.series(patient=None),
-        make.finding(package="next"),
+        images,
+        make.finding(of=images, package="next"),
         make.finding(package="next", constancy=False, at=12, input_digest=digest(b"other images")),
     )
     states = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import Connection, Engine, text
 
@@ -86,6 +88,25 @@ def test_filters_find_open_and_closed_rows_by_any_of_their_numbers(
             listing(connection, cursor=wrong)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        [10**18, "2026-03-14T09:00:00Z", "2026-03-14T09:00:00Z", "a"],
+        [-1, "2026-03-14T09:00:00Z", "2026-03-14T09:00:00Z", "a"],
+        [2, "2026-03-14", "2026-03-14T09:00:00", "a"],
+        [2, "2026-03-14T09:00:00Z", "2026-03-14T09:00:00Z", "a\0"],
+        [2, "2026-03-14T09:00:00Z", "2026-03-14T09:00:00Z", None],
+        [2, 7, {}, "a"],
+        [[], "2026-03-14T09:00:00Z", "2026-03-14T09:00:00Z", "a"],
+    ],
+)
+def test_a_cursor_that_somebody_made_up_is_refused_before_the_database_sees_it(
+    connection: Connection, place: list[Any]
+) -> None:
+    with pytest.raises(QueueError, match="bad_cursor"):
+        listing(connection, cursor=base64.urlsafe_b64encode(orjson.dumps(place)).decode())
+
+
 def test_all_pages_of_open_and_closed_rows_join_in_reading_order(
     connection: Connection, make: Make, feed: Feed
 ) -> None:
@@ -144,12 +165,27 @@ def test_a_row_answers_to_its_name_and_to_every_member(
         detail(connection, "0" * 24)
 
 
-def test_a_row_says_how_many_are_ahead_of_it(
+def test_each_row_s_cursor_says_how_many_are_read_before_what_follows(
     connection: Connection, make: Make, feed: Feed
 ) -> None:
     feed(*hospital(make, 9))
-    rows = listing(connection).items
-    assert [queue.ahead(connection, row["study"]) for row in rows] == list(range(9))
+    pages = [listing(connection, limit=rows).next or "" for rows in range(1, 9)]
+    assert [queue.before(connection, cursor) for cursor in pages] == list(range(1, 9))
+
+
+def test_a_page_says_how_many_are_read_before_it_whatever_came_since(
+    connection: Connection, make: Make, feed: Feed
+) -> None:
+    feed(*hospital(make, 9))
+    cursor = listing(connection, limit=4).next or ""
+    assert queue.before(connection, cursor) == 4
+    feed(
+        make.order("S", patient="P99", priority="stat", at=90),
+        make.series("1.99", patient="P99", accession="S", at=91),
+    )
+    assert queue.before(connection, cursor) == 5
+    with pytest.raises(QueueError, match="bad_cursor"):
+        queue.before(connection, "x")
 
 
 def test_changes_are_told_once_each_and_none_is_skipped_where_many_have_one_stamp(

@@ -88,6 +88,57 @@ def test_the_default_lists_what_is_open_and_all_adds_the_rest(
     assert listed(client, study_uid="9.9") == []
 
 
+def test_a_row_that_a_reader_finished_says_read_by_whom_and_when(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
+    feed(*readable(make))
+    claimed = client.post("/api/v1/next", headers=READER).json()
+    token = {"token": claimed["lease"]["token"]}
+    client.post(f"/api/v1/studies/{claimed['study']}/finish", headers=READER, json=token)
+    for query in ({"state": "all"}, {"state": "read"}):
+        (row,) = listed(client, **query)
+        assert (row["state"], bool(row["finished_by"]), bool(row["finished_at"])) == (
+            "read",
+            True,
+            True,
+        )
+    assert listed(client) == []
+
+
+def test_a_lead_is_told_which_numbers_too_many_name_and_of_whom_by_pseudonym(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
+    images = [make.series(f"1.{n}", accession="A1", at=n) for n in range(10, 24)]
+    feed(*images)
+    feed(*(make.order("A2", also=f"f{n}", patient=f"P{n}", at=n) for n in range(13)))
+    answer = client.get("/api/v1/shared-numbers", headers=as_role("lead"))
+    number = {"kind": "accession", "authority": ""}
+    assert images[0].patient is not None
+    assert answer.json()["items"] == [
+        number
+        | {
+            "value": "A1",
+            "named_by": "studies",
+            "count": 14,
+            "patient": images[0].patient.model_dump(),
+        },
+        number
+        | {
+            "authority": "H",
+            "value": "A2",
+            "named_by": "patients",
+            "count": 13,
+            "patient": None,
+        },
+    ]
+    assert "NAME" not in answer.text
+    assert '"P1"' not in answer.text
+    worst = client.get("/api/v1/shared-numbers?limit=1", headers=as_role("lead")).json()["items"]
+    assert [one["value"] for one in worst] == ["A1"]
+    for role in ("reader", "service", "ops"):
+        assert client.get("/api/v1/shared-numbers", headers=as_role(role)).status_code == 403
+
+
 def test_pages_of_the_list_are_the_list(client: httpx.Client, make: Make, feed: Feed) -> None:
     feed(*readable(make, 7))
     whole = [row["study"] for row in listed(client)]
@@ -234,7 +285,9 @@ def test_a_skipped_study_comes_last_to_its_reader_and_keeps_its_place(
 ) -> None:
     feed(*readable(make, 2))
     first, second = (row["study"] for row in listed(client))
-    assert client.post(f"/api/v1/studies/{first}/skip", headers=READER).status_code == 200
+    assert client.post(
+        f"/api/v1/studies/{first}/skip", headers=READER, json={"reason": "priors"}
+    ).is_success
     assert [row["study"] for row in listed(client)] == [first, second]
     assert client.post("/api/v1/next", headers=READER).json()["study"] == second
     assert client.post("/api/v1/next", headers=READER).json()["study"] == first
@@ -313,7 +366,12 @@ def test_the_feed_tells_what_changed_and_resumes_without_a_gap(
         again = until(events(answer.iter_lines()), "rows")
     assert [row["accession"] for row in json.loads(again["data"])["items"]] == ["A2"]
     with client.stream("GET", "/api/v1/events", headers=READER | {"last-event-id": "12"}) as answer:
-        assert next(events(answer.iter_lines()))["event"] == "reload"
+        assert until(events(answer.iter_lines()), "reload")["id"] != "12"
+    polled = client.get("/api/v1/changes", params={"after": seen["id"]}, headers=READER).json()
+    assert [row["accession"] for row in polled["frames"][0]["items"]] == ["A2"]
+    assert (polled["id"], polled["reload"]) == (again["id"], False)
+    unknown = client.get("/api/v1/changes", params={"after": "0a.7"}, headers=READER).json()
+    assert (unknown["frames"], unknown["reload"]) == ([], True)
 
 
 def test_the_feed_says_what_left_the_list(client: httpx.Client, make: Make, feed: Feed) -> None:
@@ -325,4 +383,11 @@ def test_the_feed_says_what_left_the_list(client: httpx.Client, make: Make, feed
         until(stream, "hello")
         feed(make.report("A0", patient="P0"))
         told = until(stream, "rows", lambda data: study in data["gone"])
-    assert study not in [row["study"] for row in json.loads(told["data"])["items"]]
+    data = json.loads(told["data"])
+    assert study not in [row["study"] for row in data["items"]]
+    assert [(one["study"], one["state"]) for one in data["closed"]] == [(study, "final")]
+    assert data["counts"] == {
+        "lanes": dict.fromkeys("0123", 0),
+        "flagged": 0,
+        "to_validate": 0,
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -62,17 +63,6 @@ def test_the_ops_page_shows_depths(client: httpx.Client, make: Make, feed: Feed)
     assert client.get("/").status_code == 403
 
 
-@pytest.fixture
-def fragile_url(database_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The test database by way of a link that a test can take away."""
-    real = Path(database_url.split("host=")[1])
-    link = tmp_path / "db"
-    link.symlink_to(real)
-    yield database_url.replace(str(real), str(link)), link
-    if link.is_symlink():
-        link.unlink()
-
-
 def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
     engine: Engine,
     fragile_url: tuple[str, Path],
@@ -86,6 +76,11 @@ def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
     with serving(web_settings(url, tmp_path, ring)) as (_, client):
         sign_in(client)
         assert client.get("/").status_code == 200
+        late = [3, "2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "f"]
+        end = base64.urlsafe_b64encode(json.dumps(late).encode()).decode()
+        past = client.get("/", params={"cursor": end})
+        assert past.status_code == 200, "a page after the end is no list that is kept"
+        assert "NAME, P1" not in past.text
         real = link.readlink()
         link.unlink()
         with engine.begin() as connection:
@@ -97,6 +92,7 @@ def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
         page = client.get("/")
         assert page.status_code == 503
         assert "Stale: the database cannot be reached" in page.text
+        assert 'id="truth" class="truth" data-state="stale"' in page.text
         assert "NAME, P1" in page.text
         answer = client.get("/api/v1/worklist", headers=as_role("reader"))
         assert (answer.status_code, answer.json()["code"]) == (503, "database_down")
@@ -104,3 +100,29 @@ def test_without_the_database_the_page_says_stale_keeps_its_list_and_recovers(
         link.symlink_to(real)
         wait_for(lambda: client.get("/readyz").status_code == 200)
         assert client.get("/").status_code == 200
+
+
+def test_pages_and_api_are_compressed_and_the_stream_is_not(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
+    feed(*(make.order(f"A{n}", patient=f"P{n}") for n in range(30)))
+    sign_in(client)
+    for path in ("/", "/list", "/api/v1/worklist"):
+        answer = client.get(path, headers=as_role("reader") if "api" in path else {})
+        assert answer.headers["content-encoding"] == "gzip", path
+        assert answer.num_bytes_downloaded < len(answer.content) / 4
+    with client.stream("GET", "/api/v1/events", headers=as_role("reader")) as stream:
+        assert "content-encoding" not in stream.headers
+
+
+def test_a_changed_row_is_small_on_the_wire(client: httpx.Client, make: Make, feed: Feed) -> None:
+    wait_for(lambda: client.get("/readyz").status_code == 200)
+    before = client.get("/api/v1/changes", headers=as_role("reader")).json()["id"]
+    feed(make.series(), make.finding())
+
+    def frames() -> list[object]:
+        answer = client.get(f"/api/v1/changes?after={before}", headers=as_role("reader")).json()
+        return list(answer["frames"])
+
+    wait_for(lambda: bool(frames()))
+    assert all(len(str(frame)) < 5_000 for frame in frames())

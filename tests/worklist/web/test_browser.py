@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from streams.events import Identity
 from streams.seal import KeyRing
+from streams.sealed import Identity
 from tests.worklist.conftest import Feed, Make
-from tests.worklist.web_client import serving, wait_for, web_settings
+from tests.worklist.web.conftest import names
+from tests.worklist.web_client import wait_for
 
 
 def hospital(make: Make, ring: KeyRing) -> list[Any]:
@@ -36,38 +35,6 @@ def hospital(make: Make, ring: KeyRing) -> list[Any]:
     return [*events, make.order("B", patient="P9", identity=bad)]
 
 
-@pytest.fixture
-def browser_page(
-    database_url: str, ring: KeyRing, tmp_path: Path
-) -> Iterator[tuple[Any, list[str]]]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    complaints: list[str] = []
-    with (
-        serving(web_settings(database_url, tmp_path, ring, open_demo=True)) as (_, client),
-        sync_api.sync_playwright() as tool,
-    ):
-        chromium = tool.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1500, "height": 900}, reduced_motion="reduce")
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
-        wait_for(lambda: client.get("/readyz").status_code == 200)
-        page.goto(str(client.base_url))
-        page.wait_for_selector('#fresh[data-state="live"]')
-        yield page, complaints
-        chromium.close()
-
-
-def names(page: Any) -> list[str]:
-    found: list[str] = page.locator("tr.study .name").all_inner_texts()
-    return found
-
-
 @pytest.mark.needs("chromium")
 def test_the_list_lives_in_a_browser(
     engine: Engine, make: Make, feed: Feed, ring: KeyRing, browser_page: tuple[Any, list[str]]
@@ -85,12 +52,15 @@ def test_the_list_lives_in_a_browser(
     assert page.locator("#list img").count() == 0
 
     # a flagged study rises by itself, and the strip and the title say so
+    assert page.locator("#no-models").count() == 1
     feed(make.finding("1.2.4", at=40))
     wait_for(lambda: names(page)[0] == "NAME, P3")
     assert "AI flag" in page.locator("#strip").inner_text()
-    assert page.title().startswith("(4 · 1)")
+    assert page.locator("#no-models").count() == 0, "a model has looked by now"
+    assert page.title().startswith("(4 · 0)")
+    assert page.locator("#flagged").inner_text() == "1"
     assert (
-        page.locator('tr.study[data-flagged="1"] .ai')
+        page.locator('tr.study[data-loud="flagged"] .ai')
         .inner_text()
         .split("\n")[0]
         .endswith("flagged")
@@ -102,10 +72,13 @@ def test_the_list_lives_in_a_browser(
     focused = "document.activeElement.querySelector('.name').textContent"
     assert page.evaluate(focused) == "NAME, P0"
     page.keyboard.press("w")
-    assert page.locator("details.why[open]").inner_text().count("Order priority") == 1
+    assert page.locator("details.why[open] li").all_inner_texts() == [
+        "Order priority: routine · target 1 d 00 h\nfrom the order"
+    ]
+    page.get_by_text("because it is due 1 min earlier").wait_for()
     feed(make.finding("1.2.3", at=41))
-    page.wait_for_selector("#pending:not([hidden])")
-    assert page.locator("#pending").inner_text() == "0 new, 1 moved: press . to apply"
+    page.wait_for_selector("#pending:not(.empty)")
+    assert page.locator("#pending").inner_text() == "0 new, 1 moved, 0 gone: press . to apply"
     assert names(page)[:2] == ["NAME, P3", "NAME, P0"]
     page.keyboard.press(".")
     assert names(page)[:3] == ["NAME, P2", "NAME, P3", "NAME, P0"]
@@ -114,9 +87,9 @@ def test_the_list_lives_in_a_browser(
 
     # c and u claim and release the row; n claims and opens what is first
     page.keyboard.press("c")
-    page.wait_for_selector('tr.study[data-mine="1"]')
+    page.wait_for_selector("tr.study.mine")
     page.keyboard.press("u")
-    page.wait_for_selector('tr.study[data-mine="0"] form[data-act="claim"] >> nth=3')
+    page.wait_for_selector('form[data-act="claim"] >> nth=3')
     page.keyboard.press("n")
     page.wait_for_url("**/studies/**")
     assert page.locator("h1").inner_text() == "NAME, P2"
@@ -133,7 +106,7 @@ def test_the_list_lives_in_a_browser(
     page.get_by_role("button", name="Finish reading").click()
     page.get_by_role("button", name="Undo").wait_for()
     page.evaluate("document.querySelector('[data-until]').dataset.until = '2026-01-01T00:00Z'")
-    page.get_by_role("button", name="Undo").wait_for(state="detached")
+    page.get_by_role("button", name="Undo").wait_for(state="hidden")
     assert complaints == []
 
 
@@ -184,5 +157,5 @@ def test_all_text_has_a_contrast_of_at_least_4_5(
         make.order("A2", patient="P2", at=50, priority="stat"),
     )
     page.goto(page.url + f"?theme={theme}")
-    page.wait_for_selector('#fresh[data-state="live"]')
+    page.wait_for_selector('#truth[data-state="live"]')
     assert page.evaluate(CONTRAST) == []

@@ -9,12 +9,14 @@ from importlib.resources import files
 import pytest
 
 from streams.errors import Reason
+from worklist.record.acts import OUTCOMES
 from worklist.sql.models import STUCK
 from worklist.sql.queue import QueueError
 from worklist.sql.rights import RIGHTS
 from worklist.web.i18n import (
     LANGUAGES,
     birth_date,
+    brief,
     catalogue,
     choose,
     clean,
@@ -23,7 +25,6 @@ from worklist.web.i18n import (
     span,
     translator,
 )
-from worklist.web.page_acts import OUTCOMES
 
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 EN = translator("en")
@@ -72,7 +73,25 @@ def test_promise_3_no_word_on_the_page_calls_anything_negative(lang: str) -> Non
 def test_the_countdown_is_signed() -> None:
     assert countdown(NOW + timedelta(minutes=12, seconds=5), NOW, EN) == "−00:12 left"
     assert countdown(NOW - timedelta(minutes=3, seconds=5), NOW, EN) == "+00:03 over"
+    for late in (-59, 0, 59):
+        word = "left" if late <= 0 else "over"
+        assert countdown(NOW - timedelta(seconds=late), NOW, EN) == f"< 1 min {word}"
     assert span(timedelta(days=2, hours=3, minutes=59).total_seconds(), EN) == "2 d 03 h"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "< 1 min"),
+        (59, "< 1 min"),
+        (60, "1 min"),
+        (3900, "1 h 5 min"),
+        (7200, "2 h"),
+        (90_000, "1 d 01 h"),
+    ],
+)
+def test_a_duration_in_a_sentence_is_said_in_units(seconds: float, said: str) -> None:
+    assert brief(seconds, EN) == said
 
 
 def test_names_and_dates() -> None:

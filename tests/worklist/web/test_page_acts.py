@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -22,7 +23,7 @@ class Desk:
     def __init__(self, client: httpx.Client, role: str) -> None:
         self._client = client
         client.cookies.clear()
-        self._csrf = sign_in(client, role)
+        self.csrf = sign_in(client, role)
         rows = client.get("/api/v1/worklist", headers=as_role("lead")).json()["items"]
         self.study = next(row["study"] for row in rows if row["study_uid"])
         self.path = f"/studies/{self.study}"
@@ -31,7 +32,7 @@ class Desk:
         return self._client.get(self.path).text
 
     def post(self, act: str, **fields: str) -> httpx.Response:
-        data = {"csrf": self._csrf} | fields
+        data = {"csrf": self.csrf} | fields
         return self._client.post(f"{self.path}/{act}", data=data, headers=OURS)
 
     def form(self, act: str) -> str:
@@ -80,6 +81,8 @@ def test_a_row_says_which_order_it_may_be_and_a_lead_chooses_by_number(
 ) -> None:
     feed(*conflict(make), make.order("A7", patient="P2", also="f8", at=1))
     desk = Desk(client, "lead")
+    listed = client.get("/").text
+    assert f'href="{desk.path}#acts" title="It is this order' in listed, "what resolves it"
     html = desk.html()
     assert "identity conflict" in html
     assert "may be order 8, A7" in html
@@ -114,12 +117,18 @@ def test_priority_and_outcome_are_chosen_from_short_lists(
 def test_a_study_changes_hands_by_forms(client: httpx.Client, make: Make, feed: Feed) -> None:
     feed(make.order(), make.series(accession="A1"))
     desk = Desk(client, "reader")
-    client.post(f"/api/v1{desk.path}/claim", headers=SECOND)
+    claimed = client.post(f"/api/v1{desk.path}/claim", headers=SECOND).json()["lease"]["token"]
     assert "being read by reader2" in desk.html()
     assert not desk.offered() & {"claim", "finish", "release", "hand-over"}
     assert "reader2 has this study." in desk.post("claim").text
     assert desk.post("take-over").status_code == 422
-    assert desk.post("take-over", reason="reader2 is called away").status_code == 303
+    asked = desk.post("take-over", reason="reader2 is called away")
+    assert asked.status_code == 409
+    assert "reader2 has this study, and was asked for it." in asked.text
+    row = client.get(f"/api/v1{desk.path}", headers=SECOND).json()
+    assert (row["asked_by"], row["asked_reason"]) == ("reader1", "reader2 is called away")
+    given = {"token": claimed, "to": "reader1", "reason": row["asked_reason"]}
+    assert client.post(f"/api/v1{desk.path}/hand-over", headers=SECOND, json=given).is_success
     assert {"finish", "release", "hand-over"} <= desk.offered()
     assert [name for name, _ in options(desk.form("hand-over"))] == ["lead1", "reader2"]
     assert desk.post("hand-over", to="nobody", reason="night").status_code == 422
@@ -177,15 +186,12 @@ def test_a_finished_study_says_by_whom_and_can_be_undone_for_ten_seconds(
 
 
 def test_what_somebody_reads_elsewhere_is_said_and_claimed_when_sure(
-    client: httpx.Client, engine: Engine, make: Make, feed: Feed
+    client: httpx.Client, make: Make, feed: Feed
 ) -> None:
+    now = datetime.now(UTC)
     feed(make.order(), make.series(accession="A1"))
+    feed(make.order(bare=True, reading=True, sender="PACS", received_at=now))
     desk = Desk(client, "reader")
-    with engine.begin() as connection:
-        connection.execute(
-            text("""INSERT INTO in_reading (name, said_by, expires_at)
-                    SELECT name, 'PACS', clock_timestamp() + interval '30 min' FROM item""")
-        )
     assert "said to be in reading by PACS" in client.get("/").text
     assert "PACS says that somebody reads this study elsewhere." in desk.html()
     refused = desk.post("claim")
@@ -193,3 +199,35 @@ def test_what_somebody_reads_elsewhere_is_said_and_claimed_when_sure(
     assert "PACS says that it is being read." in refused.text
     assert desk.post("claim", sure=hidden(desk.form("claim"), "sure")).status_code == 303
     assert "finish" in desk.offered()
+
+
+def test_what_belongs_with_a_study_stands_on_its_page_and_is_claimed_there(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
+    feed(
+        make.order(priority="stat"),
+        make.series("1.2.1", accession="A1"),
+        make.series("1.2.2", accession="A1", at=20, modality="PT", description="PET whole body"),
+        make.series("1.2.3", at=30, modality="DX", description="Chest of another day"),
+        make.series("1.2.4", patient="P2", at=31, description="Of somebody else"),
+    )
+    desk = Desk(client, "reader")
+    section = desk.html().partition('class="siblings"')[2].partition("</section>")[0]
+    assert "Also of this patient" in section
+    assert "Chest of another day" in section
+    assert "Of somebody else" not in section
+    (pet,) = re.findall(r'href="/studies/(\w+)"><b class="mod">PT', section)
+    claimed = client.post(f"/studies/{pet}/claim", data={"csrf": desk.csrf}, headers=OURS)
+    assert claimed.headers["location"] == f"/studies/{pet}"
+    assert "being read by you" in desk.html().partition('class="siblings"')[2]
+    assert client.post(f"/studies/{pet}/finish", data={"csrf": desk.csrf}, headers=OURS).is_redirect
+    section = desk.html().partition('class="siblings"')[2]
+    assert "This study was read by" in section
+    assert "Aussi de ce patient" in client.get(f"{desk.path}?lang=fr").text
+
+
+def test_a_study_that_has_nothing_beside_it_says_nothing_of_it(
+    client: httpx.Client, make: Make, feed: Feed
+) -> None:
+    feed(make.order(), make.series(accession="A1"), make.series("1.3", patient="P2", at=40))
+    assert 'class="siblings"' not in Desk(client, "reader").html()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from tests.worklist.conftest import T0, Feed, Make
 from tests.worklist.web_client import TOKENS, as_role, bearer
@@ -87,7 +87,7 @@ def own(ward: Ward, me: dict[str, str], act: str) -> tuple[str, dict[str, Any]]:
         case "reopen":
             ward.post(me, study, "finish", token=ward.claim(me, study))
         case "undo":
-            ward.post(me, study, "skip")
+            ward.post(me, study, "skip", reason="priors are missing")
         case "unpin":
             assert ward.post(me, study, "pin", reason="surgeon called").status_code == DONE
         case "outcome":
@@ -111,7 +111,7 @@ OWN = {
     "hand-over": (NO_REASON, 204),
     "take-over": ALWAYS,
     "undo": NEVER,
-    "skip": NEVER,
+    "skip": ALWAYS,
     "outcome": NEVER,
     "promote": ALWAYS,
     "reopen": ALWAYS,
@@ -139,6 +139,9 @@ def test_who_may_do_what_with_and_without_a_reason(ward: Ward, role: str) -> Non
             more = body | (reason if act in takes_reason else {})
             statuses.append(ward.post(me, study, act, **more).status_code)
         got[act] = tuple(statuses)
+    if role == "reader":  # what somebody has, a reader asks for: its holder says yes, or a lead
+        assert got["take-over"] == (NO_REASON, 409)
+        got["take-over"] = ALWAYS
     expected = LEADS if role == "lead" else dict.fromkeys(LEADS, (FORBIDDEN, FORBIDDEN))
     assert got == OWN | expected
 
@@ -170,7 +173,7 @@ def test_what_is_anothers_is_a_leads_with_a_reason_and_refusals_name_the_holder(
     assert told(ward.post(LEAD, pinned, "unpin"))[:2] == (422, "reason_required")
     assert ward.post(LEAD, pinned, "unpin", reason="operated").status_code == DONE
 
-    done = ward.post(SECOND, study, "skip").json()
+    done = ward.post(SECOND, study, "skip", reason="priors are missing").json()
     assert told(ward.post(READER, study, "undo", act_id=done["act_id"]))[0] == 403
     assert told(ward.post(LEAD, study, "undo", act_id=done["act_id"]))[0] == 403
 
@@ -186,10 +189,12 @@ def test_a_study_is_handed_over_to_a_reader_and_taken_over_with_its_token(ward: 
     )
     (row,) = ward.find()
     assert row["claimed_by"] == "reader2"
-    taken = ward.post(READER, study, "take-over", reason="reader2 is called away").json()
-    assert ward.post(READER, study, "finish", token=taken["lease"]["token"]).status_code == DONE
+    asked = told(ward.post(READER, study, "take-over", reason="reader2 is called away"))
+    assert asked == (409, "asked", "reader2 has this study, and was asked for it.")
+    taken = ward.post(LEAD, study, "take-over", reason="reader2 is called away").json()
+    assert ward.post(LEAD, study, "finish", token=taken["lease"]["token"]).status_code == DONE
     refused = told(ward.post(SECOND, study, "claim"))
-    assert refused == (409, "finished", "This study was read by reader1.")
+    assert refused == (409, "finished", "This study was read by lead1.")
     assert told(ward.post(SECOND, study, "finish", token=token)) == refused
 
 
@@ -215,15 +220,11 @@ def test_claims_answer_with_siblings_and_lease_them_when_asked(
 
 
 def test_what_is_read_elsewhere_is_passed_over_and_claimed_when_sure(
-    client: httpx.Client, engine: Engine, ward: Ward
+    client: httpx.Client, make: Make, feed: Feed, ward: Ward
 ) -> None:
     study = ward.study()
-    with engine.begin() as connection:
-        connection.execute(
-            text("""INSERT INTO in_reading (name, said_by, expires_at)
-                    VALUES (:name, 'PACS', clock_timestamp() + interval '30 min')"""),
-            {"name": study},
-        )
+    now = datetime.now(UTC)
+    feed(make.order("W1", bare=True, reading=True, sender="PACS", received_at=now))
     assert ward.find()[0]["in_reading"] == "PACS"
     assert client.post("/api/v1/next", headers=READER).status_code == 404
     refused = ward.post(READER, study, "claim")
@@ -244,7 +245,7 @@ def test_an_undone_finish_is_its_readers_again_until_ten_seconds_are_over(
     again = ward.post(READER, study, "finish", token=back["lease"]["token"])
     assert again.status_code == DONE
     undone = ward.post(READER, study, "undo", act_id=done["act_id"])
-    assert told(undone)[:2] == (404, "not_found"), "it is undone already"
+    assert told(undone)[:2] == (409, "nothing_to_undo"), "it is undone already"
     pinned = ward.study()
     ward.post(READER, pinned, "pin", reason="surgeon called")
     assert ward.post(READER, pinned, "undo").json()["lease"] is None
@@ -283,3 +284,25 @@ def test_a_row_answers_to_each_of_its_members_names(
     assert client.get(f"/api/v1/studies/{old}", headers=READER).json()["study"] == row["study"]
     token = ward.claim(READER, old)
     assert ward.post(READER, old, "finish", token=token).json()["study"] == row["study"]
+
+
+@pytest.mark.parametrize("path", ["finish", "release", "renew", "hand-over"])
+def test_a_token_of_other_letters_than_ours_is_a_wrong_token(
+    client: httpx.Client, make: Make, feed: Feed, path: str
+) -> None:
+    ward = Ward(client, make, feed)
+    study = ward.study()
+    assert ward.post(READER, study, "claim").status_code == DONE
+    more = {"to": "reader2", "reason": "end of shift"} if path == "hand-over" else {}
+    answer = ward.post(READER, study, path, token="clé\u202e", **more)
+    assert (answer.status_code, answer.json()["code"]) == (409, "wrong_token")
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\u200b\u200b", "\u202e \u2060"])
+@pytest.mark.parametrize("path", ["pin", "skip", "take-over"])
+def test_a_reason_that_nobody_can_see_is_none(
+    client: httpx.Client, make: Make, feed: Feed, path: str, reason: str
+) -> None:
+    ward = Ward(client, make, feed)
+    answer = ward.post(READER, ward.study(), path, reason=reason)
+    assert (answer.status_code, answer.json()["code"]) == (NO_REASON, "reason_required")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from worklist.web.app import MAX_BODY
+import pytest
+
+from worklist.web.door.edge import MAX_BODY
 from worklist.web.i18n import catalogue, moment, translator
 from worklist.web.row_view import ai_detail, urgency, view
 from worklist.web.schema import MOST_SEEN, Flag, ImageCount, Row, Why
@@ -17,6 +19,8 @@ EN = translator("en")
 def row(**more: Any) -> Row:
     fields: dict[str, Any] = {
         "study": "s1",
+        "key": "2a",
+        "age": "066Y",
         "accession": "A1",
         "accessions": ("A1",),
         "study_uid": "1.2",
@@ -66,6 +70,28 @@ def row(**more: Any) -> Row:
         "finish_id": "",
     }
     return Row(**(fields | more))
+
+
+@pytest.mark.parametrize(
+    ("coverage", "shown"),
+    [
+        (None, ""),
+        ({"read": 1, "there": 1, "primary": True, "extent_mm": None}, "1 of 1"),
+        ({"read": 1, "there": 1, "age_stated": False}, "1 of 1, age not stated"),
+        (
+            {"read": 9, "there": 14, "extent_mm": 140.0, "spacing_mm": 10, "largest_gap_mm": 60.0},
+            "9 of 14, 140 mm, largest gap 60 mm",
+        ),
+        (
+            {"read": 28, "there": 28, "extent_mm": 139.6, "spacing_mm": 5, "largest_gap_mm": 5},
+            "28 of 28, 140 mm",
+        ),
+    ],
+)
+def test_the_study_page_says_what_was_read_of_what_is_there(
+    coverage: dict[str, bool | int | float | None] | None, shown: str
+) -> None:
+    assert view(row(coverage=coverage), NOW, "en", EN, "anne")["coverage"] == shown
 
 
 def test_ai_is_said_in_five_words() -> None:
@@ -123,8 +149,31 @@ def test_a_row_in_words() -> None:
         "−00:12 left",
     )
     assert shown["why"] == [
-        {"term": "Order priority: routine", "target": "01:00", "source": "from the order"}
+        {"term": "Order priority: routine", "target": "1 h", "source": "from the order"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("modality", "description", "said"),
+    [
+        ("CT", "CT head", "head"),
+        ("CT", "ct Head", "Head"),
+        ("CT", "CTA head", "CTA head"),
+        ("", "CT head", "CT head"),
+        ("CT", "CT", "CT"),
+    ],
+)
+def test_the_modality_is_said_once(modality: str, description: str, said: str) -> None:
+    shown = view(row(modality=modality, description=description), NOW, "en", EN, "anne")
+    assert shown["description"] == said
+
+
+def test_a_shipped_packages_finding_is_said_in_french_and_a_hospitals_own_as_it_wrote_it() -> None:
+    flags = tuple(
+        Flag(package="p", code=name, name=name) for name in ("Intracranial haemorrhage", "Kyste")
+    )
+    shown = view(row(ai="flagged", flags=flags), NOW, "fr", translator("fr"), "anne")
+    assert shown["ai_detail"] == "Hémorragie intracrânienne, Kyste"
 
 
 def test_promise_4_the_bound_is_shown_to_the_minute_and_never_earlier_than_it_is() -> None:
@@ -137,14 +186,16 @@ def test_promise_4_the_bound_is_shown_to_the_minute_and_never_earlier_than_it_is
 
 def test_marks_are_in_words_and_say_which_order_it_may_be() -> None:
     marked = row(marks=("identity_conflict", "may_be_order"), borrowed=("A7",))
-    assert view(marked, NOW, "en", EN, "anne")["marks"] == [
-        {"code": "identity_conflict", "word": "identity conflict"},
-        {"code": "may_be_order", "word": "may be order A7"},
+    shown = view(marked, NOW, "en", EN, "anne")["marks"]
+    assert [(mark["code"], mark["word"]) for mark in shown] == [
+        ("identity_conflict", "identity conflict"),
+        ("may_be_order", "may be order A7"),
     ]
+    assert {mark["resolved"] for mark in shown} == {"It is this order's, It is not this order's"}
 
 
 def test_a_study_that_was_read_has_no_clock_and_cannot_be_claimed() -> None:
-    read = view(row(finished_at=NOW, finished_by="anne"), NOW, "en", EN, "anne")
+    read = view(row(state="read", finished_at=NOW, finished_by="anne"), NOW, "en", EN, "anne")
     assert (read["lane"], read["target_iso"], read["claimable"]) == ("closed", "", False)
 
 

@@ -20,8 +20,10 @@ CREATE INDEX fact_package ON fact ((body->>'package'), (body->>'package_version'
     WHERE type = 'FindingsMade';
 CREATE TABLE node (
     key text COLLATE "C" PRIMARY KEY,
-    uses integer NOT NULL DEFAULT 0
+    uses integer NOT NULL DEFAULT 0,
+    named jsonb
 );
+CREATE INDEX node_named ON node (uses, key) WHERE named IS NOT NULL;
 CREATE TABLE naming (
     node varchar,
     by varchar,
@@ -89,6 +91,8 @@ CREATE TABLE item (
     finished_by varchar NOT NULL,
     finished_at timestamptz,
     finish_id varchar NOT NULL,
+    reading_until timestamptz,
+    reading_by varchar NOT NULL,
     changed bigint NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     name text COLLATE "C" NOT NULL
@@ -98,8 +102,6 @@ CREATE TABLE closed (LIKE item INCLUDING DEFAULTS, closed_at timestamptz NOT NUL
 
 ALTER TABLE item
     ADD PRIMARY KEY (name),
-    ADD CONSTRAINT item_state CHECK (state IN
-        ('expected','arriving','readable','preliminary','final','cancelled','historic')),
     ADD CONSTRAINT item_ai
         CHECK (ai IN ('flagged','withdrawn','not_flagged','not_analysed','pending')),
     ADD CONSTRAINT item_lane CHECK (lane BETWEEN 0 AND 3),
@@ -117,12 +119,12 @@ CREATE INDEX item_person ON item (person);
 CREATE INDEX item_accessions ON item USING gin (accessions);
 CREATE INDEX item_policy ON item (policy_version, name);
 CREATE INDEX item_changed ON item (changed, name);
+CREATE INDEX item_pending ON item (last_image_at) WHERE ai = 'pending';
 CREATE INDEX item_stuck ON item (name) WHERE 'stuck' = ANY (marks);
 
 ALTER TABLE closed
     ADD PRIMARY KEY (name, closed_at),
-    ADD CONSTRAINT closed_state CHECK (state IN
-        ('expected','arriving','readable','preliminary','final','cancelled','historic')),
+    ADD CONSTRAINT closed_state CHECK (state IN ('read','final','cancelled','historic')),
     ADD CONSTRAINT closed_ai
         CHECK (ai IN ('flagged','withdrawn','not_flagged','not_analysed','pending'));
 CREATE INDEX closed_uid ON closed (uid);
@@ -151,11 +153,6 @@ CREATE TABLE lease (
 CREATE INDEX ix_lease_reader ON lease (reader);
 CREATE INDEX lease_changed ON lease (changed, name);
 CREATE INDEX lease_due ON lease (expires_at) WHERE ended = '';
-CREATE TABLE in_reading (
-    name text COLLATE "C" PRIMARY KEY,
-    said_by varchar NOT NULL,
-    expires_at timestamptz NOT NULL
-);
 CREATE TABLE gone (
     changed bigint,
     name text COLLATE "C",
@@ -201,6 +198,7 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_unsent ON outbox (kind, id) WHERE sent_at IS NULL;
 CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX outbox_old ON outbox (at) WHERE sent_at IS NULL AND kind <> 'act';
 CREATE TABLE log_position (
     topic varchar,
     partition integer,
@@ -263,8 +261,7 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE closed DETACH PARTITION %I', part);
         EXECUTE format('INSERT INTO tally (state, lane, flagged, rows)
-            SELECT CASE WHEN state IN (''final'', ''cancelled'', ''historic'') THEN state ELSE ''read'' END,
-                lane, ai = ''flagged'', -count(*) FROM %I GROUP BY 1, 2, 3', part);
+            SELECT state, lane, ai = ''flagged'', -count(*) FROM %I GROUP BY 1, 2, 3', part);
         EXECUTE format('ALTER TABLE %I SET SCHEMA archive', part);
         RETURN NEXT part;
     END LOOP;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 from sqlalchemy import Connection, text
@@ -12,15 +12,25 @@ from streams.events import (
     ActDone,
     Event,
     ExamProgressed,
+    Number,
     PatientChanged,
     PatientMerged,
     SeriesReceived,
+    encode,
 )
-from worklist.order.policy import Policy
-from worklist.record.facts import Fact, first_receipts, node, number_node, pair_node, person_nodes
-from worklist.record.items import derive
-from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
-from worklist.sql.writing.closure import Reached, fact_nodes, hold, world_of
+from worklist.order.policy import LEAST_STUDIES, MOST_COUNTED, Policy
+from worklist.record.facts import (
+    Fact,
+    Name,
+    first_receipts,
+    node,
+    number_node,
+    pair_node,
+    person_nodes,
+)
+from worklist.record.items import listed_and_off
+from worklist.record.world import World
+from worklist.sql.writing.closure import Reached, as_array, hold, world_of
 from worklist.sql.writing.items import as_json, write_items
 from worklist.sql.writing.opening import Opener
 
@@ -30,7 +40,33 @@ _UPSERT = text(
        SELECT key, type, nodes, received, body
        FROM jsonb_populate_recordset(NULL::fact, CAST(:rows AS jsonb)) ORDER BY key
        ON CONFLICT (key) DO UPDATE SET received = excluded.received, body = excluded.body
-       WHERE excluded.received < fact.received"""
+       WHERE excluded.received < fact.received
+       RETURNING key, xmin::text AS version"""
+)
+_KNOWN = text(
+    """SELECT value, authority FROM patient_number
+       WHERE value = ANY(CAST(:values AS text[]))"""
+)
+_SPOKEN_OF = text(
+    """SELECT n FROM unnest(CAST(:nodes AS text[])) n
+       WHERE EXISTS (SELECT 1 FROM fact WHERE nodes @> ARRAY[n]
+                     AND type IN ('PatientChanged', 'PatientMerged'))"""
+)
+_ADD_NUMBERS = text(
+    """INSERT INTO patient_number (value, authority)
+       SELECT p->>0, p->>1 FROM jsonb_array_elements(CAST(:pairs AS jsonb)) p
+       ON CONFLICT DO NOTHING"""
+)
+_COUNT = text(
+    """WITH asked AS (SELECT p->>0 AS node, p->>1 AS by
+                      FROM jsonb_array_elements(CAST(:pairs AS jsonb)) p),
+            fresh AS (INSERT INTO naming (node, by) SELECT a.node, a.by FROM asked a
+                      JOIN node n ON n.key = a.node WHERE n.uses <= :most
+                      ON CONFLICT DO NOTHING RETURNING node)
+       UPDATE node SET uses = uses + f.n
+       FROM (SELECT node, count(*) AS n FROM fresh GROUP BY node) f
+       WHERE node.key = f.node
+       RETURNING node.key, node.uses, node.uses > :least AND node.named IS NULL AS nameless"""
 )
 
 
@@ -47,8 +83,7 @@ def apply(
     facts = first_receipts(opener.fact(event) for event in events)
     for fact in facts.values():
         _check(fact)
-    nodes = {key: fact_nodes(fact) for key, fact in facts.items()}
-    touched = sorted({node for found in nodes.values() for node in found})
+    touched = {node for fact in facts.values() for node in fact.nodes}
     people = {
         node
         for fact in facts.values()
@@ -56,28 +91,29 @@ def apply(
         for node in person_nodes(fact.event)
     } | _newly_placed(connection, facts)
 
-    def write() -> None:
-        _write_facts(connection, facts, nodes)
-        _write_uses(connection, facts)
+    def write() -> Mapping[str, int]:
+        _write_facts(connection, facts, opener)
+        return _write_uses(connection, facts)
 
     def start(world: World) -> set[str]:
-        return {node for fact in facts.values() for node in world.nodes(fact)}
+        return {node for fact in facts.values() for node in world.nodes(fact) | world.lenders(fact)}
 
-    return _derive(connection, hold(connection, opener, touched, people, start, write), policy)
+    reached = hold(connection, opener, policy, touched, people, start, write)
+    return _derive(connection, reached, policy)
 
 
 def project(
     connection: Connection, touched: Sequence[str], *, policy: Policy, opener: Opener
 ) -> int:
     """Derives and writes anew all rows that `touched` (nodes of rows) reach; locks as `apply`."""
-    reached = hold(connection, opener, touched, (), lambda _: set(touched), lambda: None)
+    reached = hold(connection, opener, policy, touched, (), lambda _: set(touched), dict)
     return _derive(connection, reached, policy)
 
 
 def _derive(connection: Connection, reached: Reached, policy: Policy) -> int:
-    world = world_of(connection, reached.facts.values())
-    items = derive(reached.facts.values(), world, policy)
-    return write_items(connection, items, world, policy)
+    world = world_of(connection, reached, policy)
+    items, off_list = listed_and_off(reached.facts.values(), world, policy)
+    return write_items(connection, items, off_list, world, policy)
 
 
 def _check(fact: Fact) -> None:
@@ -89,93 +125,100 @@ def _check(fact: Fact) -> None:
 
 
 def _newly_placed(connection: Connection, facts: Mapping[str, Fact]) -> set[str]:
-    """Patients whose number a further authority has now: a merge that stated none may end by it."""
-    stated = {
-        (fact.patient.value, fact.patient.authority): person_nodes(fact.event)
-        for fact in facts.values()
-        if fact.patient and fact.patient.authority and not isinstance(fact.event, ActDone)
-    }
+    """Patients whose number an authority has now that had none, and of whom identity messages
+    speak: one that stated no authority, or of whom an open number is, may be told otherwise by it.
+    """
+    stated = {pair for fact in facts.values() for pair in _stated(fact)}
     if not stated:
         return set()
-    known = connection.execute(
-        text("SELECT value, authority FROM patient_number WHERE value = ANY(:values)"),
-        {"values": sorted({value for value, _ in stated})},
-    ).all()
-    had = {row.value for row in known}
-    pairs = {(row.value, row.authority) for row in known}
-    found = {
-        node
-        for (value, authority), nodes in stated.items()
-        if value in had and (value, authority) not in pairs
-        for node in nodes
-    }
-    if not found:
+    asked = {"values": as_array({value for value, _ in stated})}
+    known = {(value, authority) for value, authority in connection.execute(_KNOWN, asked).all()}
+    nodes = {node("who", value) for value, _ in stated - known}
+    if not nodes:
         return set()
-    open_merges = connection.scalar(
-        text("""SELECT EXISTS (SELECT 1 FROM fact WHERE nodes && CAST(:nodes AS text[])
-                AND type = 'PatientMerged' AND body->'retired'->>'authority' = '')"""),
-        {"nodes": sorted(found)},
-    )
-    return found if open_merges else set()
+    return set(connection.execute(_SPOKEN_OF, {"nodes": as_array(nodes)}).scalars())
 
 
-def _write_facts(
-    connection: Connection, facts: Mapping[str, Fact], nodes: Mapping[str, Sequence[str]]
-) -> None:
+def _stated(fact: Fact) -> list[tuple[str, str]]:
+    """The patient numbers of which a fact states the authority: value, authority."""
+    found = [fact.patient] if fact.patient else []
+    if isinstance(fact.event, PatientMerged):
+        found.append(fact.event.retired)
+    return [(patient.value, patient.authority) for patient in found if patient.authority]
+
+
+def _write_facts(connection: Connection, facts: Mapping[str, Fact], opener: Opener) -> None:
+    bodies = {key: encode(fact.event) for key, fact in facts.items()}
     values = [
         {
             "key": key,
             "type": fact.event.type,
-            "nodes": list(nodes[key]),
+            "nodes": fact.nodes,
             "received": fact.received,
-            "body": fact.event.model_dump(mode="json"),
+            "body": orjson.Fragment(bodies[key]),
         }
         for key, fact in sorted(facts.items())
     ]
-    connection.execute(_UPSERT, {"rows": as_json(values)})
+    for key, version in connection.execute(_UPSERT, {"rows": as_json(values)}).all():
+        opener.remember(key, version, facts[key], len(bodies[key]))
 
 
-def _write_uses(connection: Connection, facts: Mapping[str, Fact]) -> None:
-    """Counts which patients name a number, and which studies name it as theirs."""
+def _write_uses(connection: Connection, facts: Mapping[str, Fact]) -> dict[str, int]:
+    """Counts which patients name a number, and which studies name it as theirs; returns how many
+    things name what was counted anew.
+    """
     pairs: set[tuple[str, str]] = set()
+    names: dict[str, Number | Name] = {}
     numbers: set[tuple[str, str]] = set()
     for fact in facts.values():
         event = fact.event
+        numbers.update(_stated(fact))
         if isinstance(event, PatientChanged | PatientMerged | ActDone):
             continue
-        if fact.patient:
-            numbers.add((fact.patient.value, fact.patient.authority))
         for number in fact.numbers:
             if number.kind in ("study", "step"):
                 continue
-            pair = pair_node(number, fact.patient)
-            pairs.add((number_node(number), pair))
+            alone, pair = number_node(number), pair_node(number, fact.patient)
+            pairs.add((alone, pair))
+            names |= {alone: number, pair: Name(number, fact.patient)}
             if isinstance(event, SeriesReceived):
                 pairs.add((pair, node("study", event.study_uid)))
             elif isinstance(event, ExamProgressed) and event.status == "available":
                 pairs |= {(pair, number_node(n)) for n in fact.numbers if n.kind == "study"}
-    _count(connection, pairs)
-    connection.execute(
-        text("""INSERT INTO patient_number (value, authority)
-                SELECT p->>0, p->>1 FROM jsonb_array_elements(CAST(:pairs AS jsonb)) p
-                ON CONFLICT DO NOTHING"""),
-        {"pairs": orjson.dumps(sorted(p for p in numbers if p[1])).decode()},
-    )
+    counted = _count(connection, pairs, names)
+    connection.execute(_ADD_NUMBERS, {"pairs": _as_text(numbers)})
+    return counted
 
 
-def _count(connection: Connection, pairs: set[tuple[str, str]]) -> None:
-    """Notes each pair once; a number is not counted further than the rules ask."""
-    connection.execute(
-        text("""WITH asked AS (SELECT p->>0 AS node, p->>1 AS by
-                               FROM jsonb_array_elements(CAST(:pairs AS jsonb)) p),
-                     fresh AS (INSERT INTO naming (node, by) SELECT a.node, a.by FROM asked a
-                               JOIN node n ON n.key = a.node WHERE n.uses <= :most
-                               ON CONFLICT DO NOTHING RETURNING node)
-                UPDATE node SET uses = uses + f.n
-                FROM (SELECT node, count(*) AS n FROM fresh GROUP BY node) f
-                WHERE node.key = f.node"""),
-        {
-            "pairs": orjson.dumps(sorted(pairs)).decode(),
-            "most": max(MOST_PATIENTS, MOST_STUDIES),
-        },
-    )
+def _as_text(pairs: Iterable[tuple[str, str]]) -> str:
+    return orjson.dumps(sorted(pairs)).decode()
+
+
+def _named(what: Number | Name) -> dict[str, str]:
+    """A number, and where it is one patient's whose: by pseudonym, empty where nobody says."""
+    if isinstance(what, Number):
+        return what.model_dump()
+    number, patient = what
+    whose = {"patient": "", "patient_authority": ""}
+    if patient:
+        whose = {"patient": patient.value, "patient_authority": patient.authority}
+    return number.model_dump() | whose
+
+
+def _count(
+    connection: Connection, pairs: set[tuple[str, str]], names: Mapping[str, Number | Name]
+) -> dict[str, int]:
+    """Notes each pair once; a number is not counted further than any site asks. Returns what was
+    counted anew.
+
+    Of a number that may be a bad one its name is kept, to be told.
+    """
+    asked = {"pairs": _as_text(pairs), "most": MOST_COUNTED, "least": LEAST_STUDIES}
+    counted = connection.execute(_COUNT, asked).all()
+    told = {row.key: _named(names[row.key]) for row in counted if row.nameless}
+    if told:
+        connection.execute(
+            text("UPDATE node SET named = CAST(:names AS jsonb)->key WHERE key = ANY(:keys)"),
+            {"keys": list(told), "names": orjson.dumps(told).decode()},
+        )
+    return {row.key: row.uses for row in counted}

@@ -7,57 +7,67 @@ wrote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 
-import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
-from streams.events import (
-    Event,
-    ExamProgressed,
-    OrderChanged,
-    Parked,
-    PatientMerged,
-    ReportReceived,
-    SenderSeen,
-    decode,
-)
-from worklist.record.facts import Fact, island_node, number_node, pair_node, person_nodes
-from worklist.record.world import MOST_PATIENTS, MOST_STUDIES, World
+from streams.events import Event, Parked, Patient, PatientMerged, SenderSeen, decode
+from worklist.order.policy import Policy
+from worklist.record.facts import Fact, is_island, number_node, pair_node, person_nodes
+from worklist.record.world import MOST_LENT, MOST_PATIENTS, World
 from worklist.sql.writing.opening import Opener
 
-_READ = "SELECT key, received, body FROM fact WHERE nodes && CAST(:nodes AS text[])"
-_ABOUT = _READ + " AND type IN ('PatientChanged', 'PatientMerged')"
+#: Node by node (`OFFSET 0`), which is always by the index: of `nodes && :nodes` the planner thinks,
+#: without statistics, that it finds most of the table, and reads all of it. A fact comes once for
+#: each of its nodes.
+_FIND = """SELECT f.key, f.version FROM unnest(CAST(:nodes AS text[])) n, LATERAL (
+               SELECT key, xmin::text AS version FROM fact
+               WHERE nodes @> ARRAY[n]{} OFFSET 0) f"""
+BY_NODES = text(_FIND.format(""))
+ABOUT = text(_FIND.format(" AND type IN ('PatientChanged', 'PatientMerged')"))
+_BODIES = text(
+    """SELECT key, xmin::text AS version, body::text AS body FROM fact
+       WHERE key = ANY(CAST(:keys AS text[]))"""
+)
+_USES = text("SELECT key, uses FROM node WHERE key = ANY(CAST(:keys AS text[])) AND uses > 0")
+_INSERT_NODES = text(
+    """INSERT INTO node (key) SELECT k FROM unnest(CAST(:keys AS text[])) k
+       ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING"""
+)
+_LOCK_NODES = text(
+    "SELECT key, uses FROM node WHERE key = ANY(CAST(:keys AS text[])) ORDER BY key FOR UPDATE"
+)
+_AUTHORITIES = text(
+    """SELECT value, authority FROM patient_number
+       WHERE value = ANY(CAST(:values AS text[]))"""
+)
 
 
-def fact_nodes(fact: Fact) -> list[str]:
-    """All nodes by which a fact is found: its numbers, each also as its patient's, and persons."""
-    found = set(person_nodes(fact.event))
-    for number in fact.numbers:
-        found.add(number_node(number))
-        found |= {pair_node(number, patient) for patient in fact.patients}
-    if isinstance(fact.event, OrderChanged | ReportReceived | ExamProgressed):
-        found.add(island_node(fact))  # should none of its numbers join anything
-    return sorted(found)
+def as_array(digests: Iterable[str]) -> str:
+    """PostgreSQL's text array of digests, which need no quotes: a list costs psycopg much more."""
+    return f"{{{','.join(sorted(digests))}}}"
 
 
 @dataclass
 class Reached:
-    """What was reached: facts by key, and all nodes that have to be locked."""
+    """What was reached: facts by key, all nodes that have to be locked, and how many things name
+    each of those that are known.
+    """
 
     facts: dict[str, Fact] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
+    uses: dict[str, int] = field(default_factory=dict)
 
 
 def hold(
     connection: Connection,
     opener: Opener,
+    policy: Policy,
     touched: Collection[str],
     people: Collection[str],
-    start: Callable[[World], set[str]],
-    write: Callable[[], None],
+    start: Callable[[World], Set[str]],
+    write: Callable[[], Mapping[str, int]],
 ) -> Reached:
     """Locks all that `start` reaches, at once and in key order, calls `write`, and reads it.
 
@@ -67,24 +77,28 @@ def hold(
         touched: all nodes of the batch.
         people: person nodes of its identity messages: all studies of these patients are reached.
         start: the nodes by which the batch joins others, under what is shared already.
+        write: what it returns is how many things name the nodes that it counted anew.
     """
-    reach = _Reach(connection, opener, people, start)
+    reach = _Reach(connection, opener, policy, people, start)
     held = set(touched) | reach.go(touched).nodes
     while True:
         with connection.begin_nested() as step:
             reach.before = _lock(connection, held)
-            write()
+            counted = write()
             found = reach.go(touched)
             if found.nodes <= held:
+                found.uses = reach.before | dict(counted)
                 return found
             # somebody linked more while we waited: let go and lock that too, in order
             step.rollback()
         held |= found.nodes
 
 
-def reached(connection: Connection, opener: Opener, nodes: Collection[str]) -> Reached:
+def reached(
+    connection: Connection, opener: Opener, policy: Policy, nodes: Collection[str]
+) -> Reached:
     """All that `nodes` reach, as it stands: to be shown, so without a lock."""
-    return _Reach(connection, opener, (), lambda _: set(nodes)).go(nodes)
+    return _Reach(connection, opener, policy, (), lambda _: set(nodes)).go(nodes)
 
 
 class _Reach:
@@ -94,31 +108,36 @@ class _Reach:
         self,
         connection: Connection,
         opener: Opener,
+        policy: Policy,
         people: Collection[str],
-        start: Callable[[World], set[str]],
+        start: Callable[[World], Set[str]],
     ) -> None:
         self._connection = connection
+        self._policy = policy
         self._start = start
         self._opener = opener
         self._people = set(people)
-        self._opened: dict[str, Fact] = {}
-        self.before: dict[str, int] | None = None
+        self._opened: dict[tuple[str, str], Fact] = {}
+        self._uses: dict[str, int] = {}
+        self.before: dict[str, int] = {}
 
     def go(self, touched: Collection[str]) -> Reached:
         """All that the touched numbers reach, and all studies of `people`."""
         found = Reached()
+        self._uses = dict(self.before)
         persons = self._identities(self._people, found)
         frontier = self._start(self._world(touched)) | persons
         passed: set[str] = set()
         while frontier:
             passed |= frontier
-            fresh = self._read(_READ, frontier, found)
-            named = {n for f in fresh for n in fact_nodes(f)}
+            fresh = self._read(BY_NODES, frontier, found)
+            named = {node for fact in fresh for node in fact.nodes}
             world = self._world(named)
-            frontier = {n for f in fresh for n in world.nodes(f)} - passed
+            near = {node for fact in fresh for node in world.nodes(fact) | world.lenders(fact)}
+            frontier = near - passed
             found.nodes |= named
         found.nodes |= passed | persons
-        who = {n for f in found.facts.values() for n in person_nodes(f.event)}
+        who = {node for fact in found.facts.values() for node in person_nodes(fact.event)}
         self._identities(who - persons, found)
         found.nodes |= who
         return found
@@ -128,86 +147,88 @@ class _Reach:
         seen = set(people)
         frontier = set(people)
         while frontier:
-            fresh = self._read(_ABOUT, frontier, found)
+            fresh = self._read(ABOUT, frontier, found)
             frontier = {n for f in fresh for n in person_nodes(f.event)} - seen
             seen |= frontier
         return seen
 
-    def _read(self, sql: str, nodes: Collection[str], found: Reached) -> list[Fact]:
-        fresh = []
-        for row in self._connection.execute(text(sql), {"nodes": sorted(nodes)}):
-            if row.key in found.facts:
-                continue
-            known = self._opened.get(row.key)
-            if known is None or known.received != row.received:
-                known = self._opened[row.key] = self._opener.fact(decode_fact(row.body))
-            found.facts[row.key] = known
-            fresh.append(known)
-        return fresh
+    def _read(self, sql: TextClause, nodes: Collection[str], found: Reached) -> list[Fact]:
+        rows = self._connection.execute(sql, {"nodes": as_array(nodes)}).all()
+        wanted = {key: version for key, version in rows if key not in found.facts}
+        fresh: dict[str, Fact] = {}
+        for key, version in wanted.items():
+            known = self._opened.get((key, version)) or self._opener.recall(key, version)
+            if known is not None:
+                fresh[key] = known
+        self._open(wanted.keys() - fresh.keys(), fresh)
+        found.facts |= fresh
+        return list(fresh.values())
+
+    def _open(self, keys: Collection[str], fresh: dict[str, Fact]) -> None:
+        """Reads facts that nobody remembers."""
+        if not keys:
+            return
+        rows = self._connection.execute(_BODIES, {"keys": as_array(keys)}).all()
+        for key, version, body in rows:
+            fact = self._opener.fact(decode_fact(body))
+            fresh[key] = self._opened[key, version] = fact
+            self._opener.remember(key, version, fact, len(body))
 
     def _world(self, nodes: Collection[str]) -> World:
-        before = self.before or {}
-        asked = [n for n in nodes if n not in before]
-        uses = {n: before[n] for n in nodes if n in before} | read_uses(self._connection, asked)
-        return World(
-            shared=frozenset(n for n, count in uses.items() if count > MOST_PATIENTS),
-            crowded=frozenset(n for n, count in uses.items() if count > MOST_STUDIES),
-        )
+        asked = [node for node in nodes if node not in self._uses and not is_island(node)]
+        self._uses |= dict.fromkeys(asked, 0) | _read_uses(self._connection, asked)
+        return _world(nodes, nodes, self._uses, self._policy)
 
 
-def read_uses(connection: Connection, nodes: Collection[str]) -> dict[str, int]:
+def _world(
+    numbers: Iterable[str], pairs: Iterable[str], uses: Mapping[str, int], policy: Policy
+) -> World:
+    crowded = {node for node in pairs if uses.get(node, 0) > policy.studies_per_number}
+    return World(
+        shared=frozenset(node for node in numbers if uses.get(node, 0) > MOST_PATIENTS),
+        crowded=frozenset(crowded),
+        lending=frozenset(node for node in crowded if uses[node] <= MOST_LENT),
+    )
+
+
+def _read_uses(connection: Connection, nodes: Collection[str]) -> dict[str, int]:
     """How many things name each node; nodes that nobody named are left out."""
     if not nodes:
         return {}
-    rows = connection.execute(
-        text("SELECT key, uses FROM node WHERE key = ANY(:keys) AND uses > 0"),
-        {"keys": sorted(nodes)},
-    )
+    rows = connection.execute(_USES, {"keys": as_array(nodes)}).all()
     return {row.key: row.uses for row in rows}
 
 
-def world_of(connection: Connection, facts: Iterable[Fact]) -> World:
+def world_of(connection: Connection, found: Reached, policy: Policy) -> World:
     """What the facts at hand cannot say by themselves."""
-    known = list(facts)
+    known = list(found.facts.values())
     numbers = {number_node(n) for f in known for n in f.numbers}
     pairs = {pair_node(n, p) for f in known for n in f.numbers for p in f.patients}
-    uses = read_uses(connection, numbers | pairs)
-    values = {p.value for f in known for p in _patients(f)}
-    rows = connection.execute(
-        text("SELECT value, authority FROM patient_number WHERE value = ANY(:values)"),
-        {"values": sorted(values)},
-    ).all()
+    asked = (numbers | pairs) - found.uses.keys()
+    world = _world(numbers, pairs, found.uses | _read_uses(connection, asked), policy)
+    values = {patient.value for fact in known for patient in _patients(fact)}
     authorities: dict[str, set[str]] = {}
-    for row in rows:
-        authorities.setdefault(row.value, set()).add(row.authority)
-    return World(
-        shared=frozenset(n for n in numbers if uses.get(n, 0) > MOST_PATIENTS),
-        crowded=frozenset(n for n in pairs if uses.get(n, 0) > MOST_STUDIES),
-        authorities={value: frozenset(names) for value, names in authorities.items()},
+    for value, authority in connection.execute(_AUTHORITIES, {"values": as_array(values)}).all():
+        authorities.setdefault(value, set()).add(authority)
+    return replace(
+        world, authorities={value: frozenset(names) for value, names in authorities.items()}
     )
 
 
-def _patients(fact: Fact) -> list[Any]:
+def _patients(fact: Fact) -> list[Patient]:
     found = [fact.patient] if fact.patient else []
     return [*found, fact.event.retired] if isinstance(fact.event, PatientMerged) else found
 
 
-def decode_fact(body: dict[str, Any]) -> Event:
+def decode_fact(body: str) -> Event:
     """The event in a fact's body; raises Park as `decode` when a later release wrote it."""
-    event = decode(orjson.dumps(body))
+    event = decode(body.encode())
     assert not isinstance(event, Parked | SenderSeen), "these are no facts"
     return event
 
 
 def _lock(connection: Connection, keys: Collection[str]) -> dict[str, int]:
     # An island is one fact's own: nothing else can meet it.
-    values = {"keys": sorted(key for key in keys if not key.startswith("i"))}
-    connection.execute(
-        text("""INSERT INTO node (key) SELECT k FROM unnest(CAST(:keys AS text[])) k
-                ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING"""),
-        values,
-    )
-    rows = connection.execute(
-        text("SELECT key, uses FROM node WHERE key = ANY(:keys) ORDER BY key FOR UPDATE"), values
-    )
-    return {row.key: row.uses for row in rows}
+    values = {"keys": as_array(key for key in keys if not is_island(key))}
+    connection.execute(_INSERT_NODES, values)
+    return {row.key: row.uses for row in connection.execute(_LOCK_NODES, values).all()}

@@ -9,13 +9,14 @@ from worklist.order.rank import rank
 from worklist.record.ai import Ai
 from worklist.record.items import Item
 from worklist.record.world import World
+from worklist.sql.asking.search import facets_of, joined, words_of
 
 
-def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
-    """The columns of an item, but for name and stamps."""
+def columns(item: Item, world: World, policy: Policy, version: str) -> dict[str, Any]:
+    """The columns of an item, but for name and stamps; `version` is the policy's."""
     place = rank(item.rank_facts(), policy)
     who, finish, pin = item.identity, item.finish, item.pin
-    return {
+    values = {
         "uid": item.uid,
         "accession": item.accessions[0] if item.accessions else "",
         "accessions": list(item.accessions),
@@ -40,14 +41,26 @@ def columns(item: Item, world: World, policy: Policy) -> dict[str, Any]:
         "scheduled_at": item.shown.scheduled_at,
         "last_image_at": item.last_image_at,
         "report_at": item.report_at,
-        "policy_version": policy.version,
+        "policy_version": version,
         "pinned_by": pin.actor if pin else "",
         "pinned_reason": pin.reason if pin else "",
         "outcome": item.outcome,
         "finished_by": finish.actor if finish else "",
         "finished_at": finish.at if finish else None,
         "finish_id": finish.act_id if finish else "",
+        "reading_until": item.reading[0] if item.reading else None,
+        "reading_by": item.reading[1] if item.reading else "",
     }
+    return values | {"words": words_of(_said(values), item.clock, facets_of(values))}
+
+
+def _said(values: dict[str, Any]) -> list[str]:
+    """What a row is searched by: who, which numbers, what exam."""
+    named = ("patient_name", "patient_id", "birth_date", "uid")
+    exam = ("description", "body_part", "modality")
+    others = [str(number.get("value", "")) for number in values["other_numbers"]]
+    told = [*(values[name] for name in (*named, *exam)), *joined(values["patient_name"])]
+    return [*told, *values["accessions"], *others]
 
 
 def _exam_columns(item: Item) -> dict[str, Any]:
@@ -57,6 +70,8 @@ def _exam_columns(item: Item) -> dict[str, Any]:
         "modality": shown.modality,
         "body_part": shown.body_part,
         "description": shown.description,
+        "indication": shown.indication,
+        "referring": shown.referring,
         "subspecialty": shown.subspecialty,
         "site": shown.site,
         "location": shown.location,

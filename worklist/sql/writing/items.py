@@ -51,15 +51,23 @@ class _Old:
     closed_at: Any
 
 
-def write_items(connection: Connection, items: Sequence[Item], world: World, policy: Policy) -> int:
+def write_items(
+    connection: Connection,
+    items: Sequence[Item],
+    off_list: Sequence[Item],
+    world: World,
+    policy: Policy,
+) -> int:
     """Gives each item its row; returns how many rows changed.
 
     A row whose earliest member changed goes on under the new name; names that are no item any more
     lead to the one that has their member.
     """
     owner = by_member(items)
-    old = _old_rows(connection, owner.keys())
-    values = {item.name: columns(item, world, policy) for item in items}
+    # What was on the list and is kept off it now: its sender said that it is no imaging.
+    old = _old_rows(connection, owner.keys() | by_member(off_list).keys())
+    version = policy.version
+    values = {item.name: columns(item, world, policy, version) for item in items}
     fresh = [
         item
         for item in items
@@ -76,12 +84,13 @@ def write_items(connection: Connection, items: Sequence[Item], world: World, pol
         connection.execute(_OPEN, {"rows": as_json(opened)})
     if closed:
         connection.execute(_CLOSE, {"rows": as_json(closed), "now": now})
+    _forget(connection, [name for name in lost if name not in owner])
     _name_members(connection, fresh, [name for name in lost if name in owner], owner, now)
     _leave(connection, old, fresh, lost)
     _tally(connection, old, fresh, lost, values)
     _follow(connection, lost, owner)
     _follow_images(connection, items)
-    _record(connection, old, fresh, lost, owner, values, policy)
+    _record(connection, old, fresh, lost, owner, values)
     return len(fresh) + len(lost)
 
 
@@ -130,6 +139,15 @@ def _remove(connection: Connection, rows: Sequence[_Old], fresh: Sequence[Item])
             )
 
 
+def _forget(connection: Connection, names: Sequence[str]) -> None:
+    """Nothing leads to a row that is on no list any more, and nobody has it."""
+    if names:
+        for table in ("member", "lease"):
+            connection.execute(
+                text(f"DELETE FROM {table} WHERE name = ANY(:names)"), {"names": list(names)}
+            )
+
+
 def _name_members(
     connection: Connection,
     fresh: Sequence[Item],
@@ -173,11 +191,6 @@ def _leave(
         )
 
 
-def _counted(state: str, is_open: bool) -> str:
-    """The state that a row is counted under: what a person closed is `read`, whatever it was."""
-    return state if is_open or state in ("final", "cancelled", "historic") else "read"
-
-
 def _tally(
     connection: Connection,
     old: Mapping[str, _Old],
@@ -188,15 +201,10 @@ def _tally(
     """Counts are kept as differences, in the transaction that made them."""
     change: Counter[tuple[str, int, bool]] = Counter()
     for item in fresh:
-        change[
-            _counted(item.state, item.open),
-            values[item.name]["lane"],
-            item.ai.word == "flagged",
-        ] += 1
+        change[item.state, values[item.name]["lane"], item.ai.word == "flagged"] += 1
     for name in [*lost, *(item.name for item in fresh if item.name in old)]:
         row = old[name].row
-        state = _counted(row.state, old[name].closed_at is None)
-        change[state, row.lane, row.ai == "flagged"] -= 1
+        change[row.state, row.lane, row.ai == "flagged"] -= 1
     rows = [
         {"state": state, "lane": lane, "flagged": flagged, "rows": count}
         for (state, lane, flagged), count in sorted(change.items())
@@ -279,13 +287,12 @@ def _record(
     lost: Sequence[str],
     owner: Mapping[str, Item],
     values: Mapping[str, Mapping[str, Any]],
-    policy: Policy,
 ) -> None:
     """The audit of each changed row, and a word to the outbox for each new flag."""
     audit.append_all(
         connection,
         "rank",
-        [(item.name, _detail(item, values[item.name], policy)) for item in fresh],
+        [(item.name, _detail(item, values[item.name])) for item in fresh],
     )
     audit.append_all(
         connection,
@@ -309,7 +316,7 @@ def _record(
         )
 
 
-def _detail(item: Item, values: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+def _detail(item: Item, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "lane": values["lane"],
         "due_at": values["due_at"].isoformat(),
@@ -319,7 +326,7 @@ def _detail(item: Item, values: Mapping[str, Any], policy: Policy) -> dict[str, 
         "ai": item.ai.word,
         "why": values["why"],
         "marks": list(item.marks),
-        "policy": policy.version,
+        "policy": values["policy_version"],
         "models": item.ai.models,
         "inputs": sorted({result[2] for result in item.ai.results}),
         "finished_by": values["finished_by"],

@@ -1,0 +1,7 @@
+"""An archive that does not push is asked what it has.
+
+- `asked`: what each way of asking is asked for
+- `find`: by C-FIND
+- `qido`: by QIDO-RS
+- `reconciling`: what was answered is said once, as an availability notice would
+"""

@@ -1,0 +1,55 @@
+"""*Not flagged* needs the whole of a primary series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streams.errors import Reason
+from triage.decoding.frames import Read
+from triage.judging.coverage import why_incomplete
+from triage.packages.load import load_package
+from triage.settings import shipped_models
+
+HEAD, FILM = (
+    load_package(shipped_models() / name).manifest.coverage
+    for name in ("head-ct-ich", "chest-opacity")
+)
+WHOLE = Read(28, 28, 140.0, 5.0, 5.0)
+
+
+def test_a_whole_head_is_whole() -> None:
+    assert why_incomplete(HEAD, WHOLE, 28, None) is None
+    assert why_incomplete(HEAD, WHOLE, 28, 29) is None
+    assert why_incomplete(FILM, Read(2, 2), 3, None) is None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        replace(WHOLE, read=27),
+        replace(WHOLE, extent_mm=99.0),
+        replace(WHOLE, extent_mm=None, spacing_mm=None, largest_gap_mm=None),
+        replace(WHOLE, largest_gap_mm=7.6),
+        Read(1, 1, 5.0, 5.0),
+        Read(1, 24, 5.0, 5.0),
+        Read(3, 3, 15.0, 5.0, 5.0),
+    ],
+    ids=["unreadable", "short", "no places", "hole", "one slice", "23 cut off", "three slices"],
+)
+def test_less_than_a_whole_head_is_incomplete(read: Read) -> None:
+    assert why_incomplete(HEAD, read, 28, None) is Reason.INCOMPLETE
+
+
+def test_images_that_were_announced_and_did_not_come_are_missed() -> None:
+    assert why_incomplete(HEAD, WHOLE, 28, 30) is Reason.INCOMPLETE
+    assert why_incomplete(FILM, Read(1, 1), 1, 2) is Reason.INCOMPLETE
+
+
+def test_a_film_that_cannot_be_read_is_missed() -> None:
+    assert why_incomplete(FILM, Read(1, 2), 2, None) is Reason.INCOMPLETE
+
+
+def test_captures_and_derived_images_are_never_not_flagged() -> None:
+    assert why_incomplete(HEAD, replace(WHOLE, primary=False), 28, None) is Reason.NOT_PRIMARY

@@ -1,0 +1,85 @@
+"""Why a package reads a series, or does not: the rule that decided, image by image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from streams.errors import Reason
+from triage.decoding.frames import Decoded, Frame
+from triage.decoding.image_header import open_dataset
+from triage.decoding.limits import Limits
+from triage.decoding.pool import DecoderPool
+from triage.decoding.protocol import Request
+from triage.decoding.series import decide
+from triage.eligibility.rule import Decision
+from triage.errors import NotAnalysed
+from triage.inference.opening import open_network
+from triage.inputs.prepare import prepare
+from triage.judging.coverage import why_incomplete
+from triage.judging.flagging import Judgement, judge
+from triage.packages.load import Package
+
+
+def explain(package: Package, series: Path) -> Iterator[str]:
+    """What would become of `series`, a file or a folder of them, in lines: the verdict comes first.
+
+    Raises OSError where there is nothing to read.
+    """
+    series.stat()
+    files = series.iterdir() if series.is_dir() else [series]
+    paths = sorted(filter(Path.is_file, files))
+    counts = Counter(line for path in paths for line in _decisions(package, path))
+    with closing(DecoderPool(1)) as decoders:
+        try:
+            decoded = decoders.decode(Request(tuple(map(str, paths)), package.wanted))
+        except NotAnalysed as error:
+            yield f"{package.name}: not analysed ({error.reason.value})"
+        else:
+            yield from _verdict(package, decoded, len(paths))
+    for line, count in counts.most_common():
+        yield f"  {count} x {line}"
+
+
+def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
+    """What would be said of what was read, and how much that is."""
+    read, doubt = decoded.read, _doubt(package, decoded.frames)
+    short = why_incomplete(package.manifest.coverage, read, here, None)
+    will_be = f"flagged or not analysed ({short.value})" if short else "flagged or not flagged"
+    if doubt and doubt.reason is Reason.OUT_OF_DISTRIBUTION:
+        will_be = f"not analysed ({doubt.reason.value})"
+    yield f"{package.name}: read, and will be {will_be}"
+    extent = "" if read.extent_mm is None else f", {read.extent_mm:.0f} mm"
+    gap = "" if read.largest_gap_mm is None else f", largest gap {read.largest_gap_mm:g} mm"
+    usual = f" where {read.spacing_mm:g} mm is usual" if gap and read.spacing_mm else ""
+    yield f"  {read.read} of {read.there} images read{extent}{gap}{usual}"
+    if doubt and doubt.doubt:
+        foreign = f"{doubt.doubt.foreign:.2f}"
+        yield f"  unlike the images that it learned from with a probability of {foreign}"
+
+
+def _doubt(package: Package, frames: Sequence[Frame]) -> Judgement | None:
+    """The judgement of the largest stack; None of a package that never abstains."""
+    if package.manifest.abstention is None:
+        return None
+    images = prepare([frame for frame in frames if frame.stack == frames[0].stack], package.input)
+    return judge(package, open_network(package, device="cpu").scores(images))
+
+
+def _decisions(package: Package, path: Path) -> Iterator[str]:
+    """What the package's rule says of each frame of a file that has types of its own, else once."""
+    try:
+        dataset = open_dataset(path, Limits()).dataset
+    except NotAnalysed as error:
+        yield f"unreadable ({error.reason.value})"
+        return
+    yield from map(_in_words, decide(package.rule, dataset))
+
+
+def _in_words(decision: Decision) -> str:
+    because = f"{decision.rule}: {decision.because}" if decision.because else decision.rule
+    if decision.reason is not None:
+        return f"left out, {decision.reason.value} ({because})"
+    return f"{'eligible' if decision.primary else 'can only be flagged'} ({because})"
