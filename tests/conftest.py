@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--passed",
         type=Path,
         metavar="FILE",
-        help="with --fast: writes there which tests passed; without: leaves those out",
+        help="leaves out the tests that passed by it, and adds those that pass; --fast begins it",
     )
 
 
@@ -89,11 +89,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A busy machine, or coverage, makes any example slow: time says nothing about a property.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
-    if config.getoption("fast"):
-        file = config.getoption("passed")
+    quick, file = config.getoption("fast"), config.getoption("passed")
+    if quick:
         fast.begin(few_examples=file is None)
-        if file and not hasattr(config, "workerinput"):  # a worker's reports go to its master
-            config.pluginmanager.register(fast.Passed(file))
+    if file and not hasattr(config, "workerinput"):  # a worker's reports go to its master
+        config.pluginmanager.register(fast.Passed(file, fast=quick))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -68,18 +68,25 @@ def begin(*, few_examples: bool) -> None:
 
 
 class Passed:
-    """A plugin: which tests passed, written to `file`, an id a line, when the run ends."""
+    """A plugin: which tests passed, an id a line, added to `file` when the run ends.
 
-    def __init__(self, file: Path) -> None:
+    In fast mode the file begins anew. Without, what was skipped counts, too: it has no more to say.
+    """
+
+    def __init__(self, file: Path, *, fast: bool) -> None:
         self._file = file
+        self._good = [{"passed"}] if fast else [{"passed"}, {"passed", "skipped"}]
         self._outcomes: dict[str, set[str]] = {}
+        if fast:
+            file.write_text("")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._outcomes.setdefault(report.nodeid, set()).add(report.outcome)
 
     def pytest_sessionfinish(self) -> None:
-        passed = [test for test, outcomes in self._outcomes.items() if outcomes == {"passed"}]
-        self._file.write_text("".join(f"{test}\n" for test in sorted(passed)))
+        passed = [test for test, outcomes in self._outcomes.items() if outcomes in self._good]
+        with self._file.open("a") as file:
+            file.writelines(f"{test}\n" for test in sorted(passed))
 
 
 def leave_out(file: Path, config: pytest.Config, items: list[pytest.Item]) -> None:

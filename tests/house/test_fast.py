@@ -76,12 +76,12 @@ def test_what_is_slow_to_have_is_not_there() -> None:
     ]
 
 
-def _pytest(*options: object) -> str:
+def _pytest(*options: object, failing: bool = False) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, options)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == int(failing), done.stdout[-3000:]
     return done.stdout
 
 
@@ -112,26 +112,35 @@ def test_the_fast_set_is_most_of_the_tests_and_whole_where_it_matters(passed: se
     assert sorted(whole - passed) == []
 
 
-#: What one of two tests reaches for is not there in fast mode.
-PAIR = """
+#: What the second reaches for is not there in fast mode.
+FEW = """
 import hypothesis
 import pytest
+from pathlib import Path
 
 def test_quick(): assert hypothesis.settings.default.max_examples == 100
 
 def test_heavy(): import torch
 
 @pytest.mark.slow
-def test_long(): pass
+def test_long(): pytest.skip("for another reason")
+
+@pytest.mark.slow
+def test_that_fails_once():
+    tried = Path(__file__).with_name("tried")
+    again = tried.exists()
+    tried.touch()
+    assert again
 """
 
 
 @pytest.mark.slow
-def test_what_the_fast_set_has_passed_is_not_run_again_and_all_else_is(tmp_path: Path) -> None:
-    (tmp_path / "test_pair.py").write_text(PAIR)
-    pair = ("-p", "tests.conftest", "-c", ROOT / "pyproject.toml", tmp_path / "test_pair.py")
-    _pytest(*pair, "--fast", "--passed", tmp_path / "passed")
+def test_what_has_passed_is_not_run_again_and_all_else_is(tmp_path: Path) -> None:
+    (tmp_path / "test_few.py").write_text(FEW)
+    few = ("-p", "tests.conftest", "-c", ROOT / "pyproject.toml", tmp_path / "test_few.py")
+    _pytest(*few, "--fast", "--passed", tmp_path / "passed")
     (quick,) = (tmp_path / "passed").read_text().splitlines()
     assert quick.endswith("::test_quick")
-    left = _pytest(*pair, "--passed", tmp_path / "passed")
-    assert "2 passed, 1 deselected" in left
+    left = _pytest(*few, "--passed", tmp_path / "passed", failing=True)
+    assert "1 failed, 1 passed, 1 skipped, 1 deselected" in left
+    assert "1 passed, 3 deselected" in _pytest(*few, "--passed", tmp_path / "passed")

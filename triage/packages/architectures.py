@@ -186,7 +186,7 @@ def _ensemble(size: int, channels: int) -> nn.Module:
 #: Ours: of one class, in two dimensions.
 PYRAMIDS: dict[str, Callable[[int], nn.Module]] = {
     "pyramid": lambda channels: Pyramid(channels, (16, 32, 64, 128, 160), 32),
-    **{f"pyramid-x{size}": partial(_ensemble, size) for size in range(2, 6)},
+    **{f"pyramid-x{size}": partial(_ensemble, size) for size in range(2, 7)},
 }
 
 
