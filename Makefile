@@ -64,7 +64,7 @@ kafka: setup ## a real Apache Kafka on loopback; prints its address
 	$(BIN)/vigie kafka
 
 lock: setup ## renew the locks: versions and hashes, never an address
-	$(COMPILE) --upgrade --extra triage --extra onnx --extra simulate --extra dev -o $(LOCKS)/dev.lock
+	$(COMPILE) --upgrade --extra triage --extra onnx --extra train --extra simulate --extra dev -o $(LOCKS)/dev.lock
 	sed -E '/--hash/d; s/ *\\$$//' $(LOCKS)/dev.lock > $(PINS)
 	$(COMPILE) --extra triage -c $(PINS) -o $(LOCKS)/triage.lock
 	$(COMPILE) -c $(PINS) -o $(LOCKS)/base.lock

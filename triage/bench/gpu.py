@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streams.errors import VigieError
 from triage.bench.limits import copied, moved, operations, product
 from triage.bench.screening_files import series_files
 from triage.decoding.pool import DecoderPool
@@ -96,7 +97,13 @@ class Report:
         begun = time.monotonic()
         try:
             well, facts = work()
-        except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
+        except (
+            VigieError,
+            RuntimeError,
+            ValueError,
+            OSError,
+            subprocess.SubprocessError,
+        ) as error:
             well, facts = False, {"error": f"{type(error).__name__}: {str(error)[:300]}"}
         self._note(name, well, facts, time.monotonic() - begun)
 

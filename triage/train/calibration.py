@@ -15,14 +15,12 @@ from triage.packages.manifest import Scale
 from triage.train.corpus import Case
 
 Array = NDArray[np.float32]
-#: Share of those without the finding that must not be flagged. On people whom no member knows it
-#: will be more: the mean scatters less.
+#: Share of those without the finding that must not be flagged.
 SPECIFICITY = 0.75
 SENSITIVITY = 0.95
 CHOSEN = (
     f"where the specificity is {SPECIFICITY:g}, or more while the sensitivity is "
-    f"{SENSITIVITY:g}: of an image for the member that left its patient out, of a series for all "
-    "members"
+    f"{SENSITIVITY:g}: of images and of series, for networks that never saw their patients"
 )
 
 

@@ -23,7 +23,7 @@ from triage.inputs.prepare import prepare
 from triage.judging.coverage import why_incomplete
 from triage.judging.flagging import judge
 from triage.packages.load import Package, load_package
-from triage.packages.manifest import MANIFEST
+from triage.packages.manifest import MANIFEST, Scale
 from triage.packages.manifest_text import to_toml
 from triage.phantoms.files import write_slice
 from triage.train.calibration import Group, result, series, singles
@@ -37,6 +37,9 @@ _BANDS = ((0.0, 18.0, "under 18"), (18.0, 60.0, "18 to 59"), (60.0, 200.0, "60 o
 _LEAST = 5  # cases of a group: fewer tell nothing
 _CURVES = {"reliability", "roc"}
 #: Of one kind against all that have none these would tell that there are fewer of it.
+_AT_THRESHOLD = {"sensitivity", "sensitivity_ci95", "specificity", "specificity_ci95"}
+#: The group of what members and their twins said of patients that they never saw.
+UNSEEN = "calibration, by networks that never saw them"
 _CALIBRATION = {"ece", "ece_ci95", "ece_bound95", "slope", "slope_ci95"}
 
 
@@ -52,8 +55,25 @@ def record_figures(folder: Path, recipe: Recipe, images: Path) -> None:
     if recipe.spec.axial:
         rows.append(_through_the_jail(package, network, _measured_cases(recipe, images)))
     document = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    document["results"] = rows
+    made = [row for row in document.get("results", []) if row.get("group") == UNSEEN]
+    document["results"] = rows + made
     (folder / MANIFEST).write_text(to_toml(in_order(document)), encoding="utf-8")
+
+
+def unseen_rows(
+    recipe: Recipe, cases: Sequence[Case], logits: NDArray[np.float32]
+) -> Iterator[dict[str, Any]]:
+    """By image and by series: of cases that were each scored by networks that never saw them.
+
+    Only how well they rank: the scale and the threshold come from these very cases.
+    """
+    units: dict[str, Callable[..., list[Group]]] = {"image": singles}
+    if recipe.top_k > 1:
+        units["series"] = series
+    scale = Scale(slope=1.0, intercept=0.0, threshold=0.5)
+    for unit, grouped in units.items():
+        row = result(recipe.source, unit, grouped(cases, logits), scale, recipe.top_k)
+        yield {"group": UNSEEN} | _without(row, _CURVES | _CALIBRATION | _AT_THRESHOLD)
 
 
 def _measured_cases(recipe: Recipe, images: Path, source: str = "") -> list[Case]:

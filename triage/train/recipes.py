@@ -32,16 +32,35 @@ class GuardRecipe:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One network of an ensemble.
+
+    Attributes:
+        seed: of its training.
+        left_out: a fold that it does not learn from, beside the one that is held out; empty: none.
+            For calibration such a member has a twin for each fold, which learned from all others.
+        taught: it learns from a teacher, too (decision 0046).
+    """
+
+    seed: int
+    left_out: str
+    taught: bool
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one package is made. Folds of the corpus are split by patient.
 
     Attributes:
-        held_out: the fold that nobody learns from.
-        left_out: for each member of the ensemble one more fold; its patients it then scores for
-            calibration and threshold.
+        held_out: the fold that nobody learns from who is served.
+        members: the networks that are served, as one ensemble.
+        calibrated: folds whose patients give the scale and the threshold, each by the networks that
+            never saw them.
         rounds: versions of each image.
         painted: share of the normal ones that get a finding.
         phantoms: drawn in addition.
+        course: of members that nobody teaches.
+        taught: of those that a teacher does.
         also_measured: further sources to measure on.
         guard: how it learns what not to judge.
         manifest: what the package says of itself in words and codes.
@@ -50,11 +69,13 @@ class Recipe:
     spec: InputSpec
     source: str
     held_out: str
-    left_out: tuple[str, ...]
+    members: tuple[Member, ...]
+    calibrated: tuple[str, ...]
     rounds: int
     painted: float
     phantoms: int
     course: Course
+    taught: Course
     top_k: int
     also_measured: tuple[str, ...]
     guard: GuardRecipe
@@ -65,11 +86,16 @@ HEAD = Recipe(
     spec=InputSpec(kind="head_ct", channels=2, height=160, width=160),
     source="ct_ich",
     held_out="0",
-    left_out=("1", "2", "3"),
-    rounds=12,
+    members=(
+        *(Member(seed, fold, taught=False) for seed, fold in enumerate("123", 1)),
+        *(Member(seed, "", taught=True) for seed in (1, 2)),
+    ),
+    calibrated=("1", "2", "3"),
+    rounds=24,
     painted=0.45,
-    phantoms=500,
-    course=Course(2300, (0.28, 0.22), 1.0),
+    phantoms=800,
+    course=Course(2300, 64, (0.28, 0.22), 1.0),
+    taught=Course(3000, 128, (0.28, 0.22), 1.0, decay=0.998),
     top_k=2,
     also_measured=(),
     guard=GuardRecipe(
@@ -117,11 +143,13 @@ CHEST = Recipe(
     spec=InputSpec(kind="chest_film", channels=2, height=160, width=160),
     source="kermany224",
     held_out="test",
-    left_out=("0", "1", "2", "3"),
-    rounds=4,
+    members=tuple(Member(1, fold, taught=True) for fold in "0123"),
+    calibrated=("0", "1", "2", "3"),
+    rounds=7,
     painted=0.45,
     phantoms=1500,
-    course=Course(1200, (0.26, 0.24), 2.0),
+    course=Course(1200, 64, (0.26, 0.24), 2.0),
+    taught=Course(2000, 128, (0.26, 0.24), 2.0, decay=0.998),
     top_k=1,
     also_measured=("hannover_covid",),
     guard=GuardRecipe(
