@@ -15,7 +15,7 @@ from infra.cli import strangers
 from infra.settings import HOUSES, unknown
 from streams.errors import Unavailable, VigieError
 from streams.process import explain
-from streams.site import load_site
+from streams.senders.site import load_site
 from triage.packages.load import PackageError, find_packages, load_package
 from triage.packages.thresholds import read_thresholds
 from triage.packages.trust import read_keys, vouched_by

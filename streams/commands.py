@@ -39,7 +39,7 @@ def keys(path: Annotated[Path, typer.Argument(help="file to write; it must not e
     """Make a key ring: it seals identities and makes the pseudonyms that topics are keyed by. Keep
     a copy: without it nothing opens.
     """
-    from streams.seal import new_ring, write_ring
+    from streams.identity.seal import new_ring, write_ring
 
     if path.exists():
         fail(f"{path} is there already, and a ring is never overwritten: name another file")
@@ -209,10 +209,10 @@ def parked_replay(
 ) -> None:
     """Send parked events again, after their cause was mended. Twice is harmless."""
     from streams.errors import VigieError
+    from streams.identity.seal import read_ring
     from streams.kafka.parked import entries, replay
     from streams.kafka.produce import Publisher
-    from streams.seal import read_ring
-    from streams.site import load_site
+    from streams.senders.site import load_site
 
     if not ids and not reason:
         raise typer.BadParameter("name ids, or --reason")

@@ -12,11 +12,11 @@ from streams.dicom.door import DicomDoor
 from streams.health import check_binding
 from streams.hl7.door import MllpDoor
 from streams.http.door import HttpDoor
+from streams.identity.seal import read_ring
 from streams.kafka.produce import Publisher
 from streams.process import Process
-from streams.seal import read_ring
-from streams.seen import Seen
-from streams.site import load_site
+from streams.senders.seen import Seen
+from streams.senders.site import load_site
 
 
 async def main(process: Process) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from streams.settings import StreamsSettings
 from tests import fast
 

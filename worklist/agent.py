@@ -31,12 +31,12 @@ from streams.events import (
     SeriesReceived,
     decode,
 )
+from streams.identity.seal import read_ring
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.kafka.faust_app import Begin, assigned, make_app, stop_app, until_made_anew
 from streams.kafka.produce import Publisher
 from streams.kafka.watermarks import Extent, Place, Watermarks
 from streams.process import Process
-from streams.seal import read_ring
 from worklist import metrics, sealing
 from worklist.freshness import TOPICS, StandStill, Watch
 from worklist.order.policy import Policy

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection, Engine
 
+from streams.identity.seal import read_ring
 from streams.process import fail, need, reading_site, run
-from streams.seal import read_ring
 from worklist.order.going_live import check_live
 from worklist.order.policy import Policy, load, parse
 from worklist.settings import WorklistSettings

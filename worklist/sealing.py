@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from streams.errors import Misconfigured, VigieError
-from streams.seal import read_ring
+from streams.identity.seal import read_ring
 from worklist import metrics
 from worklist.settings import WorklistSettings
 from worklist.sql import audit

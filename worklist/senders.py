@@ -17,8 +17,8 @@ from streams.events import SenderSeen, decode
 from streams.kafka.parked import AT_ONCE, entry_of
 from streams.kafka.reading import Part, TopicReader
 from streams.kafka.topics import DOORS, PARKED
+from streams.senders.site import Site
 from streams.settings import StreamsSettings
-from streams.site import Site
 from worklist import metrics
 from worklist.sql.database import translated
 from worklist.sql.senders import asking, keeping, silence

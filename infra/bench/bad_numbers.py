@@ -12,7 +12,7 @@ from sqlalchemy import text
 from infra.bench.hospital import Database, database, events
 from infra.bench.measure import Result, compare
 from streams.events import Event, Number, OrderChanged, decode
-from streams.seal import KeyRing, new_ring
+from streams.identity.seal import KeyRing, new_ring
 from worklist.sql import policy_store
 from worklist.sql.writing.apply import apply
 from worklist.sql.writing.opening import Opener

@@ -20,7 +20,7 @@ from infra.bench.measure import Result, compare
 from infra.bench.process import process
 from infra.demo.site import make_site
 from infra.embedded import MockKafka, free_port
-from streams.seal import new_ring
+from streams.identity.seal import new_ring
 
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _SIDE = 512  # pixels: 525 kB a slice

@@ -14,8 +14,8 @@ from streams.events import encode
 from streams.hl7.envelope import Context
 from streams.hl7.mapping import events
 from streams.hl7.text.message import parse, peek
-from streams.seal import new_ring
-from streams.site import load_site
+from streams.identity.seal import new_ring
+from streams.senders.site import load_site
 
 _SITE = Path(__file__).parents[1] / "site"
 _STAMP = "20260314101500+0100"

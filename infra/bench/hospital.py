@@ -24,12 +24,12 @@ from streams.events import (
     Version,
     encode,
 )
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest, instance_name, patient_of
 from streams.instances import pack
 from streams.kafka.consume import Origin
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
-from streams.seal import KeyRing
 from streams.sealed import Identity
-from streams.studykey import digest, instance_name, patient_of
 from worklist.order.policy import load
 from worklist.sql import policy_store
 from worklist.sql.database import make_engine, migrate

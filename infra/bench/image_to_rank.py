@@ -21,11 +21,11 @@ from infra.bench.process import process
 from infra.embedded import MockKafka
 from streams.errors import ABSTENTIONS
 from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.identity.seal import new_ring
+from streams.identity.studykey import digest
 from streams.instances import pack
 from streams.kafka.topics import FINDINGS, PARKED, SERIES
-from streams.seal import new_ring
-from streams.store import Store
-from streams.studykey import digest
+from streams.storage.store import Store
 from triage.bench.stage_times import StageTimes, stage_times
 from triage.phantoms.files import FILM_SOP_CLASS, film_file
 

@@ -18,8 +18,8 @@ from infra.bench.process import process
 from infra.embedded import free_port
 from infra.kafka import Kafka
 from streams.hl7.wire.framing import CR, FS, frame
+from streams.identity.seal import new_ring
 from streams.kafka.admin import make_topics
-from streams.seal import new_ring
 from streams.settings import StreamsSettings
 
 _SITE = Path(__file__).parents[1] / "site"

@@ -21,10 +21,10 @@ from infra.bench.process import process
 from infra.bench.worklist import BATCH, settle, whole
 from infra.embedded import MockKafka
 from streams.errors import Reason, Retry
+from streams.identity.seal import KeyRing, new_ring
 from streams.kafka.consume import Origin, Settler
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import FINDINGS, ORDERS, SERIES
-from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
 from worklist.agent import Stage
 from worklist.sql.writing.opening import Opener

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.embedded import free_port
 from infra.supervisor import Supervisor
-from streams.seal import KeyRing, write_ring
+from streams.identity.seal import KeyRing, write_ring
 
 
 @contextmanager

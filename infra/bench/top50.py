@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from infra.bench.hospital import Database, database, events
 from infra.bench.measure import Result, compare
 from streams.events import Parked, SenderSeen, decode
-from streams.seal import new_ring
+from streams.identity.seal import new_ring
 from worklist.sql import policy_store
 from worklist.sql.models import COLUMNS
 from worklist.sql.queue import listing

@@ -15,8 +15,8 @@ import psycopg
 from infra.bench.hospital import Database, Recorder, Statement, database, events, replay
 from infra.bench.measure import Result, compare
 from streams.events import Event, decode
+from streams.identity.seal import KeyRing, new_ring
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.seal import KeyRing, new_ring
 from worklist.agent import Stage, collect_seldom
 from worklist.sql.writing.opening import Opener
 

@@ -16,8 +16,8 @@ from infra.demo.site import make_site
 from infra.embedded import MockKafka, Postgres, free_port
 from infra.supervisor import Supervisor
 from streams.health import write_whole
+from streams.identity.seal import KeyRing, new_ring, write_ring
 from streams.kafka.admin import make_topics
-from streams.seal import KeyRing, new_ring, write_ring
 from streams.settings import StreamsSettings
 
 AE_TITLE = "VIGIE"

@@ -10,7 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import get_args
 
-from streams.site import Right
+from streams.senders.site import Right
 from triage.packages.load import find_packages
 from triage.settings import shipped_models
 from worklist.order.policy import parse

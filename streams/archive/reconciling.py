@@ -22,12 +22,12 @@ from streams.dicom.patients import SenderLike, Words, accessions_of, identity_of
 from streams.dicom.publishing import PublisherLike
 from streams.errors import Refuse, VigieError
 from streams.events import ExamProgressed, Number, Version, encode
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest, patient_of, topic_key
 from streams.kafka import topics
-from streams.seal import KeyRing
 from streams.sealed import Identity
 from streams.settings import StreamsSettings
-from streams.store import Store
-from streams.studykey import digest, patient_of, topic_key
+from streams.storage.store import Store
 
 log = structlog.get_logger()
 #: Study → what was last said of it, as the store keeps it between passes and starts.

@@ -14,7 +14,6 @@ from typing import Protocol
 import structlog
 
 from streams import metrics
-from streams.authorities import Authorities
 from streams.dicom.agreed import VERIFICATION, agree
 from streams.dicom.exams import ExamMessage, Exams
 from streams.dicom.patients import SenderLike
@@ -27,12 +26,13 @@ from streams.dicom.upper.commands import Answer, Command
 from streams.dicom.upper.listener import Listener
 from streams.dicom.upper.pdu import Context, Request
 from streams.errors import Reason, Refuse
-from streams.key_images import KeyImageFolder
-from streams.seal import KeyRing
-from streams.seen import STRANGER, Seen
+from streams.identity.seal import KeyRing
+from streams.senders.authorities import Authorities
+from streams.senders.seen import STRANGER, Seen
+from streams.senders.tls import server_context
 from streams.settings import StreamsSettings
-from streams.store import Store
-from streams.tls import server_context
+from streams.storage.key_images import KeyImageFolder
+from streams.storage.store import Store
 
 log = structlog.get_logger()
 _NO_SUCH_OPERATION = 0x0211  # PS3.7 Annex C

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 
-from streams.authorities import Authorities
 from streams.dicom import gate, notices, steps
 from streams.dicom.agreed import NOTICE
 from streams.dicom.patients import SenderLike
@@ -17,11 +16,12 @@ from streams.dicom.upper.commands import Answer, Command
 from streams.dicom.upper.pdu import Context
 from streams.errors import Reason, Refuse, VigieError
 from streams.events import ExamProgressed, Number, Version, encode
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest, patient_of, topic_key
 from streams.kafka import topics
-from streams.seal import KeyRing
 from streams.sealed import Identity
-from streams.store import Store
-from streams.studykey import digest, patient_of, topic_key
+from streams.senders.authorities import Authorities
+from streams.storage.store import Store
 
 _SUCCESS, _NO_SUCH_INSTANCE, _NO_SUCH_OPERATION = 0x0000, 0x0112, 0x0211
 _DUPLICATE, _PROCESSING_FAILURE = 0x0111, 0x0110

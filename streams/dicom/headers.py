@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from streams.authorities import Authorities
 from streams.dicom import gate
 from streams.dicom.patients import (
     BIRTH_DATE,
@@ -20,9 +19,10 @@ from streams.dicom.patients import (
     statement_of,
 )
 from streams.events import MOST_NUMBERS, Number, Patient
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import patient_of
 from streams.sealed import Identity
-from streams.studykey import patient_of
+from streams.senders.authorities import Authorities
 
 _IMAGE = "1.2.840.10008.5.1.4.1.1."
 _CAPTURE = _IMAGE + "7"

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from streams.authorities import Authorities
 from streams.dicom import gate, text
 from streams.events import Number
+from streams.identity.studykey import pseudonym
 from streams.sealed import Identity, OtherNumber
-from streams.studykey import pseudonym
+from streams.senders.authorities import Authorities
 
 NAME, BIRTH_DATE, SEX, CHARSET, OTHER_IDS = (
     0x00100010,

@@ -18,10 +18,10 @@ from streams import metrics
 from streams.dicom.headers import Facts, merge
 from streams.errors import Reason, Unavailable
 from streams.events import Number, SeriesReceived, Version, encode
+from streams.identity.studykey import digest, topic_key
 from streams.instances import MOST_INSTANCES, how_many, pack
 from streams.kafka import topics
-from streams.store import Store
-from streams.studykey import digest, topic_key
+from streams.storage.store import Store
 
 log = structlog.get_logger()
 #: Modalities whose series are made of many single-frame images: one image per association says

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Protocol
 
 from streams import metrics
-from streams.authorities import Authorities
 from streams.dicom import gate, part10
 from streams.dicom.agreed import is_storage
 from streams.dicom.damaged import salvage
@@ -20,11 +19,12 @@ from streams.dicom.upper.admission import Admission
 from streams.dicom.upper.association import Peer
 from streams.dicom.upper.commands import Answer, Command
 from streams.dicom.upper.pdu import Context
-from streams.durable import Arriving
 from streams.errors import Reason, Refuse
-from streams.seal import KeyRing
-from streams.store import Store
-from streams.studykey import instance_name
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import instance_name
+from streams.senders.authorities import Authorities
+from streams.storage.durable import Arriving
+from streams.storage.store import Store
 
 SUCCESS = 0x0000
 #: Statuses of C-STORE (PS3.4 Table B.2-1, PS3.7 §9.1.1.1.9); what is not here is 0xC000.

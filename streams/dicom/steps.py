@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from streams.authorities import Authorities
 from streams.dicom import gate
 from streams.dicom.elements import Bytes, Element, Walker
 from streams.dicom.headers import moment, of_images, zone_of
@@ -16,6 +15,7 @@ from streams.dicom.patients import OF_PATIENTS, SenderLike, Words, accessions_of
 from streams.errors import Reason, Refuse
 from streams.events import Number, Patient
 from streams.sealed import Identity
+from streams.senders.authorities import Authorities
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 _STATUS, _OFFSET = 0x00400252, 0x00080201

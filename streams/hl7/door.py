@@ -21,12 +21,12 @@ from streams.hl7.text.message import Header, parts_of, peek
 from streams.hl7.wire.connection import PIPELINE, Connection
 from streams.hl7.wire.listener import Listener, Peer
 from streams.hl7.wire.repeats import Repeats
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest
 from streams.kafka.topics import DOORS, ORDERS, PARKED
-from streams.seal import KeyRing
-from streams.seen import STRANGER, Seen
+from streams.senders.seen import STRANGER, Seen
+from streams.senders.site import Sender, Site
 from streams.settings import StreamsSettings
-from streams.site import Sender, Site
-from streams.studykey import digest
 
 log = structlog.get_logger()
 #: Where a refused message came from, in `Parked.topic`.

@@ -12,10 +12,10 @@ from streams.errors import Reason, Refuse
 from streams.events import Version
 from streams.hl7.text.message import Message
 from streams.hl7.text.times import interval, when
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest, patient_of
 from streams.sealed import Identity
-from streams.site import Right, Sender, Site
-from streams.studykey import digest, patient_of
+from streams.senders.site import Right, Sender, Site
 
 #: Who is meant where a message names no patient.
 NOBODY = Identity()

@@ -11,8 +11,8 @@ from streams.hl7 import tables
 from streams.hl7.envelope import NOBODY, Context, Envelope
 from streams.hl7.text.message import Message
 from streams.hl7.text.segments import Identifier, Segment
+from streams.identity.studykey import patient_of
 from streams.sealed import Identity, OtherNumber
-from streams.studykey import patient_of
 
 #: Characters of a patient number.
 _LONGEST = 64

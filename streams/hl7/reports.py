@@ -9,8 +9,8 @@ from streams.events import NumberKind, OrderChanged, ReportReceived
 from streams.hl7 import tables
 from streams.hl7.studies import Keyed, OfStudies, last_uids, with_order_segments
 from streams.hl7.text.message import Group
+from streams.identity.studykey import pseudonym
 from streams.sealed import ReportText
-from streams.studykey import pseudonym
 
 #: Characters of a report's text that are kept.
 _LONGEST = 64 * 1024

@@ -12,7 +12,7 @@ from streams.errors import VigieError
 from streams.hl7.answers import codes_of
 from streams.hl7.text.message import parse, parts_of, peek
 from streams.hl7.wire.framing import CR, FS, VT, frame
-from streams.site import Sender
+from streams.senders.site import Sender
 
 _ANSWER_S = 30.0
 #: A message that asks for an answer on errors alone has none so soon where it was taken.

@@ -12,7 +12,7 @@ from streams.hl7.envelope import Context, Envelope
 from streams.hl7.patients import identity_of, place_numbers
 from streams.hl7.text.message import Group, Message
 from streams.hl7.text.segments import Segment
-from streams.studykey import topic_key
+from streams.identity.studykey import topic_key
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _MAX_VALUE = 64  # characters of a number

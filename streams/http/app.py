@@ -29,10 +29,10 @@ from streams.http.making import Keyed, Request
 from streams.http.multipart import boundary_of
 from streams.http.problems import headers_of, outcome, problem
 from streams.http.repeats import Repeats
+from streams.identity.seal import KeyRing
 from streams.kafka.topics import ORDERS, SERIES
-from streams.seal import KeyRing
-from streams.seen import Seen
-from streams.site import Sender, Site
+from streams.senders.seen import Seen
+from streams.senders.site import Sender, Site
 
 #: So many answers are remembered by their Idempotency-Key.
 _REMEMBERED = 100_000

@@ -19,8 +19,8 @@ from streams.events import (
     ReportReceived,
 )
 from streams.http.making import Keyed, Request
+from streams.identity.studykey import patient_of
 from streams.sealed import Identity
-from streams.studykey import patient_of
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)]

@@ -18,11 +18,11 @@ from streams.errors import Misconfigured, Reason, Refuse
 from streams.health import is_loopback, listening
 from streams.http.app import Paths, PublisherLike, make_app
 from streams.http.gatekeeper import Gatekeeper, Receive, Scope, Send
-from streams.seal import KeyRing
-from streams.seen import Seen
+from streams.identity.seal import KeyRing
+from streams.senders.seen import Seen
+from streams.senders.site import Site
+from streams.senders.tls import handshake, names_in, server_context
 from streams.settings import StreamsSettings
-from streams.site import Site
-from streams.tls import handshake, names_in, server_context
 
 #: Connections at once that have not said what they want; one more ends the oldest, so that who asks
 #: at once is heard. Those that have asked are bounded by their sender.

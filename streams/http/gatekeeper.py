@@ -15,9 +15,9 @@ import structlog
 from streams import metrics
 from streams.errors import Reason, Refuse, VigieError
 from streams.http.problems import headers_of, outcome, problem, status_of
-from streams.seen import STRANGER, Seen
+from streams.senders.seen import STRANGER, Seen
+from streams.senders.site import Sender, Site
 from streams.settings import StreamsSettings
-from streams.site import Sender, Site
 
 log = structlog.get_logger()
 Scope = MutableMapping[str, Any]

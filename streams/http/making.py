@@ -8,10 +8,10 @@ from typing import Any
 
 from streams.errors import Reason, Refuse
 from streams.events import Event, Number, NumberKind, Version
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest, patient_of, topic_key
 from streams.sealed import Identity
-from streams.site import Right, Sender, Site
-from streams.studykey import digest, patient_of, topic_key
+from streams.senders.site import Right, Sender, Site
 
 Keyed = tuple[str, Event]
 _LONGEST = 64  # characters of a number

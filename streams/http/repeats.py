@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from streams.events import Event
 from streams.http.making import Keyed
-from streams.studykey import digest
+from streams.identity.studykey import digest
 
 #: So many subjects are remembered, of which something was said without a time.
 _REMEMBERED = 100_000

@@ -19,8 +19,8 @@ import structlog
 from streams import metrics
 from streams.errors import Fault, Park, Reason, Retry, Stop, Unavailable, VigieError, facts
 from streams.events import Parked, encode
+from streams.identity.seal import KeyRing
 from streams.kafka.topics import PARKED
-from streams.seal import KeyRing
 
 log = structlog.get_logger()
 

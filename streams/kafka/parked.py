@@ -14,12 +14,12 @@ from streams.hl7 import mapping
 from streams.hl7.door import ORIGIN, PARKED_BYTES
 from streams.hl7.envelope import Context
 from streams.hl7.text.message import peek
+from streams.identity.seal import KeyRing
 from streams.kafka.produce import Publisher
 from streams.kafka.reading import Record, TopicReader
 from streams.kafka.topics import ALL, ORDERS, PARKED
-from streams.seal import KeyRing
+from streams.senders.site import Site
 from streams.settings import StreamsSettings
-from streams.site import Site
 
 #: So many are held at once: each may have the megabyte that its sender sent.
 AT_ONCE = 50

@@ -22,11 +22,11 @@ from sqlalchemy import Engine, text
 
 from infra.kafka import Kafka
 from streams.events import encode
+from streams.identity.seal import KeyRing, write_ring
 from streams.kafka.admin import make_topics
 from streams.kafka.parked import entries
 from streams.kafka.topics import FINDINGS, ORDERS
 from streams.kafka.watermarks import Record, Watermarks
-from streams.seal import KeyRing, write_ring
 from streams.settings import StreamsSettings
 from tests.worklist.conftest import Make, database_url, engine, make, policy, session_engine
 from worklist.sql.writing import positions

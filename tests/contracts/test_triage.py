@@ -23,12 +23,12 @@ from infra.kafka import Kafka
 from infra.processes import die_with_parent
 from streams.errors import Reason
 from streams.events import FindingsMade, SeriesReceived, Version, decode, encode
+from streams.identity.seal import KeyRing, write_ring
 from streams.instances import pack
 from streams.kafka.admin import make_topics
 from streams.kafka.topics import FINDINGS, SERIES
-from streams.seal import KeyRing, write_ring
 from streams.settings import StreamsSettings
-from streams.store import Store
+from streams.storage.store import Store
 from tests.triage.conftest import _make_ct as make_ct
 
 NOW = datetime.now(UTC)  # what arrived long ago is late: that is told first, then screened

@@ -35,12 +35,12 @@ from infra.embedded import MockKafka, Postgres
 from streams.dicom.door import DicomDoor
 from streams.hl7.door import MllpDoor
 from streams.hl7.wire.framing import frame
+from streams.identity.seal import KeyRing, write_ring
 from streams.kafka import topics
 from streams.kafka.consume import Fate, Origin, Settler
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing, write_ring
+from streams.senders.site import load_site
 from streams.settings import StreamsSettings
-from streams.site import load_site
 from tests.worklist.web_client import as_role, web_settings
 from triage.commands import app as triage_command
 from worklist.agent import Stage
@@ -136,7 +136,10 @@ def stages(entered: dict[str, set[str]]) -> dict[str, list[str]]:
     sent = entered["order"] | entered["series"]
     street = {name for name in sent if name.startswith("streams.")}
     doors = {name for name in street if name.startswith(("streams.hl7.", "streams.dicom."))}
-    doors |= street & {"streams.site", "streams.seen"}  # who is calling, and what they did
+    doors |= street & {
+        "streams.senders.site",
+        "streams.senders.seen",
+    }  # who is calling, and what they did
     found = {
         # the other door publishes what waits each second, meanwhile too
         "door of orders": {n for n in doors & entered["order"] if "dicom" not in n},

@@ -15,7 +15,7 @@ from infra.bench.measure import compare
 from infra.bench.worklist import BATCH, record
 from infra.cli import app as program
 from infra.commands import app
-from streams.seal import new_ring
+from streams.identity.seal import new_ring
 from triage.bench.model import model
 from triage.packages.load import find_packages
 from triage.settings import TriageSettings

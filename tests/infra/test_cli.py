@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import unknown
-from streams.seal import new_ring, write_ring
+from streams.identity.seal import new_ring, write_ring
 
 ROOT = Path(__file__).parents[2]
 

@@ -64,7 +64,7 @@ def test_the_mock_has_our_topics_before_anybody_asks() -> None:
 
 
 def environment(tmp_path: Path, kafka: str, database: str) -> dict[str, str]:
-    from streams.seal import new_ring, write_ring
+    from streams.identity.seal import new_ring, write_ring
 
     for name in ("keys.json", "act-keys.json", "audit-keys.json"):
         write_ring(new_ring(), tmp_path / name)

@@ -37,11 +37,11 @@ from streams.events import (
     decode,
     encode,
 )
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import patient_of, topic_key
 from streams.instances import INSTANCE_BYTES, MOST_INSTANCES, pack, unpack
 from streams.kafka.consume import Origin, Settler
-from streams.seal import KeyRing
 from streams.sealed import Identity
-from streams.studykey import patient_of, topic_key
 
 GOLDEN = Path(__file__).parent / "schemas"
 KINDS = [*get_args(Event), SenderSeen, Parked]

@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.demo.site import make_site
 from streams.events import decode
+from streams.identity.seal import KeyRing, write_ring
 from streams.kafka import topics
-from streams.seal import KeyRing, write_ring
-from streams.store import Store
+from streams.storage.store import Store
 from worklist.order.policy import Policy
 from worklist.record.facts import Fact
 from worklist.record.items import Item, derive

@@ -19,8 +19,8 @@ from hl7.client import MLLPClient
 
 from infra.embedded import MockKafka, free_port
 from streams.events import OrderChanged, decode
+from streams.identity.seal import KeyRing, write_ring
 from streams.kafka.reading import TopicReader
-from streams.seal import KeyRing, write_ring
 from streams.settings import StreamsSettings
 from tests.streams.hl7.conftest import order
 from tests.system.conftest import ROOT

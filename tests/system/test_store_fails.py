@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from infra.embedded import MockKafka
-from streams.seal import KeyRing
-from streams.studykey import instance_name
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import instance_name
 from tests.streams.dicom.conftest import file_of, image
 from tests.streams.dicom.senders import send
 from tests.system.gateways import Gateways, Published

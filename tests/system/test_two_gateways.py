@@ -14,8 +14,8 @@ import pytest
 from pynetdicom import AE
 
 from infra.embedded import MockKafka
-from streams.seal import KeyRing
-from streams.studykey import instance_name
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import instance_name
 from tests.streams.dicom.conftest import CT, file_of, image
 from tests.streams.dicom.test_steps import NO_LONGER, Console, begun, completed, step
 from tests.system.gateways import TOKEN, Gateways, Published

@@ -29,10 +29,10 @@ from streams.events import (
     SeriesReceived,
     Version,
 )
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest, pseudonym
 from streams.instances import pack
-from streams.seal import KeyRing
 from streams.sealed import Identity
-from streams.studykey import digest, pseudonym
 from tests.worklist.record.say import numbers
 from worklist.order.policy import Policy, load
 

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, create_engine, text
 
 from streams.errors import Reason, Unavailable
 from streams.events import Event, Number, Parked, decode, encode
+from streams.identity.seal import KeyRing, new_ring
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.seal import KeyRing, new_ring
 from tests.worklist.conftest import T0, Make
 from worklist import metrics
 from worklist.agent import Stage

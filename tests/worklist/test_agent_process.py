@@ -16,8 +16,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from infra.embedded import MockKafka, Postgres
 from streams.errors import Reason
 from streams.events import Event, Parked, decode, encode
+from streams.identity.seal import KeyRing, write_ring
 from streams.process import run_process
-from streams.seal import KeyRing, write_ring
 from tests.worklist.conftest import T0, Make
 from tests.worklist.test_agent import accessions, listed
 from worklist.agent import main

@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 
 from streams.events import decode
 from streams.hl7.door import MllpDoor
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.senders.site import load_site
 from streams.settings import StreamsSettings
-from streams.site import load_site
 from tests.streams.hl7.conftest import EXAMPLE, Broker
 from tests.worklist.conftest import Feed, empty
 from worklist.order.policy import Policy

@@ -16,8 +16,8 @@ from infra.embedded import MockKafka
 from streams.errors import Unavailable
 from streams.events import Parked, SenderSeen, encode
 from streams.kafka.produce import Publisher
+from streams.senders.site import Sender, Site, load_site
 from streams.settings import StreamsSettings
-from streams.site import Sender, Site, load_site
 from tests.parked import parked_message
 from tests.worklist.conftest import ROOT
 from worklist.commands import app

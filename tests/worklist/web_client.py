@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from streams.seal import KeyRing, write_ring
+from streams.identity.seal import KeyRing, write_ring
 from worklist.settings import WorklistSettings
 from worklist.web.app import create_app
 from worklist.web.commands import PatientProtocol, Server

@@ -13,8 +13,8 @@ import structlog
 
 from streams.errors import Park
 from streams.events import SeriesReceived
-from streams.key_images import place_of
-from streams.studykey import digest
+from streams.identity.studykey import digest
+from streams.storage.key_images import place_of
 from triage import metrics
 from triage.worker.loaded_model import LoadedModel, Shown, Telling, Verdict
 

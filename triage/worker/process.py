@@ -11,15 +11,15 @@ from typing import Any
 import faust
 
 from streams import metrics as street
+from streams.identity.seal import read_ring
 from streams.kafka.consume import Origin, Settler
 from streams.kafka.faust_app import make_app, stop_app, until_made_anew
 from streams.kafka.produce import Publisher
 from streams.kafka.topics import ORDERS, SERIES
 from streams.kafka.watermarks import Watermarks
-from streams.key_images import KeyImageFolder
 from streams.process import Process
-from streams.seal import read_ring
-from streams.store import Store
+from streams.storage.key_images import KeyImageFolder
+from streams.storage.store import Store
 from triage.decoding.limits import Limits
 from triage.decoding.pool import DecoderPool
 from triage.inference.queue import BatchQueue

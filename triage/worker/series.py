@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streams.errors import Reason
 from streams.events import Coverage, FindingsMade, SeriesReceived
-from streams.studykey import digest
+from streams.identity.studykey import digest
 from triage import metrics
 from triage.decoding.frames import Read
 from triage.decoding.protocol import Decoder, Request

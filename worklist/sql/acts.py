@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from streams.errors import Reason, Retry
-from streams.studykey import digest
+from streams.identity.studykey import digest
 from worklist.order.policy import Policy
 from worklist.record.acts import OUTCOMES, Act, ActName, Cleared
 from worklist.record.items import Item, by_member, listed_and_off

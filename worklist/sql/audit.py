@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, text
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 
 _LOCK = 7_310_002
 _GENESIS = "0" * 64

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 from starlette.responses import Response
 
-from streams.key_images import KeyImageFolder
+from streams.storage.key_images import KeyImageFolder
 from worklist.record.acts import ActName
 from worklist.sql import audit, queue
 from worklist.sql.acts import Wish

@@ -24,9 +24,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from streams.errors import Unavailable
-from streams.key_images import KeyImageFolder
-from streams.seal import KeyRing, read_ring
-from streams.site import load_site
+from streams.identity.seal import KeyRing, read_ring
+from streams.senders.site import load_site
+from streams.storage.key_images import KeyImageFolder
 from worklist import chores
 from worklist.settings import WorklistSettings
 from worklist.sql.database import make_engine, translated

@@ -18,8 +18,8 @@ from starlette.responses import Response
 from streams.errors import Park
 from streams.hl7.door import ORIGIN
 from streams.hl7.outline import outline, text_of
+from streams.identity.seal import KeyRing
 from streams.kafka.parked import Entry, entry
-from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from worklist.sql import audit
 from worklist.sql.database import translated

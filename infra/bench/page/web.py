@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from streams.seal import new_ring, write_ring
+from streams.identity.seal import new_ring, write_ring
 from worklist.settings import WorklistSettings
 
 #: Readers who may enter, by their tokens.

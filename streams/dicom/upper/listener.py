@@ -14,7 +14,7 @@ from streams.dicom.upper.association import REQUEST_S, Association, Called, Peer
 from streams.dicom.upper.wire import Closed, Wire
 from streams.errors import Reason, Refuse
 from streams.health import listening
-from streams.tls import names_in
+from streams.senders.tls import names_in
 
 #: Names a refusal: its reason and place, the address of the peer.
 Refused = Callable[[Refuse, str], None]

@@ -12,7 +12,7 @@ from streams.errors import Reason, Refuse
 from streams.hl7.tables import OTHER_ORDERS, SEGMENTS, codes
 from streams.hl7.text.charsets import Text, decode
 from streams.hl7.text.segments import Segment, syntax_of
-from streams.site import Sender
+from streams.senders.site import Sender
 
 #: Segments that are read; the rest (4 MiB of a scanned letter) is not even kept.
 _READ = codes("MSH EVN PID MRG PV1 ZBE ORC OBR TQ1 IPC ZDS OBX DG1 SCH AIS TXA") | OTHER_ORDERS

@@ -15,8 +15,8 @@ from ipaddress import ip_address, ip_network
 from streams.errors import Reason, Refuse, VigieError
 from streams.health import listening
 from streams.hl7.wire.proxy import origin
+from streams.senders.tls import names_in, server_context
 from streams.settings import StreamsSettings
-from streams.tls import names_in, server_context
 
 _BACKLOG = 1024
 _READ = 65536  # bytes of one connection that may lie unread beside its message

@@ -18,8 +18,8 @@ import pytest
 from infra.embedded import free_port
 from streams.archive.reconciling import Reconciler
 from streams.events import decode
-from streams.seal import KeyRing
-from streams.store import Store
+from streams.identity.seal import KeyRing
+from streams.storage.store import Store
 from tests.conftest import DICOMWEB_PLUGIN
 from tests.streams.dicom.conftest import Site, settings_for
 

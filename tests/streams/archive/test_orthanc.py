@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.archive.reconciling import Pass
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.archive.conftest import Make, Orthanc
 from tests.streams.dicom.conftest import file_of, image
 

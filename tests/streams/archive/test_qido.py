@@ -24,7 +24,7 @@ from streams.archive.reconciling import Pass
 from streams.dicom import gate
 from streams.dicom.elements import Syntax, Walker
 from streams.errors import Misconfigured, Reason, Unavailable
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.archive.conftest import Make
 from tests.streams.certificates import Authority
 from tests.streams.dicom.conftest import settings_for

@@ -16,7 +16,7 @@ from streams import metrics
 from streams.archive.reconciling import Pass
 from streams.errors import Reason, Unavailable
 from streams.events import ExamProgressed
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.archive.conftest import Make
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"

@@ -15,13 +15,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 
-from streams.authorities import Authorities
 from streams.dicom.door import DicomDoor
 from streams.errors import Reason, Refuse
 from streams.events import Event, Parked, decode
+from streams.identity.seal import KeyRing
 from streams.kafka import topics
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
+from streams.senders.authorities import Authorities
 from streams.settings import StreamsSettings
 
 CT, DX, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.1.2.1"

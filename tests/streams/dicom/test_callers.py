@@ -19,8 +19,8 @@ from streams import metrics
 from streams.dicom.door import DicomDoor
 from streams.dicom.upper import association, pdu
 from streams.errors import Misconfigured, Reason, Refuse
+from streams.identity.seal import KeyRing
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
 from tests.streams.certificates import Authority
 from tests.streams.dicom.senders import ENV, send, storescu, with_meta
 from tests.streams.dicom.upper.caller import request

@@ -21,7 +21,7 @@ from infra.embedded import MockKafka, free_port
 from streams.dicom import part10
 from streams.dicom.door import DicomDoor
 from streams.dicom.upper import pdu
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.dicom import crowd
 from tests.streams.dicom.senders import raw_store, send, with_meta
 from tests.streams.dicom.upper.caller import request

@@ -19,7 +19,7 @@ from streams.dicom.door import DicomDoor
 from streams.dicom.headers import facts, merge
 from streams.errors import Reason, Refuse
 from streams.events import SeriesReceived
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.dicom.senders import raw_store
 
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -14,8 +14,8 @@ from pynetdicom import AE
 from streams.dicom import part10
 from streams.dicom.door import DicomDoor
 from streams.events import Number, SeriesReceived
+from streams.identity.seal import KeyRing
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
 from tests.streams.dicom.senders import ENV, send, storescu, with_meta
 
 COMMITMENT = "1.2.840.10008.1.20.1"

@@ -22,9 +22,9 @@ from streams import metrics
 from streams.dicom import headers, part10, publishing
 from streams.dicom.door import DicomDoor
 from streams.dicom.upper.wire import BUFFER
-from streams.durable import Arriving
+from streams.identity.seal import KeyRing
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
+from streams.storage.durable import Arriving
 from tests.streams.dicom.senders import send, with_meta
 
 
@@ -126,14 +126,14 @@ GATEWAY = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from streams.authorities import Authorities
+from streams.senders.authorities import Authorities
 from streams.dicom.door import DicomDoor
 from streams.dicom.upper.wire import BUFFER
-from streams.durable import Arriving
+from streams.storage.durable import Arriving
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from streams.settings import StreamsSettings
-from streams.site import Sender
+from streams.senders.site import Sender
 settings = StreamsSettings(
     kafka="127.0.0.1:1", store=Path(sys.argv[1]), dicom_port=0, confirm_s=1, store_min_free=0
 )
@@ -348,7 +348,7 @@ def test_a_disk_that_fills_up_within_an_image_is_out_of_resources(
             raise OSError(errno.EDQUOT, "quota")
         return write(handle, data)
 
-    monkeypatch.setattr("streams.durable.os.write", written)
+    monkeypatch.setattr("streams.storage.durable.os.write", written)
     large = dicom.image(1, PixelData=bytes(400_000))
     assert send(door.port, with_meta(dicom, large), with_meta(dicom, dicom.image(2))) == [0xA700, 0]
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.authorities import Authorities
 from streams.dicom import gate, part10, steps
 from streams.errors import Reason, Refuse
+from streams.senders.authorities import Authorities
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED, J2K = (
     "1.2.840.10008.1.2",

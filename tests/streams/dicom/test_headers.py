@@ -19,7 +19,7 @@ from streams.dicom import gate, part10, text
 from streams.dicom.headers import Facts, facts, merge
 from streams.dicom.publishing import event_of
 from streams.events import Number, Patient, decode, encode
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 
 
 def facts_of(dicom: SimpleNamespace, ring: KeyRing, now: datetime, **more: Any) -> Facts:

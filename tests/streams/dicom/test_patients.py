@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 
 from streams.dicom import part10
 from streams.dicom.headers import Facts, facts
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import patient_of
 from streams.sealed import Identity, OtherNumber
-from streams.studykey import patient_of
 
 
 @pytest.fixture

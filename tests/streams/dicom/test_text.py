@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.dicom import part10, text
 from streams.dicom.headers import facts
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 
 NAME = "LEFÈVRE"
 MISSPELT = [

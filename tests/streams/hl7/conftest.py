@@ -16,9 +16,9 @@ from streams.errors import Reason, Unavailable
 from streams.hl7.door import MllpDoor
 from streams.hl7.envelope import Context
 from streams.hl7.wire.framing import frame
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.senders.site import Right, Sender, Site, load_site
 from streams.settings import StreamsSettings
-from streams.site import Right, Sender, Site, load_site
 
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"

@@ -16,8 +16,8 @@ from streams.hl7.answers import code_of
 from streams.hl7.envelope import Context
 from streams.hl7.mapping import events
 from streams.hl7.text.message import parse, peek
-from streams.seal import KeyRing
-from streams.site import Site
+from streams.identity.seal import KeyRing
+from streams.senders.site import Site
 from tests.streams.hl7.conftest import NOW
 
 EXPECTED = Path(__file__).with_name("expected.csv")

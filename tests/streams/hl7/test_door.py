@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from streams.events import OrderChanged, Parked, decode
 from streams.hl7.door import MllpDoor
 from streams.hl7.wire.framing import frame
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.hl7.conftest import Broker, Client, order
 
 NO_FRAME = {"door": "mllp", "reason": "not_hl7"}

@@ -12,9 +12,9 @@ import uvloop
 
 from streams.hl7.door import MllpDoor
 from streams.hl7.wire.framing import frame
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.senders.site import Site
 from streams.settings import StreamsSettings
-from streams.site import Site
 from tests.streams.hl7.conftest import EXAMPLE, NOW, Broker, order
 
 #: With SO_LINGER of no time a close is a reset.

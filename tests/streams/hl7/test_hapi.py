@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streams.hl7.door import MllpDoor
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.certificates import Authority
 from tests.streams.hl7.conftest import Broker, order
 from tests.streams.hl7.test_strangers import BOUND, door_of, secured, site_of

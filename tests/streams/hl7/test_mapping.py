@@ -19,8 +19,8 @@ from streams.hl7.envelope import Context
 from streams.hl7.mapping import events
 from streams.hl7.text.message import parse
 from streams.hl7.text.times import when
-from streams.seal import KeyRing
-from streams.studykey import patient_of
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import patient_of
 from tests.streams.hl7.conftest import NOW, order, report
 
 

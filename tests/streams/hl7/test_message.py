@@ -10,7 +10,7 @@ import pytest
 from streams.errors import Reason, Refuse, VigieError
 from streams.hl7.text.message import Message, parse
 from streams.hl7.text.segments import Segment
-from streams.site import Sender
+from streams.senders.site import Sender
 
 HEAD = "MSH|^~\\&|RIS|HOSP|||20260314101500||ORM^O01|M1|P|2.5.1\r"
 

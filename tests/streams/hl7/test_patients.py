@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from streams.authorities import Authorities
 from streams.errors import Reason, Refuse
 from streams.events import Event, Number, PatientChanged, PatientMerged
 from streams.hl7.envelope import Context
 from streams.hl7.mapping import events
 from streams.hl7.text.message import parse
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import patient_of
 from streams.sealed import Identity
-from streams.studykey import patient_of
+from streams.senders.authorities import Authorities
 from tests.streams.hl7.conftest import order, report, sent_by
 
 

@@ -19,9 +19,9 @@ from streams.events import SenderSeen
 from streams.hl7.door import MllpDoor
 from streams.hl7.wire.framing import frame
 from streams.hl7.wire.listener import Listener
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.senders.site import Site, load_site
 from streams.settings import StreamsSettings
-from streams.site import Site, load_site
 from tests.streams.certificates import Authority
 from tests.streams.hl7.conftest import EXAMPLE, NOW, Broker, Client, order, report
 

@@ -18,10 +18,10 @@ from streams.errors import Reason, Unavailable
 from streams.events import decode
 from streams.http.door import HttpDoor
 from streams.http.making import Request
-from streams.seal import KeyRing
-from streams.seen import Seen
+from streams.identity.seal import KeyRing
+from streams.senders.seen import Seen
+from streams.senders.site import Right, Sender, Site, load_site
 from streams.settings import StreamsSettings
-from streams.site import Right, Sender, Site, load_site
 
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[3] / "infra" / "site"

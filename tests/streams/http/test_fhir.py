@@ -16,7 +16,7 @@ from streams.errors import Reason, Refuse
 from streams.http import bundles, capability, fhir
 from streams.http import fhir_tables as tables
 from streams.http.making import Request
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.http.conftest import MAY_NOT_CLOSE, NOW
 
 MRN = {"type": {"coding": [{"code": "MR"}]}, "system": "urn:oid:1.2.250", "value": "P1"}

@@ -10,7 +10,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from streams.errors import Reason, Refuse
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.http.test_fhir import MRN, ORDER, PATIENT, REPORT, STUDY, bundle, changed, told
 
 OLD = {**MRN, "use": "old", "value": "P0"}

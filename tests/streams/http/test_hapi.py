@@ -15,7 +15,7 @@ from streams.events import (
     PatientMerged,
     ReportReceived,
 )
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.http.conftest import TOKEN
 from tests.streams.java import class_path, run
 

@@ -12,7 +12,7 @@ import pytest
 from streams import metrics
 from streams.errors import Reason
 from streams.http import door as server
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.streams.http.conftest import MAY_NOT_CLOSE, NOW
 
 ORDER = {

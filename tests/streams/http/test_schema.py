@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 
 from streams.http.app import Paths, make_app
 from streams.http.gatekeeper import Gatekeeper
-from streams.seal import KeyRing
-from streams.seen import Seen
+from streams.identity.seal import KeyRing
+from streams.senders.seen import Seen
+from streams.senders.site import Site
 from streams.settings import StreamsSettings
-from streams.site import Site
 from tests.streams.http.conftest import TOKEN, Broker
 
 

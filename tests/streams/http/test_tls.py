@@ -15,9 +15,9 @@ import pytest
 from streams import metrics
 from streams.errors import Misconfigured
 from streams.http.door import HttpDoor
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
+from streams.senders.site import Site
 from streams.settings import StreamsSettings
-from streams.site import Site
 from tests.streams.certificates import Authority
 from tests.streams.http.conftest import EXAMPLE, NOW, TOKEN
 

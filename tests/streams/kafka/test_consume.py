@@ -14,8 +14,8 @@ from prometheus_client import REGISTRY, generate_latest
 
 from streams.errors import Park, Reason, Refuse, Retry, Stop, Unavailable, VigieError
 from streams.events import Parked, decode
+from streams.identity.seal import KeyRing
 from streams.kafka.consume import Fate, Origin, Settler
-from streams.seal import KeyRing
 
 ORIGIN = Origin("orders", 2, 17, b"\x00key", b"MARTIN^Anne")
 RING = KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32)

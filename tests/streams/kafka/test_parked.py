@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from infra.embedded import MockKafka
 from streams.commands import app
 from streams.events import encode
+from streams.identity.seal import KeyRing
 from streams.kafka.parked import entry
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from tests.parked import parked_message
 from tests.streams.hl7.conftest import order

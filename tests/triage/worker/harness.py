@@ -22,9 +22,9 @@ from streams.events import (
     decode,
     encode,
 )
+from streams.identity.seal import KeyRing
 from streams.instances import pack
 from streams.kafka.consume import Origin, Settler
-from streams.seal import KeyRing
 from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request, Wanted
 from triage.inference.queue import BatchQueue

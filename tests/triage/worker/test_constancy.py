@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from streams.errors import Reason, Unavailable
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import Harness, broken, prepare, series
 from triage.decoding.frames import Frame
 from triage.errors import NotAnalysed

@@ -8,7 +8,7 @@ import pytest
 
 from streams.errors import Park, Reason
 from streams.events import decode, encode
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import Harness, broken, order, series
 from triage.decoding.frames import Decoded, Read
 from triage.decoding.protocol import Request

@@ -19,7 +19,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from streams.errors import Reason
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import Harness, series
 from triage.decoding.frames import Decoded
 from triage.decoding.limits import Limits

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from streams.events import encode
+from streams.identity.seal import KeyRing
 from streams.instances import pack
-from streams.seal import KeyRing
 from tests.triage.worker.harness import Harness, series
 from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request

@@ -10,7 +10,7 @@ import pytest
 
 from streams.errors import Reason
 from streams.events import FindingsMade, SeriesReceived, Version, encode, pack
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import NOW, Harness, order, series
 from triage.worker.urgency import UrgencyHints
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from streams.events import SeriesReceived, encode
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import NOW, Harness, order, series
 from triage.worker.urgency import PRIOR, UNKNOWN, UrgencyHints
 

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streams.events import Number, encode
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import Harness, order, series
 from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from streams.events import Finding, FindingsMade, SeriesReceived
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import Harness, series
 from triage.worker import key_images
 from triage.worker.key_images import KeyImages

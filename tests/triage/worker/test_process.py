@@ -25,10 +25,10 @@ from streams.events import (
     decode,
     encode,
 )
+from streams.identity.seal import KeyRing, write_ring
 from streams.instances import pack
 from streams.process import Process, run_process
-from streams.seal import KeyRing, write_ring
-from streams.store import Store
+from streams.storage.store import Store
 from triage.decoding.frames import Frame
 from triage.decoding.protocol import Wanted
 from triage.settings import TriageSettings

@@ -10,7 +10,7 @@ import pytest
 
 from streams.errors import Park, Reason
 from streams.events import Coverage, Finding, FindingsMade
-from streams.seal import KeyRing, new_ring
+from streams.identity.seal import KeyRing, new_ring
 from tests.triage.worker.harness import Harness, series
 from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request, Wanted

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from streams.errors import Reason
 from streams.events import FindingsMade
-from streams.seal import KeyRing
-from streams.studykey import digest
+from streams.identity.seal import KeyRing
+from streams.identity.studykey import digest
 from tests.worklist.conftest import ROOT, Make
 from worklist.order.policy import Policy, load
 from worklist.order.rank import rank

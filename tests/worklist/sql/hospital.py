@@ -16,9 +16,9 @@ from sqlalchemy import Engine, text
 
 from infra.embedded import Postgres
 from streams.events import Event, SenderSeen
+from streams.identity.seal import KeyRing, new_ring
 from streams.kafka.parked import Entry
 from streams.kafka.reading import Part, Record
-from streams.seal import KeyRing, new_ring
 from tests.parked import parked_message
 from tests.worklist.record import say
 from worklist.order.policy import Policy, load

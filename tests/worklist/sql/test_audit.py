@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from streams.errors import Misconfigured
-from streams.seal import new_ring
+from streams.identity.seal import new_ring
 from tests.worklist.record import say
 from tests.worklist.sql.conftest import Database
 from tests.worklist.sql.hospital import POLICY, Hospital, readable

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from streams.errors import Unavailable
-from streams.seal import new_ring
+from streams.identity.seal import new_ring
 from tests.worklist.record import say
 from tests.worklist.sql.conftest import Database
 from tests.worklist.sql.hospital import POLICY, Hospital, readable
@@ -293,7 +293,7 @@ def test_one_row_that_cannot_be_opened_is_marked_and_the_others_are_ranked(
 def _joined(ours: Any, theirs: Any) -> Any:
     """Opens what either sealed: both call their key k1, so one is tried after the other."""
     from streams.errors import Park
-    from streams.seal import KeyRing
+    from streams.identity.seal import KeyRing
 
     class Both(KeyRing):
         def open(self, sealed: str) -> bytes:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from sqlalchemy import Engine, text
 
-from streams.studykey import digest
+from streams.identity.studykey import digest
 from tests.worklist.conftest import T0, Feed, Make
 from worklist.order.policy import Policy
 from worklist.sql import policy_store, queue

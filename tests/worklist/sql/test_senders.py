@@ -15,7 +15,7 @@ from streams.errors import Reason
 from streams.events import Parked, SenderSeen
 from streams.kafka.parked import Entry
 from streams.kafka.reading import Part, Record
-from streams.site import Sender
+from streams.senders.site import Sender
 from worklist.sql.senders import asking, keeping, silence
 from worklist.sql.senders.asking import SenderView
 from worklist.sql.senders.heard import Counts, Heard, silences

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.web_client import TOKENS, serving, wait_for, web_settings
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from streams.sealed import Identity
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web.conftest import names

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web.conftest import Opened, Screens, names
 from tests.worklist.web_client import as_role, serving, sign_in, wait_for, web_settings

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from streams.errors import Reason
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from streams.sealed import Identity
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import as_role, sign_in

@@ -18,8 +18,8 @@ from infra.embedded import MockKafka
 from streams.commands import app
 from streams.events import Parked, encode
 from streams.hl7.door import ORIGIN
+from streams.identity.seal import KeyRing, new_ring
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing, new_ring
 from streams.settings import StreamsSettings
 from tests.parked import parked_message
 from tests.streams.hl7.conftest import order

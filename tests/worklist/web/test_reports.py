@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 from sqlalchemy import Engine, text
 
-from streams.seal import KeyRing, new_ring
+from streams.identity.seal import KeyRing, new_ring
 from streams.sealed import OrderDetails, ReportText
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import as_role, sign_in

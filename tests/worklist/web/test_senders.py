@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from infra.embedded import MockKafka
 from streams.events import SenderSeen, encode
+from streams.identity.seal import KeyRing
 from streams.kafka.produce import Publisher
-from streams.seal import KeyRing
 from streams.settings import StreamsSettings
 from tests.worklist.web_client import as_role, serving, wait_for, web_settings
 

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, text
 
 from streams.errors import Retry, Unavailable
 from streams.events import Event
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import bearer, serving, wait_for, web_settings
 from worklist.order.policy import Policy

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from streams.seal import KeyRing, write_ring
+from streams.identity.seal import KeyRing, write_ring
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import as_role
 from worklist.commands import app

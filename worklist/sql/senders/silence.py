@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
-from streams.site import Sender
+from streams.senders.site import Sender
 from worklist.sql.senders.heard import MEMORY
 
 _HISTORY = timedelta(weeks=2)

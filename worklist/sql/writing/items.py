@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, text
 
-from streams.studykey import digest
+from streams.identity.studykey import digest
 from worklist.order.policy import Policy
 from worklist.record.items import Item, by_member
 from worklist.record.world import World

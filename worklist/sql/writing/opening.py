@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from streams.errors import Park, Reason
 from streams.events import ActDone, Event, OrderChanged, PatientMerged, ReportReceived
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from streams.sealed import OrderDetails, ReportText
 from worklist.record.acts import Act
 from worklist.record.facts import Fact

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from streams.kafka.produce import Publisher
 from streams.kafka.watermarks import Watermarks
-from streams.site import Site
+from streams.senders.site import Site
 from worklist import senders
 from worklist.freshness import Freshness, Watch
 from worklist.settings import WorklistSettings

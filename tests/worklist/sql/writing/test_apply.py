@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 
 from streams.errors import Park, Reason, Retry
 from streams.events import Event, Number
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.conftest import Feed, Make, empty
 from worklist.order.policy import Policy
 from worklist.record.items import derive

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.errors import Park
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from streams.sealed import OrderDetails
 from tests.worklist.conftest import Feed, Make
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, text
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.conftest import Make
 from worklist.order.policy import Policy
 from worklist.record.facts import Fact

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.web_client import TOKENS, as_role, bearer, serving, sign_in, web_settings
 from worklist.web.app import create_app
 from worklist.web.door.auth import ACCESS, Role

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine
 
 from infra.embedded import free_port
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.conftest import Feed, Make
 from tests.worklist.web_client import TOKENS, serving, wait_for, web_settings
 

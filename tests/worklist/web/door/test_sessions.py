@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from typer.testing import CliRunner
 
-from streams.seal import KeyRing
+from streams.identity.seal import KeyRing
 from tests.worklist.conftest import Feed
 from tests.worklist.conftest import Make as Made
 from tests.worklist.web_client import TOKENS, as_role, serving, sign_in, wait_for, web_settings

@@ -10,9 +10,9 @@ from confluent_kafka import Producer
 from sqlalchemy import Engine, text
 
 from infra.embedded import MockKafka
+from streams.identity.seal import KeyRing
 from streams.kafka.consume import Origin
 from streams.kafka.watermarks import Extent
-from streams.seal import KeyRing
 from tests.worklist.conftest import Make
 from tests.worklist.web_client import as_role, serving, sign_in, wait_for, web_settings
 from worklist.sql.writing import positions

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.durable import Arriving, make_folder, on_the_disk, patiently, write
 from streams.errors import Reason, Refuse
+from streams.storage.durable import Arriving, make_folder, on_the_disk, patiently, write
 
 
 def _room(_size: int) -> None:
@@ -63,7 +63,7 @@ def test_promise_1_a_flush_that_failed_once_is_not_believed_the_next_time(
     file = Arriving(tmp_path, _room)
     file.write(b"12345")
     away, flush = Away(1, errno.EIO), os.fsync
-    monkeypatch.setattr("streams.durable.os.fsync", lambda handle: away() and flush(handle))
+    monkeypatch.setattr("streams.storage.durable.os.fsync", lambda handle: away() and flush(handle))
     with pytest.raises(Refuse) as refusal:
         patiently(file.settle, lambda _: None)
     assert refusal.value.reason is Reason.STORE_FAILED
@@ -73,7 +73,7 @@ def test_promise_1_a_flush_that_failed_once_is_not_believed_the_next_time(
 def test_room_is_asked_for_again_while_a_large_file_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.durable._ROOM_EACH", 10)
+    monkeypatch.setattr("streams.storage.durable._ROOM_EACH", 10)
     asked: list[int] = []
     file = Arriving(tmp_path, asked.append)
     for _ in range(10):

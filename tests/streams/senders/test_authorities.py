@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from streams.authorities import Authorities
 from streams.errors import Misconfigured
-from streams.site import load_site
+from streams.senders.authorities import Authorities
+from streams.senders.site import load_site
 
-EXAMPLE = Path(__file__).parents[2] / "infra" / "site"
+EXAMPLE = Path(__file__).parents[3] / "infra" / "site"
 
 
 def test_the_example_site_has_the_values_that_hold_without_a_file() -> None:

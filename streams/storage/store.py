@@ -31,7 +31,9 @@ from functools import partial
 from pathlib import Path
 
 from streams import metrics
-from streams.durable import (
+from streams.errors import Park, Reason, Refuse
+from streams.instances import other_names
+from streams.storage.durable import (
     TEMPORARY,
     Arriving,
     Buffer,
@@ -42,8 +44,6 @@ from streams.durable import (
     together,
     write,
 )
-from streams.errors import Park, Reason, Refuse
-from streams.instances import other_names
 
 _REFERENCE = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}")
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -161,7 +161,7 @@ class Store:
         other bytes it is kept beside the first, which may have been read already.
 
         Args:
-            name: of the instance, 16 hex digits (`streams.studykey.instance_name`).
+            name: of the instance, 16 hex digits (`streams.identity.studykey.instance_name`).
             data: bytes, or a file of `arriving`, which stays its owner's to discard.
             mark: the marker's body, by whether other bytes came under this name before.
 

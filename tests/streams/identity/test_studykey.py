@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.events import Number, NumberKind, Patient
+from streams.identity.studykey import digest, instance_name, patient_of, pseudonym, topic_key
 from streams.instances import pack, unpack
-from streams.studykey import digest, instance_name, patient_of, pseudonym, topic_key
 
 SECRET = b"p" * 32
 names = st.text("ABC123-", min_size=1, max_size=6)

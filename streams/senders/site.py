@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from streams.authorities import Authorities
 from streams.errors import Misconfigured, Reason, Refuse
+from streams.senders.authorities import Authorities
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from streams import metrics
 from streams.errors import Park, Reason, Refuse
+from streams.identity.studykey import instance_name
 from streams.instances import how_many, other_names
-from streams.store import Kept, Store
-from streams.studykey import instance_name
+from streams.storage.store import Kept, Store
 
 SECRET = b"p" * 32
 FIXTURES = settings(
@@ -227,7 +227,7 @@ def test_promise_1_removal_beside_a_sender_loses_nothing_answered(store: Store) 
 CHILD = """
 import sys
 from pathlib import Path
-from streams.store import Store
+from streams.storage.store import Store
 store = Store(Path(sys.argv[1]), min_free=0.0)
 for number in range(100000):
     data = b"x" * 50000 + str(number).encode()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import Misconfigured, Park, Reason
-from streams.seal import KeyRing, new_ring, read_ring, write_ring
+from streams.identity.seal import KeyRing, new_ring, read_ring, write_ring
 from streams.sealed import Identity
 
 RING = KeyRing("k1", {"k1": bytes(range(32))}, b"p" * 32)

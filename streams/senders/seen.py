@@ -9,7 +9,7 @@ from datetime import datetime
 from threading import Lock
 
 from streams.events import SenderSeen
-from streams.site import Sender
+from streams.senders.site import Sender
 
 #: Whoever the site does not know.
 STRANGER = "unknown"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from streams.errors import Park
-from streams.key_images import KeyImageFolder, place_of
 from streams.settings import StreamsSettings
-from streams.store import Store
+from streams.storage.key_images import KeyImageFolder, place_of
+from streams.storage.store import Store
 
 NAME = "12" * 8
 
