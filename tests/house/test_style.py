@@ -23,7 +23,7 @@ FORMAT_SKIPS = 2
 ROOMS = sorted(
     folder
     for package in PACKAGES
-    for folder in (ROOT / package).rglob("*")
+    for folder in (ROOT / package, *(ROOT / package).rglob("*"))
     if folder.is_dir() and any(folder.glob("*.py"))
 )
 TESTED_ROOMS = sorted(
