@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from triage.inference.devices import fastest_precision
 from triage.packages.architectures import Ensemble
 from triage.packages.guard import Guard, Guarded
 from triage.packages.manifest import Abstention
@@ -114,7 +115,9 @@ def _learn_from(
 def _seen(guarded: Guarded, images: NDArray[np.floating]) -> tuple[Array, Array]:
     """Features [n, f] and the members' logits [m, n], in the precision that they are served in."""
     features, logits = [], []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    precision = fastest_precision(torch.device("cpu"))
+    lower = precision != torch.float32
+    with torch.inference_mode(), torch.autocast("cpu", precision, enabled=lower):
         for start in range(0, len(images), 64):
             batch = torch.from_numpy(images[start : start + 64].astype(np.float32))
             seen = guarded.network.seen(batch.to(memory_format=torch.channels_last))
