@@ -28,7 +28,7 @@ from streams.dicom.upper.pdu import Context, Request
 from streams.errors import Reason, Refuse
 from streams.identity.seal import KeyRing
 from streams.senders.authorities import Authorities
-from streams.senders.seen import STRANGER, Seen
+from streams.senders.seen import Seen
 from streams.senders.tls import server_context
 from streams.settings import StreamsSettings
 from streams.storage.key_images import KeyImageFolder
@@ -202,14 +202,10 @@ class DicomDoor:
         metrics.connections.labels("dicom").dec()
 
     def _refused(self, refusal: Refuse, caller: Caller, status: int) -> None:
-        metrics.refused.labels("dicom", refusal.reason.value).inc()
-        self._seen.refused("dicom", caller.sender.name, refusal.reason.value)
-        log.warning(
-            "refused",
-            door="dicom",
-            reason=refusal.reason.value,
-            where=refusal.where,
-            sender=caller.sender.name,
+        self._seen.refused(
+            "dicom",
+            refusal,
+            caller.sender.name,
             calling=caller.title,
             peer=caller.peer.place.address,
             status=f"{status:04X}",
@@ -217,15 +213,7 @@ class DicomDoor:
 
     def _turned_away(self, refusal: Refuse, address: str) -> None:
         """A connection or an association, not a request."""
-        self._seen.refused("dicom", STRANGER, refusal.reason.value)
-        metrics.refused.labels("dicom", refusal.reason.value).inc()
-        log.warning(
-            "refused",
-            door="dicom",
-            reason=refusal.reason.value,
-            where=refusal.where,
-            peer=address,
-        )
+        self._seen.refused("dicom", refusal, peer=address)
 
 
 _KINDS = {

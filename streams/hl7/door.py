@@ -136,16 +136,7 @@ class MllpDoor:
         sender = next(
             (s.name for s in self._site.senders if s.proved_by(peer.address, peer.names)), STRANGER
         )
-        self._seen.refused("mllp", sender, error.reason.value)
-        metrics.refused.labels("mllp", error.reason.value).inc()
-        log.warning(
-            "refused",
-            door="mllp",
-            reason=error.reason.value,
-            where=error.where,
-            sender=sender,
-            peer=peer.address,
-        )
+        self._seen.refused("mllp", error, sender, peer=peer.address)
 
     def answer(self, header: Header, error: VigieError | None) -> list[bytes]:
         """The acknowledgements that the sender asks for; they say why not where there is an
@@ -217,18 +208,10 @@ class MllpDoor:
     def count(self, error: VigieError, header: Header, peer: Peer, sender: str) -> None:
         """A message was refused: one counted reason, one line that says whose it was."""
         code = answers.code_of(error)
-        self._seen.answered("mllp", sender, code, self._now(), error.reason.value)
+        self._seen.answered("mllp", sender, code, self._now())
         metrics.answered.labels("mllp", code).inc()
-        metrics.refused.labels("mllp", error.reason.value).inc()
-        log.warning(
-            "refused",
-            door="mllp",
-            reason=error.reason.value,
-            where=error.where,
-            sender=sender,
-            peer=peer.address,
-            control_id=ascii(header.control_id)[1:65].rstrip("'"),
-        )
+        control_id = ascii(header.control_id)[1:65].rstrip("'")
+        self._seen.refused("mllp", error, sender, peer=peer.address, control_id=control_id)
 
     def cut(self, error: VigieError, header: Header, peer: Peer) -> None:
         """A message was refused of which only the start was read."""

@@ -24,14 +24,13 @@ from streams.errors import Reason, Refuse, VigieError
 from streams.events import OrderChanged, encode
 from streams.http import bundles, capability, stow
 from streams.http.bodies import MergeBody, OrderBody, PersonBody, ReportBody
-from streams.http.gatekeeper import count
 from streams.http.making import Keyed, Request
 from streams.http.multipart import boundary_of
-from streams.http.problems import headers_of, outcome, problem
+from streams.http.problems import headers_of, outcome, problem, status_of
 from streams.http.repeats import Repeats
 from streams.identity.seal import KeyRing
 from streams.kafka.topics import ORDERS, SERIES
-from streams.senders.seen import Seen
+from streams.senders.seen import STRANGER, Seen
 from streams.senders.site import Sender, Site
 
 #: So many answers are remembered by their Idempotency-Key.
@@ -106,7 +105,7 @@ class Paths:
         seen: Seen,
     ) -> None:
         self._site, self._ring, self._publisher = site, ring, publisher
-        self._reception, self._now, self._seen = reception, now, seen
+        self._reception, self._now, self.seen = reception, now, seen
         self._repeats = Repeats()
         self._answers: OrderedDict[tuple[str, str], tuple[str, list[str]]] = OrderedDict()
 
@@ -133,7 +132,7 @@ class Paths:
             await self._publisher.publish(topic.name, key, encode(event))
             if isinstance(event, OrderChanged) and event.imaging is False:
                 metrics.not_imaging.labels("http").inc()
-                self._seen.not_imaging("http", event.sender, event.procedure or "")
+                self.seen.not_imaging("http", event.sender, event.procedure or "")
         if not events:
             metrics.no_effect.labels("http", "other").inc()
 
@@ -251,7 +250,7 @@ def make_app(paths: Paths) -> FastAPI:
 
     async def refused(call: Call, error: Exception) -> Response:
         assert isinstance(error, VigieError)
-        return _refusal(call, error)
+        return _refusal(call, error, paths.seen)
 
     async def invalid(call: Call, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -259,12 +258,12 @@ def make_app(paths: Paths) -> FastAPI:
         json = first["type"] == "json_invalid"
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
         reason = Reason.BAD_JSON if json else Reason.BAD_FIELD
-        return _refusal(call, Refuse(reason, "" if json else where[:64]))
+        return _refusal(call, Refuse(reason, "" if json else where[:64]), paths.seen)
 
     async def wrong_path(call: Call, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, VigieError):  # raised while the body was read
-            return _refusal(call, error.__cause__)
+            return _refusal(call, error.__cause__, paths.seen)
         refusal = Refuse(Reason.BAD_REQUEST, "path")
         document = outcome(refusal) if call.url.path.startswith("/fhir") else problem(refusal)
         document |= {} if "issue" in document else {"status": error.status_code}
@@ -277,12 +276,11 @@ def make_app(paths: Paths) -> FastAPI:
     return app
 
 
-def _refusal(call: Call, error: VigieError) -> Response:
+def _refusal(call: Call, error: VigieError, seen: Seen) -> Response:
     peer = call.client.host if call.client else ""
     sender: Sender | None = getattr(call.state, "sender", None)
-    status = count(error, sender, peer)
-    if sender is not None:
-        call.state.seen.refused("http", sender.name, error.reason.value)
+    status = status_of(error)
+    seen.refused("http", error, sender.name if sender else STRANGER, peer=peer, status=status)
     document = outcome(error) if call.url.path.startswith("/fhir") else problem(error)
     return Response(orjson.dumps(document), status, headers_of(status), media_type=_kind(call))
 

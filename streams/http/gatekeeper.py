@@ -10,16 +10,14 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-import structlog
 
 from streams import metrics
-from streams.errors import Reason, Refuse, VigieError
+from streams.errors import Reason, Refuse
 from streams.http.problems import headers_of, outcome, problem, status_of
 from streams.senders.seen import STRANGER, Seen
 from streams.senders.site import Sender, Site
 from streams.settings import StreamsSettings
 
-log = structlog.get_logger()
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -55,18 +53,19 @@ class Gatekeeper:
         try:
             sender = self._sender(scope)
         except Refuse as refusal:
-            self._seen.refused("http", STRANGER, refusal.reason.value)
-            await refuse(scope, send, refusal)
+            await self._refuse(scope, send, refusal, STRANGER)
             return
         send = self._counting(send, sender)
         if _is_encoded(scope):
-            await refuse(scope, send, Refuse(Reason.UNSUPPORTED_SYNTAX, "Content-Encoding"), sender)
+            encoded = Refuse(Reason.UNSUPPORTED_SYNTAX, "Content-Encoding")
+            await self._refuse(scope, send, encoded, sender.name)
             return
         if self._under_way[sender.name] >= self._settings.http_requests_each:
-            await refuse(scope, send, Refuse(Reason.OVERLOADED, "requests of this sender"), sender)
+            too_many = Refuse(Reason.OVERLOADED, "requests of this sender")
+            await self._refuse(scope, send, too_many, sender.name)
             return
         self._under_way[sender.name] += 1
-        scope["state"] = {**scope.get("state", {}), "sender": sender, "seen": self._seen}
+        scope["state"] = {**scope.get("state", {}), "sender": sender}
         body = _Body(receive, self._most(scope))
         metrics.connections.labels("http").inc()
         try:
@@ -77,8 +76,19 @@ class Gatekeeper:
 
     def turned_away(self, refusal: Refuse, peer: str) -> None:
         """A connection came to nothing before it asked for anything."""
-        self._seen.refused("http", STRANGER, refusal.reason.value)
-        count(refusal, None, peer)
+        self._seen.refused("http", refusal, peer=peer, status=status_of(refusal))
+
+    async def _refuse(self, scope: Scope, send: Send, refusal: Refuse, sender: str) -> None:
+        """Answers with the document that the path speaks."""
+        status, peer = status_of(refusal), str((scope.get("client") or ("",))[0])
+        self._seen.refused("http", refusal, sender, peer=peer, status=status)
+        fhir = scope["path"].startswith("/fhir")
+        body = orjson.dumps(outcome(refusal) if fhir else problem(refusal))
+        kind = "application/fhir+json" if fhir else "application/problem+json"
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), **headers_of(status)}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
 
     def _counting(self, send: Send, sender: Sender) -> Send:
         async def counting(message: MutableMapping[str, Any]) -> None:
@@ -155,31 +165,3 @@ class _Body:
         if time.monotonic() - self._since > _GRACE_S + self._read / SLOWEST:
             raise Refuse(Reason.TOO_SLOW, "body")
         return message
-
-
-def count(error: VigieError, sender: Sender | None, peer: str) -> int:
-    """One line and one count for a refusal; the status that it is answered with."""
-    status = status_of(error)
-    metrics.refused.labels("http", error.reason.value).inc()
-    log.warning(
-        "refused",
-        door="http",
-        reason=error.reason.value,
-        where=error.where,
-        sender=sender.name if sender else "",
-        peer=peer,
-        status=status,
-    )
-    return status
-
-
-async def refuse(scope: Scope, send: Send, error: VigieError, sender: Sender | None = None) -> None:
-    """Answers with the document that the path speaks."""
-    status = count(error, sender, str((scope.get("client") or ("",))[0]))
-    fhir = scope["path"].startswith("/fhir")
-    body = orjson.dumps(outcome(error) if fhir else problem(error))
-    kind = "application/fhir+json" if fhir else "application/problem+json"
-    headers = {"Content-Type": kind, "Content-Length": str(len(body)), **headers_of(status)}
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

@@ -7,10 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
+from typing import Any
 
+import structlog
+
+from streams import metrics
+from streams.errors import VigieError
 from streams.events import SenderSeen
 from streams.senders.site import Sender
 
+log = structlog.get_logger()
 #: Whoever the site does not know.
 STRANGER = "unknown"
 #: So many different procedures that are no imaging are told of one sender.
@@ -44,19 +50,22 @@ class Seen:
     def _of(self, door: str, sender: str) -> _AtDoor:
         return self._seen.setdefault((sender, door), _AtDoor())
 
-    def answered(self, door: str, sender: str, code: str, at: datetime, reason: str = "") -> None:
-        """A message of `sender` was answered at `door`, or refused for `reason`."""
+    def answered(self, door: str, sender: str, code: str, at: datetime) -> None:
+        """A message of `sender` was answered at `door`: taken, or refused (`refused`)."""
         with self._lock:
             of = self._of(door, sender)
             of.last_at = at
             of.answers[code] += 1
-            if reason:
-                of.refusals[reason] += 1
 
-    def refused(self, door: str, sender: str, reason: str) -> None:
-        """A connection of `sender` came to nothing."""
+    def refused(self, door: str, error: VigieError, sender: str = STRANGER, **said: Any) -> None:
+        """A connection, request or message of `sender` was refused at `door`: counted of the sender
+        and of the door, and one line that also has what the door `said` of it, and no value.
+        """
+        reason = error.reason.value
         with self._lock:
             self._of(door, sender).refusals[reason] += 1
+        metrics.refused.labels(door, reason).inc()
+        log.warning("refused", door=door, reason=reason, where=error.where, sender=sender, **said)
 
     def not_imaging(self, door: str, sender: str, procedure: str) -> None:
         """An order was kept off the list by a rule of its sender."""
