@@ -302,6 +302,9 @@ class FindingsMade(_StudyEvent):
     bytes_digest: Digest | None = Field(default=None, description="of the bytes that were read")
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Reason | None = None
+    unlike: Literal["features", "size", "skull"] | None = Field(
+        default=None, description="what told that the series is out of distribution"
+    )
     findings: tuple[Finding, ...] = ()
     coverage: Coverage | None = None
     constancy: bool = Field(

@@ -56,6 +56,12 @@ input_spread = Histogram(
     ["package"],
     buckets=(0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5),
 )
+input_unlike = Counter(
+    "vigie_triage_input_unlike_total",
+    "Series that are out of distribution, by what told so: features (the package's guard), the "
+    "size of the body, or that no skull is seen",
+    ["package", "rule"],
+)
 key_images_missed = Counter(
     "vigie_triage_key_images_missed_total", "Flags whose picture could not be drawn or kept"
 )

@@ -105,9 +105,11 @@ def test_explain_says_which_rule_decided(tmp_path: Path, make_ct: MakeCt) -> Non
     assert "not analysed (outside_intended_use_modality)" in chest
     assert "24 x left out, outside_intended_use_modality (modality: CT)" in chest
     assert head.splitlines() == [
-        "read, and will be not analysed (out_of_distribution)",
+        "read, and will be not analysed (out_of_distribution, by the skull that is not seen)",
         "  22 of 23 images read, 115 mm, largest gap 10 mm where 5 mm is usual",
         "  unlike the images that it learned from with a probability of 0.73",
+        "  the body is 96 mm along its longer side (70 to 280 mm are asked for)",
+        "  a skull is seen in 0 of 22 images (20 mm of a stack are asked for)",
         "  22 x eligible (body part: head)",
         "  1 x left out, outside_intended_use_image (image type: localizer)",
         "  1 x left out, outside_intended_use_image (kernel: HR59)",

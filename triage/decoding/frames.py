@@ -23,6 +23,9 @@ class Frame:
             places, or another plane, has a number of its own.
         side_mm: of a pixel; None where the header does not say.
         file: index among the files asked for, of its middle slice.
+        body_mm: the longer side of the box around the body that is seen, 0 without one; None where
+            `side_mm` is, or the unit is not "hu".
+        skull: whether a skull is seen around a brain; None where the unit is not "hu".
     """
 
     pixels: NDArray[np.float32]
@@ -31,6 +34,8 @@ class Frame:
     stack: int = 0
     side_mm: float | None = None
     file: int = 0
+    body_mm: float | None = None
+    skull: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -104,18 +104,23 @@ def spacing_of(header: ImageHeader, frame: int) -> tuple[float, float] | None:
     In any unit where only the aspect is known (`has_millimetres` says which); None where the
     header says nothing that can be.
     """
-    measures = header.group(frame, "PixelMeasuresSequence")
-    for source, name in [(measures, "PixelSpacing"), *((header.dataset, one) for one in _SPACINGS)]:
-        if (found := header.numbers(source, name, 2)) is not None and _possible(found):
-            return float(found[0]), float(found[1])
+    if (stated := _in_millimetres(header, frame)) is not None:
+        return stated
     aspect = header.numbers(header.dataset, "PixelAspectRatio", 2)
     return None if aspect is None or not _possible(aspect) else (float(aspect[0]), float(aspect[1]))
 
 
 def has_millimetres(header: ImageHeader, frame: int) -> bool:
     """Whether `spacing_of` is in mm."""
-    sources = [header.group(frame, "PixelMeasuresSequence"), header.dataset]
-    return any(header.numbers(one, name, 2) is not None for one in sources for name in _SPACINGS)
+    return _in_millimetres(header, frame) is not None
+
+
+def _in_millimetres(header: ImageHeader, frame: int) -> tuple[float, float] | None:
+    measures = header.group(frame, "PixelMeasuresSequence")
+    for source, name in [(measures, "PixelSpacing"), *((header.dataset, one) for one in _SPACINGS)]:
+        if (found := header.numbers(source, name, 2)) is not None and _possible(found):
+            return float(found[0]), float(found[1])
+    return None
 
 
 def _possible(sides: Vector) -> bool:

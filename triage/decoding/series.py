@@ -19,6 +19,7 @@ from triage.decoding.frames import Decoded, Frame
 from triage.decoding.geometry import has_millimetres, shifted, square_pixels, upright
 from triage.decoding.image_header import ImageHeader, check_header, open_dataset
 from triage.decoding.limits import Limits
+from triage.decoding.outline import outline_of
 from triage.decoding.pixels import Unit, to_values
 from triage.decoding.protocol import HEADER, Request, Wanted
 from triage.decoding.stacks.slabs import Slab, measure_read, slabs_of
@@ -307,12 +308,17 @@ class _Sum:
         return round(down / side_mm), round(across / side_mm)
 
     def frame(self, slab: Slab) -> Frame:
-        """The mean of what was added."""
+        """The mean of what was added, and what of a body is seen in it."""
         count = len(self.places)
         pixels = self._total if count == 1 else self._total / np.float32(count)
         middle = sorted(self.places, key=lambda place: place.position or 0.0)[count // 2]
         first = self._first
-        return Frame(pixels, first.unit, slab.position, slab.stack, first.side_mm, middle.file)
+        frame = Frame(pixels, first.unit, slab.position, slab.stack, first.side_mm, middle.file)
+        if first.unit != "hu":
+            return frame
+        seen = outline_of(pixels)
+        size = None if first.side_mm is None else seen.side_px * first.side_mm
+        return replace(frame, body_mm=size, skull=seen.skull)
 
 
 def _decode(found: _Found, slabs: Sequence[Slab], min_side_px: int) -> dict[int, _Sum]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,27 @@ from triage.errors import NotAnalysed
 from triage.inputs.common import within_bounds
 from triage.inputs.picture import read_picture
 from triage.inputs.prepare import prepare
+from triage.judging.bodies import Unlike, unlike_stacks
 from triage.packages.load import Package
 
 #: What of a case may be outside the intended use, beside a package's own reasons.
 PICTURE, WINDOWED = "picture", "windowed"
 _SOFT_TISSUE_HU = (-160.0, 240.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled case, ready for the network.
+
+    Attributes:
+        images: [n, c, h, w].
+        outside: what of it is outside the intended use.
+        unlike: what told that all of it is another part of a body; None where nothing did.
+    """
+
+    images: NDArray[np.float32]
+    outside: tuple[str, ...]
+    unlike: Unlike | None
 
 
 def is_dicom(file: Path) -> bool:
@@ -32,12 +48,8 @@ def is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def read_case(
-    package: Package, decoders: DecoderPool | None, file: Path
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """What the network reads of `file`, [n, c, h, w], and what of it is outside the intended use.
-
-    That is read all the same.
+def read_case(package: Package, decoders: DecoderPool | None, file: Path) -> Case:
+    """`file` as the network reads it; what is outside the intended use is read all the same.
 
     Args:
         decoders: for DICOM; None where there is none to decode.
@@ -50,9 +62,14 @@ def read_case(
         frames, outside = [read_picture(file)], [PICTURE]
     else:
         frames, outside = _dicom(package, decoders, file)
-    return prepare(
-        [replace(frame, pixels=within_bounds(frame.pixels)) for frame in frames], package.input
-    ), tuple(outside)
+    frames = [replace(frame, pixels=within_bounds(frame.pixels)) for frame in frames]
+    unlike = unlike_stacks(package.manifest.body, frames)
+    every = len(unlike) == len({frame.stack for frame in frames})
+    return Case(
+        prepare(frames, package.input),
+        tuple(outside),
+        next(iter(unlike.values())) if every else None,
+    )
 
 
 def _dicom(package: Package, decoders: DecoderPool, file: Path) -> tuple[list[Frame], list[str]]:

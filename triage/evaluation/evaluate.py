@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streams.errors import Reason
 from triage.decoding.pool import DecoderPool
 from triage.errors import NotAnalysed
-from triage.evaluation.cases import PICTURE, WINDOWED, is_dicom, read_case
+from triage.evaluation.cases import PICTURE, WINDOWED, Case, is_dicom, read_case
 from triage.evaluation.figures import Figures, measure
 from triage.evaluation.labels import EvaluateError, Labelled
 from triage.inference.drift import logits_of
@@ -146,18 +146,17 @@ def score(package: Package, cases: Sequence[Labelled]) -> Iterator[Scored]:
                 # Pillow's, about large pictures and broken EXIF: what matters is an error.
                 warnings.simplefilter("ignore")
                 ready = list(threads.map(partial(_read, package, decoders), batch))
-            scores = network.scores(np.concatenate([images for images, _ in ready]))
+            scores = network.scores(np.concatenate([case.images for case in ready]))
             if not np.isfinite(scores).all():
                 raise EvaluateError(f"{package.name}: the network gave a score that is no number")
-            ends = np.cumsum([len(images) for images, _ in ready])
+            ends = np.cumsum([len(case.images) for case in ready])
             parts = np.split(scores, ends[:-1])
-            for part, (_, outside) in zip(parts, ready, strict=True):
-                yield Scored(logits_of(part), judge(package, part), outside)
+            for part, case in zip(parts, ready, strict=True):
+                judgement = judge(package, part, case.unlike)
+                yield Scored(logits_of(part), judgement, case.outside)
 
 
-def _read(
-    package: Package, decoders: DecoderPool | None, case: Labelled
-) -> tuple[Array, tuple[str, ...]]:
+def _read(package: Package, decoders: DecoderPool | None, case: Labelled) -> Case:
     try:
         return read_case(package, decoders, case.file)
     except NotAnalysed as error:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 
 from streams.errors import Reason
 from triage.decoding.frames import Decoded, Frame
@@ -18,9 +19,17 @@ from triage.eligibility.rule import Decision
 from triage.errors import NotAnalysed
 from triage.inference.opening import open_network
 from triage.inputs.prepare import prepare
+from triage.judging.bodies import Unlike, sizes_of, unlike_stacks
 from triage.judging.coverage import why_incomplete
 from triage.judging.flagging import Judgement, judge
 from triage.packages.load import Package
+from triage.packages.manifest import BodyRule
+
+_IN_WORDS: dict[Unlike, str] = {
+    "features": "what the network sees in it",
+    "size": "the size of the body",
+    "skull": "the skull that is not seen",
+}
 
 
 def explain(package: Package, series: Path) -> Iterator[str]:
@@ -45,11 +54,12 @@ def explain(package: Package, series: Path) -> Iterator[str]:
 
 def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
     """What would be said of what was read, and how much that is."""
-    read, doubt = decoded.read, _doubt(package, decoded.frames)
+    stack = [frame for frame in decoded.frames if frame.stack == decoded.frames[0].stack]
+    read, doubt = decoded.read, _doubt(package, stack)
     short = why_incomplete(package.manifest.coverage, read, here, None)
     will_be = f"flagged or not analysed ({short.value})" if short else "flagged or not flagged"
-    if doubt and doubt.reason is Reason.OUT_OF_DISTRIBUTION:
-        will_be = f"not analysed ({doubt.reason.value})"
+    if doubt and doubt.unlike:
+        will_be = f"not analysed ({Reason.OUT_OF_DISTRIBUTION.value}, by {_IN_WORDS[doubt.unlike]})"
     yield f"{package.name}: read, and will be {will_be}"
     extent = "" if read.extent_mm is None else f", {read.extent_mm:.0f} mm"
     gap = "" if read.largest_gap_mm is None else f", largest gap {read.largest_gap_mm:g} mm"
@@ -58,14 +68,29 @@ def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
     if doubt and doubt.doubt:
         foreign = f"{doubt.doubt.foreign:.2f}"
         yield f"  unlike the images that it learned from with a probability of {foreign}"
+    yield from _body(package.manifest.body, stack)
 
 
-def _doubt(package: Package, frames: Sequence[Frame]) -> Judgement | None:
+def _doubt(package: Package, stack: Sequence[Frame]) -> Judgement | None:
     """The judgement of the largest stack; None of a package that never abstains."""
-    if package.manifest.abstention is None:
+    if package.manifest.abstention is None and package.manifest.body is None:
         return None
-    images = prepare([frame for frame in frames if frame.stack == frames[0].stack], package.input)
-    return judge(package, open_network(package, device="cpu").scores(images))
+    unlike = unlike_stacks(package.manifest.body, stack).get(stack[0].stack)
+    images = prepare(stack, package.input)
+    return judge(package, open_network(package, device="cpu").scores(images), unlike)
+
+
+def _body(rule: BodyRule | None, stack: Sequence[Frame]) -> Iterator[str]:
+    """What was measured of the body, and what is asked of it."""
+    if rule is None:
+        return
+    if rule.size_mm is not None and (sizes := sizes_of(stack)):
+        low, high = rule.size_mm
+        usual = f"{median(sizes):.0f} mm"
+        yield f"  the body is {usual} along its longer side ({low:g} to {high:g} mm are asked for)"
+    if rule.skull_mm and (seen := [frame.skull for frame in stack if frame.skull is not None]):
+        asked = f"{rule.skull_mm:g} mm of a stack"
+        yield f"  a skull is seen in {sum(seen)} of {len(seen)} images ({asked} are asked for)"
 
 
 def _decisions(package: Package, path: Path) -> Iterator[str]:

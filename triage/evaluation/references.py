@@ -17,7 +17,7 @@ from triage.decoding.protocol import Request
 from triage.errors import NotAnalysed
 from triage.inference.opening import open_network
 from triage.inputs.prepare import prepare
-from triage.judging.outputs import judge_stacks, stacks_of
+from triage.judging.outputs import judge_stacks
 from triage.packages.input_spec import InputSpec
 from triage.packages.load import Package, PackageError, load_package
 from triage.packages.manifest import MANIFEST, ConstancyEntry
@@ -82,7 +82,7 @@ def measure_references(package: Package) -> Iterator[Measured]:
             if not np.isfinite(scores).all():
                 raise PackageError(f"{package.name}: gives a reference no score")
             outputs = scores.reshape(len(scores), -1)[:, : len(entry.expected)].mean(0)
-            outcome = judge_stacks(package, scores, stacks_of(frames, len(images)))
+            outcome = judge_stacks(package, scores, frames)
             yield Measured(entry, tuple(map(float, outputs)), outcome)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import Reason
+from triage.judging.bodies import Unlike
 from triage.packages.load import Package
 from triage.packages.manifest import Abstention, Scale
 
@@ -39,7 +40,8 @@ class Judgement:
         reason: only with `not_analysed`.
         probability: calibrated, 0 to 1; there in every outcome, as `threshold` and `score` are.
         score: raw, before calibration.
-        doubt: None where the package never abstains.
+        doubt: None where the package has no guard.
+        unlike: what told that the series is out of distribution, where it is.
     """
 
     outcome: Outcome
@@ -48,14 +50,18 @@ class Judgement:
     threshold: float
     score: float
     doubt: Doubt | None = None
+    unlike: Unlike | None = None
 
 
-def judge(package: Package, scores: Array) -> Judgement:
+def judge(package: Package, scores: Array, unlike: Unlike | None = None) -> Judgement:
     """The judgement of one series, for the package's first output.
 
     Args:
         scores: finite; one logit of each slice or film, [n], or, of a package that abstains,
             [n, 3] as `Guarded` gives them.
+        unlike: what was measured of the body told that it is another part of one
+            (`bodies.unlike_stacks`). It is not judged then, not even where it would be flagged: so
+            it is where the guard tells it.
     """
     manifest, table = package.manifest, scores.reshape(len(scores), -1)
     scale, top_k = manifest.scale(len(table)), manifest.operating.top_k
@@ -63,10 +69,12 @@ def judge(package: Package, scores: Array) -> Judgement:
     likely = probability(score, scale)
     doubt = _doubt(manifest.abstention, table, top_k) if manifest.abstention else None
     outcome: Outcome = "flagged" if likely >= scale.threshold else "not_flagged"
-    reason = _why_not(manifest.abstention, doubt, outcome)
+    if manifest.abstention and doubt and doubt.foreign >= manifest.abstention.max_foreign:
+        unlike = unlike or "features"
+    reason = Reason.OUT_OF_DISTRIBUTION if unlike else _unsure(manifest.abstention, doubt, outcome)
     if reason is not None:
         outcome = "not_analysed"
-    return Judgement(outcome, reason, likely, scale.threshold, score, doubt)
+    return Judgement(outcome, reason, likely, scale.threshold, score, doubt, unlike)
 
 
 def _doubt(rule: Abstention, table: Array, top_k: int) -> Doubt:
@@ -77,15 +85,11 @@ def _doubt(rule: Abstention, table: Array, top_k: int) -> Doubt:
     return Doubt(foreign, float(table[counting, 2].mean()))
 
 
-def _why_not(rule: Abstention | None, doubt: Doubt | None, outcome: Outcome) -> Reason | None:
+def _unsure(rule: Abstention | None, doubt: Doubt | None, outcome: Outcome) -> Reason | None:
     """A flag of what it knows stands, however far the members are apart."""
-    if rule is None or doubt is None:
+    if rule is None or doubt is None or outcome == "flagged":
         return None
-    if doubt.foreign >= rule.max_foreign:
-        return Reason.OUT_OF_DISTRIBUTION
-    if outcome == "not_flagged" and doubt.spread > rule.max_spread:
-        return Reason.UNSURE
-    return None
+    return Reason.UNSURE if doubt.spread > rule.max_spread else None
 
 
 def highest(logits: Array, top_k: int) -> float:

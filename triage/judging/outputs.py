@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.decoding.frames import Frame
+from triage.judging.bodies import Unlike, unlike_stacks
 from triage.judging.flagging import Judgement, Outcome, judge
 from triage.packages.load import Package
 from triage.packages.manifest import Output
@@ -26,7 +27,7 @@ class OutputJudgement:
 
 
 def judge_outputs(
-    package: Package, scores: NDArray[np.float32]
+    package: Package, scores: NDArray[np.float32], unlike: Unlike | None = None
 ) -> tuple[Judgement, tuple[OutputJudgement, ...]]:
     """The judgement that speaks for the series, and each output's own.
 
@@ -34,13 +35,15 @@ def judge_outputs(
 
     Args:
         scores: finite, [n, outputs], or [n] of one output; with what a guard says behind it.
+        unlike: as for `judge`.
     """
     outputs = package.manifest.outputs
     table = scores.reshape(len(scores), -1)
     guard = table[:, len(outputs) :]
     made = tuple(
         OutputJudgement(
-            output, judge(package.looking_for(output.code), np.column_stack([logits, guard]))
+            output,
+            judge(package.looking_for(output.code), np.column_stack([logits, guard]), unlike),
         )
         for output, logits in zip(outputs, table[:, : len(outputs)].T, strict=True)
     )
@@ -54,9 +57,11 @@ def stacks_of(frames: Sequence[Frame], images: int) -> NDArray[np.intp]:
     return stacks if len(stacks) == images else np.unique(stacks)
 
 
-def judge_stacks(
-    package: Package, scores: NDArray[np.float32], stacks: NDArray[np.intp]
-) -> Outcome:
+def judge_stacks(package: Package, scores: NDArray[np.float32], frames: Sequence[Frame]) -> Outcome:
     """What is said of a series of several stacks, which are judged each by itself."""
-    said = [judge_outputs(package, scores[stacks == one])[0].outcome for one in np.unique(stacks)]
+    stacks, unlike = stacks_of(frames, len(scores)), unlike_stacks(package.manifest.body, frames)
+    said = [
+        judge_outputs(package, scores[stacks == one], unlike.get(int(one)))[0].outcome
+        for one in np.unique(stacks)
+    ]
     return min(said, key=LOUDEST.index)

@@ -17,6 +17,7 @@ WEIGHTS = "weights.safetensors"
 NETWORK_FILE = {"builtin": WEIGHTS, "pt2": "model.pt2", "onnx": "model.onnx"}
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[Share, Share]
+Millimetres = Annotated[float, Field(gt=0.0)]
 Gives = Literal["logit", "probability", "softmax"]
 
 
@@ -78,6 +79,28 @@ class CoverageRule(Strict):
     min_announced: Share = Field(
         default=0.95, description="share that is here of the images that were announced"
     )
+
+
+class BodyRule(Strict):
+    """What the body must be like in images in Hounsfield units; else the series is *out of
+    distribution*, whatever the network says of it.
+
+    Attributes:
+        size_mm: the longer side of the box around it is so long, at least and at most, in half of
+            the images that show it. Asked where the header states a pixel's size.
+        skull_mm: in so much of a stack, or in a quarter of a shorter one, a skull is seen around a
+            brain; 0: none need be.
+    """
+
+    size_mm: tuple[Millimetres, Millimetres] | None = None
+    skull_mm: float = Field(default=0.0, ge=0.0)
+
+    @field_validator("size_mm")
+    @classmethod
+    def _from_small_to_large(cls, sizes: tuple[float, float] | None) -> tuple[float, float] | None:
+        if sizes is not None and sizes[0] >= sizes[1]:
+            raise ValueError("size_mm goes from a smaller to a larger size")
+        return sizes
 
 
 class Runner(Strict):
@@ -260,6 +283,7 @@ class Manifest(Strict):
     runner: Runner
     eligible: EligibilityRule
     coverage: CoverageRule = CoverageRule()
+    body: BodyRule | None = None
     input: AnyInput = Field(discriminator="kind")
     outputs: tuple[Output, ...] = Field(min_length=1)
     operating: Operating

@@ -22,6 +22,7 @@ from triage.phantoms.films import chest_film
 from triage.phantoms.series import phantom_series
 
 FILM_SOP_CLASS = str(DigitalXRayImageStorageForPresentation)
+_FIELD_MM = 256.0  # a head's: drawn heads are then 160 to 220 mm long
 
 
 def write_phantom(folder: Path, kind: Literal["head_ct", "chest_film"], seed: int) -> list[Path]:
@@ -68,7 +69,7 @@ def write_slice(
     dataset.BodyPartExamined, dataset.ImageType = "HEAD", ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.ImagePositionPatient = [0, 0, 5 * index]
     dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.PixelSpacing = [0.5, 0.5]
+    dataset.PixelSpacing = [round(_FIELD_MM / len(hounsfield), 4)] * 2
     stream = dataset.PixelData
     if compressed:
         dataset.compress(JPEG2000Lossless, generate_instance_uid=False)

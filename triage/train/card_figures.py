@@ -22,6 +22,7 @@ from triage.inputs.head import BRAIN_WINDOW_HU
 from triage.inputs.prepare import prepare
 from triage.judging.coverage import why_incomplete
 from triage.judging.flagging import judge
+from triage.judging.outputs import judge_stacks
 from triage.packages.load import Package, load_package
 from triage.packages.manifest import MANIFEST, Scale
 from triage.packages.manifest_text import to_toml
@@ -149,7 +150,7 @@ def _through_the_jail(package: Package, network: Opened, cases: Sequence[Case]) 
                 wanted = replace(package.wanted, rule=None)
                 found = decoders.decode(Request(tuple(map(str, files)), wanted))
             given = network.scores(prepare(found.frames, package.input))
-            outcome = judge(package, given).outcome
+            outcome = judge_stacks(package, given, found.frames)
             short = why_incomplete(package.manifest.coverage, found.read, len(files), None)
             abstained += outcome == "not_analysed" or (
                 outcome == "not_flagged" and short is not None

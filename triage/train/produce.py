@@ -181,6 +181,7 @@ def _manifest(
         "runner": {"kind": "builtin", "architecture": f"pyramid-x{members}"},
         "eligible": words["eligible"],
         "coverage": words.get("coverage", {}),
+        **({"body": words["body"]} if "body" in words else {}),
         "input": recipe.spec.model_dump(),
         "outputs": [
             {

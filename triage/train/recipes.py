@@ -126,6 +126,8 @@ HEAD = Recipe(
             "kernels": "soft",
         },
         "coverage": {"min_extent_mm": 100.0, "max_extent_mm": 400.0},
+        # From newborns to the largest heads, with their holder; chests of adults are wider.
+        "body": {"size_mm": [70.0, 280.0], "skull_mm": 20.0},
         "finding": {
             "code": "intracranial-haemorrhage",
             "label": "Intracranial haemorrhage",

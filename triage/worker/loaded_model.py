@@ -12,6 +12,7 @@ from streams.errors import Reason
 from streams.events import Finding, SeriesReceived
 from triage.decoding.frames import Frame, Read
 from triage.decoding.protocol import Wanted
+from triage.judging.bodies import Unlike
 from triage.judging.flagging import Doubt, Outcome
 
 
@@ -51,6 +52,7 @@ class Verdict:
         telling: only with `flagged`.
         shown: only with `flagged`.
         doubt: what a guard says of it; None where there is none.
+        unlike: what told that it is out of distribution, where it is.
     """
 
     outcome: Outcome
@@ -60,10 +62,16 @@ class Verdict:
     telling: Telling | None = field(default=None, repr=False)
     shown: Shown | None = None
     doubt: Doubt | None = None
+    unlike: Unlike | None = None
 
 
 def _never(_read: Read, _here: int, _announced: int | None) -> None:
     """Of a model that says nothing of coverage."""
+
+
+def _none_unlike(_frames: Sequence[Frame]) -> dict[int, Unlike]:
+    """Of a model that says nothing of the body."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -76,12 +84,14 @@ class LoadedModel:
         prepare: frames to float32 [n, c, h, w], where the decoder did not. Raises `NotAnalysed`.
         network: float32 [n, c, h, w] to raw scores [n], or [n, columns]. It runs in a thread of
             the batch queue.
-        judge: finite raw scores of one stack to the verdict.
+        judge: finite raw scores of one stack, and what told that its body is another part, to the
+            verdict.
         concurrent_batches: batches that `network` takes at the same time.
         weights: SHA-256 of the file of weights; empty where there is none.
         mode: how the network runs: device, precision, compiled or not.
         why_incomplete: what was read, instances here and announced, to why *not flagged* cannot be
             said of it.
+        unlike: the stacks that show another part of a body, and what told so.
         draw: the key image, PNG, of an image as the network read it, for an output by its index.
     """
 
@@ -91,9 +101,10 @@ class LoadedModel:
     wanted: Wanted
     prepare: Callable[[Sequence[Frame]], NDArray[np.float32]]
     network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    judge: Callable[[NDArray[np.float32]], Verdict]
+    judge: Callable[[NDArray[np.float32], Unlike | None], Verdict]
     concurrent_batches: int = 1
     weights: str = ""
     mode: str = ""
     why_incomplete: Callable[[Read, int, int | None], Reason | None] = _never
     draw: Callable[[NDArray[np.float32], int], bytes] | None = None
+    unlike: Callable[[Sequence[Frame]], dict[int, Unlike]] = _none_unlike

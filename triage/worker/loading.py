@@ -22,6 +22,7 @@ from triage.eligibility.rule import Facts, Rule, series_decision
 from triage.inference.opening import Opened, open_network
 from triage.inference.where import Where
 from triage.inputs.jailed import prepared
+from triage.judging.bodies import Unlike, unlike_stacks
 from triage.judging.coverage import why_incomplete
 from triage.judging.key_image import draw
 from triage.judging.outputs import judge_outputs
@@ -104,6 +105,7 @@ def loaded_model(package: Package, network: Opened) -> LoadedModel:
         network.mode,
         partial(why_incomplete, package.manifest.coverage),
         partial(_draw, Where(package)),
+        partial(unlike_stacks, package.manifest.body),
     )
 
 
@@ -146,8 +148,8 @@ def _prepare(package: Package, frames: Sequence[Frame]) -> NDArray[np.float32]:
     return prepared(frames, package.input.model_dump(mode="json"))
 
 
-def _judge(package: Package, scores: NDArray[np.float32]) -> Verdict:
-    series, outputs = judge_outputs(package, scores)
+def _judge(package: Package, scores: NDArray[np.float32], unlike: Unlike | None) -> Verdict:
+    series, outputs = judge_outputs(package, scores, unlike)
     findings = tuple(
         Finding(
             code=one.output.radlex,
@@ -160,4 +162,6 @@ def _judge(package: Package, scores: NDArray[np.float32]) -> Verdict:
         )
         for one in outputs
     )
-    return Verdict(series.outcome, series.reason, findings, doubt=series.doubt)
+    return Verdict(
+        series.outcome, series.reason, findings, doubt=series.doubt, unlike=series.unlike
+    )

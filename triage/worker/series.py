@@ -21,11 +21,12 @@ from streams.errors import Reason
 from streams.events import Coverage, FindingsMade, SeriesReceived
 from streams.identity.studykey import digest
 from triage import metrics
-from triage.decoding.frames import Read
+from triage.decoding.frames import Decoded, Read
 from triage.decoding.protocol import Decoder, Request
 from triage.eligibility.rule import NEAREST
 from triage.errors import NotAnalysed
 from triage.inference.queue import BatchQueue
+from triage.judging.bodies import Unlike
 from triage.judging.outputs import stacks_of
 from triage.worker.key_images import KeyImages
 from triage.worker.loaded_model import LoadedModel, Telling, Verdict
@@ -43,12 +44,14 @@ class Images:
         images: [n, …].
         stacks: the stack of each, [n].
         files: of each the index among the series' files; None of a volume, which is of many.
+        unlike: stacks that show another part of a body, and what told so.
     """
 
     images: NDArray[np.float32] = field(repr=False)
     stacks: NDArray[np.intp]
     files: Sequence[int | None]
     read: Read
+    unlike: dict[int, Unlike] = field(default_factory=dict)
 
 
 def _nothing() -> None:
@@ -188,6 +191,8 @@ class Analyst:
         if verdict.doubt is not None:
             metrics.input_foreign.labels(model.name).observe(verdict.doubt.foreign)
             metrics.input_spread.labels(model.name).observe(verdict.doubt.spread)
+        if verdict.unlike is not None:
+            metrics.input_unlike.labels(model.name, verdict.unlike).inc()
         return replace(verdict, read=found.read)
 
     async def _read(
@@ -209,12 +214,7 @@ class Analyst:
 
     def images(self, model: LoadedModel, request: Request) -> Images:
         """What `model` reads of a series; blocks its thread. Raises `NotAnalysed`."""
-        found = self.decode(request)
-        images = model.prepare(found.frames) if found.images is None else found.images
-        stacks = stacks_of(found.frames, len(images))
-        one_each = len(images) == len(found.frames)  # a volume is of all frames of its stack
-        files = [frame.file if one_each else None for frame in found.frames][: len(images)]
-        return Images(images, stacks, files, found.read)
+        return images_of(model, self.decode(request))
 
     async def judged(self, model: LoadedModel, found: Images, urgency: SupportsInt) -> Verdict:
         """Prepared images through the shared batches to a verdict: that of the worst stack.
@@ -264,6 +264,7 @@ class Analyst:
             bytes_digest=verdict.read.digest or None if verdict.read else None,
             outcome=verdict.outcome,
             reason=verdict.reason,
+            unlike=verdict.unlike,
             findings=verdict.findings,
             coverage=_coverage(series, model, verdict),
             key_image=verdict.shown.key_image if verdict.shown else None,
@@ -271,6 +272,15 @@ class Analyst:
             constancy=constancy,
             screened_at=self.now(),
         )
+
+
+def images_of(model: LoadedModel, found: Decoded) -> Images:
+    """What `model` reads of what was decoded. Raises `NotAnalysed`."""
+    images = model.prepare(found.frames) if found.images is None else found.images
+    stacks = stacks_of(found.frames, len(images))
+    one_each = len(images) == len(found.frames)  # a volume is of all frames of its stack
+    files = [frame.file if one_each else None for frame in found.frames][: len(images)]
+    return Images(images, stacks, files, found.read, model.unlike(found.frames))
 
 
 def _gated(model: LoadedModel, series: SeriesReceived, verdict: Verdict) -> Verdict:
@@ -286,7 +296,7 @@ def verdict_of(model: LoadedModel, scores: NDArray[np.float32], found: Images) -
     said: list[Verdict] = []
     for one in np.unique(found.stacks):
         at = np.flatnonzero(found.stacks == one)
-        verdict = model.judge(scores[at])
+        verdict = model.judge(scores[at], found.unlike.get(int(one)))
         if said and one >= _first_beside(found) and verdict.outcome != "flagged":
             continue  # a MIP that is not understood takes nothing from the slices
         said.append(replace(verdict, telling=_telling(verdict, scores, found, at)))

@@ -23,7 +23,7 @@ from triage.inference.opening import Opened
 from triage.packages.load import Package
 from triage.worker.loaded_model import Verdict
 from triage.worker.loading import loaded_model
-from triage.worker.series import Images, verdict_of
+from triage.worker.series import images_of, verdict_of
 
 MakeCt = Callable[..., FileDataset]
 Planes = Sequence[NDArray[np.float32]]
@@ -96,11 +96,8 @@ def said(
             with TemporaryDirectory(prefix="vigie-foreign-") as folder:
                 paths = written(datasets, Path(folder))
                 found = pool.decode(Request(paths, model.wanted))
-            assert found.images is not None
-            stacks = np.array([frame.stack for frame in found.frames], np.intp)
-            files = [frame.file for frame in found.frames]
-            seen = Images(found.images, stacks, files, found.read)
-            yield replace(verdict_of(model, model.network(found.images), seen), read=found.read)
+            seen = images_of(model, found)
+            yield replace(verdict_of(model, model.network(seen.images), seen), read=found.read)
     finally:
         pool.close()
 

@@ -28,6 +28,7 @@ from streams.kafka.consume import Origin, Settler
 from triage.decoding.frames import Decoded, Frame, Read
 from triage.decoding.protocol import Request, Wanted
 from triage.inference.queue import BatchQueue
+from triage.judging.bodies import Unlike
 from triage.worker.intake import Intake
 from triage.worker.loaded_model import LoadedModel, Verdict
 from triage.worker.series import Analyst
@@ -71,7 +72,7 @@ def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images[:, 0, 0, 0]
 
 
-def judge(scores: NDArray[np.float32]) -> Verdict:
+def judge(scores: NDArray[np.float32], _unlike: Unlike | None) -> Verdict:
     return Verdict("flagged" if scores.max() > 0.5 else "not_flagged")
 
 

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from streams.events import Finding, FindingsMade, SeriesReceived
 from streams.identity.seal import KeyRing
 from tests.triage.worker.harness import Harness, series
+from triage.judging.bodies import Unlike
 from triage.worker import key_images
 from triage.worker.key_images import KeyImages
 from triage.worker.loaded_model import Verdict
@@ -23,7 +24,7 @@ REFERENCE = "ab" * 16 + "/" + "cd" * 16
 Draw = Callable[[NDArray[np.float32], int], bytes]
 
 
-def judge(scores: NDArray[np.float32]) -> Verdict:
+def judge(scores: NDArray[np.float32], _unlike: Unlike | None) -> Verdict:
     flagged = bool(scores.max() > 0.5)
     found = Finding(code="X", name="x", flagged=flagged, probability=0.9, threshold=0.5)
     return Verdict("flagged" if flagged else "not_flagged", None, (found,))

@@ -54,11 +54,11 @@ def test_triage_reads_it_and_the_finding_carries_it(tmp_path: Path) -> None:
         models, _ = load_models(TriageSettings(site=tmp_path))
         model = next(one for one in models if one.name == NAME)
         images = model.prepare(phantom_series(np.random.default_rng(11), "head_ct")[0])
-        verdicts.append(model.judge(model.network(images)))
+        verdicts.append(model.judge(model.network(images), None))
         other = next(one for one in models if one.name != NAME)
         film = other.prepare(phantom_series(np.random.default_rng(11), "chest_film")[0])
         own = load_package(shipped_models() / other.name).manifest.output.image.threshold
-        assert other.judge(other.network(film)).findings[0].threshold == own
+        assert other.judge(other.network(film), None).findings[0].threshold == own
     assert [verdict.outcome for verdict in verdicts] == ["flagged", "not_flagged"]
     assert [verdict.findings[0].threshold for verdict in verdicts] == [0.000001, 0.999999]
 

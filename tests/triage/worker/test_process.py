@@ -31,6 +31,7 @@ from streams.process import Process, run_process
 from streams.storage.store import Store
 from triage.decoding.frames import Frame
 from triage.decoding.protocol import Wanted
+from triage.judging.bodies import Unlike
 from triage.settings import TriageSettings
 from triage.worker.constancy import ReferenceSeries
 from triage.worker.loaded_model import LoadedModel, Verdict
@@ -47,7 +48,7 @@ def prepare(frames: Sequence[Frame]) -> NDArray[np.float32]:
     return np.stack([frame.pixels[None, :32, :32] for frame in frames])
 
 
-def judge(scores: NDArray[np.float32]) -> Verdict:
+def judge(scores: NDArray[np.float32], _unlike: Unlike | None) -> Verdict:
     flagged = bool(scores.max() > 40)
     finding = Finding(
         code="X", name="bright", flagged=flagged, probability=0.9 if flagged else 0.1, threshold=0.5

@@ -1,0 +1,117 @@
+"""How large the body in a CT slice is, and whether a skull is seen around a brain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triage.decoding.reduction import block_mean
+
+_BODY_HU = -300.0
+#: Squares along the longer side, in which the body is looked for. Its outermost ones are worn away
+#: first: a table's shell, a holder, a tube and a drape are too thin to be left.
+_CELLS = 64
+_RAYS, _STEPS = 72, 160  # from the middle of the body outwards, and points on each
+#: A newborn's skull, thin and cut at a slant, is half bone and half what lies beside it.
+_BONE_HU = 200.0
+_BRAIN_HU = (-50.0, 130.0)  # with fresh blood, water, and the noise of a thin slice
+_UNDER_SKIN = 0.6  # of the way to the skin: what lies deeper is no skull
+_WITHIN = 0.8  # of the way to the bone: there nothing but brain is to be seen
+#: Shares of the rays that meet such bone (a large craniectomy opens a third), and of what lies
+#: inside that is brain.
+_LEAST_RING, _LEAST_BRAIN = 0.65, 0.7
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The body in one slice.
+
+    Attributes:
+        side_px: the longer side of the box around it; 0 where no body is seen.
+        skull: a ring of bone, nearly closed, lies under its skin, and soft tissue inside the ring.
+    """
+
+    side_px: int
+    skull: bool
+
+
+def outline_of(hounsfield: NDArray[np.float32]) -> Outline:
+    """What is seen in a slice, [rows, columns] in HU, of square pixels."""
+    factor = -(-max(hounsfield.shape) // _CELLS)
+    cells = np.asarray(block_mean(hounsfield.astype(np.int32), factor), np.float32) > _BODY_HU
+    if not cells.any():
+        return Outline(0, skull=False)
+    body = _spread(_largest(~_spread(~cells))) & cells  # where the image ends it may go on
+    if not body.any():
+        return Outline(0, skull=False)
+    sides = [int(np.ptp(at)) + 1 for at in np.nonzero(body)]
+    return Outline(max(sides) * factor, _has_skull(hounsfield, body, factor))
+
+
+def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`mask` with the squares beside it."""
+    wider = mask.copy()
+    wider[1:] |= mask[:-1]
+    wider[:-1] |= mask[1:]
+    wider[:, 1:] |= mask[:, :-1]
+    wider[:, :-1] |= mask[:, 1:]
+    return wider
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest of its regions, whose squares touch side by side."""
+    across, down = _runs(mask), _runs(mask.T).T
+    labels, before = across, np.zeros_like(across)
+    while not np.array_equal(labels, before):
+        before = labels
+        for runs in (down, across):
+            highest = np.zeros(mask.size + 1, np.intp)
+            np.maximum.at(highest, runs, labels)
+            labels = highest[runs]
+    counts = np.bincount(labels.ravel())
+    counts[0] = 0  # what is outside
+    found: NDArray[np.bool_] = mask & (labels == counts.argmax())
+    return found
+
+
+def _runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The number of the run of squares in its row that each is part of, from 1; 0 outside."""
+    begins = mask.copy()
+    begins[:, 1:] &= ~mask[:, :-1]
+    return np.where(mask, np.cumsum(begins).reshape(mask.shape), 0)
+
+
+def _has_skull(hounsfield: NDArray[np.float32], body: NDArray[np.bool_], factor: int) -> bool:
+    """Whether rays from the middle of `body` outwards meet brain, and then bone under the skin."""
+    at = np.stack(np.nonzero(body)) + 0.5
+    middle = at.mean(1, keepdims=True)
+    reach = float(np.hypot(*(at - middle)).max()) + 1.0
+    turns = np.linspace(0.0, 2.0 * np.pi, _RAYS, endpoint=False)[:, None]
+    away = np.linspace(0.0, reach, _STEPS)
+    rows, columns = (
+        ((start + away * way) * factor).astype(np.intp)
+        for start, way in zip(middle[:, 0], (np.sin(turns), np.cos(turns)), strict=True)
+    )
+    height, width = (side * factor for side in body.shape)
+    seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+    seen &= body[rows // factor, columns // factor]
+    values = hounsfield[rows, columns]
+    skin, bone = _last(seen), _last(seen & (values > _BONE_HU))
+    ring = (bone > 0) & (bone >= _UNDER_SKIN * skin)
+    if ring.mean() < _LEAST_RING:
+        return False
+    # Where the ring is open, the brain ends where it does elsewhere.
+    ends = _WITHIN * np.where(ring, bone, np.median(bone[ring]))[:, None]
+    steps = np.arange(_STEPS)
+    area = (steps <= ends) * steps  # farther out a ray stands for more
+    brain = (values > _BRAIN_HU[0]) & (values < _BRAIN_HU[1])
+    return bool((area * brain).sum() >= _LEAST_BRAIN * area.sum())
+
+
+def _last(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """On each ray the last step that is marked; 0 where none is."""
+    found: NDArray[np.intp] = np.where(mask, np.arange(mask.shape[1]), 0).max(1)
+    return found
