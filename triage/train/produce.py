@@ -39,7 +39,7 @@ def train(
     measures it.
     """
     cases = read_cases(images, [recipe.source])
-    if all(member.left_out for member in recipe.members):  # else twins learn from those, too
+    if not recipe.twins:  # they learn from the held-out fold, too
         cases = [case for case in cases if case.fold != recipe.held_out]
     examples = case_examples(
         cases, recipe.spec, range(recipe.rounds), seed, recipe.painted
@@ -124,14 +124,16 @@ class Workshop:
         """Logits [n] of the cases, each the mean of networks that never saw its patient."""
         logits = np.empty(len(cases), np.float32)
         for fold in self.recipe.calibrated:
-            asked = np.array([case.fold == fold for case in cases])
-            networks = [
-                member if made.left_out == fold else self._learned(made, {fold})
+            strangers = [
+                member
                 for made, member in zip(self.recipe.members, members, strict=True)
-                if made.left_out in ("", fold)
+                if made.left_out == fold
             ]
+            twins = (Member(seed, fold, taught=True) for seed in self.recipe.twins)
+            strangers += [self._learned(twin, {fold}) for twin in twins]
             mine = prepare_plain([case for case in cases if case.fold == fold], self.recipe.spec)
-            logits[asked] = np.mean([scores(one, mine) for one in networks], 0)
+            asked = np.array([case.fold == fold for case in cases])
+            logits[asked] = np.mean([scores(one, mine) for one in strangers], 0)
         return logits
 
     def _learned(self, member: Member, without: set[str]) -> Pyramid:

@@ -38,7 +38,6 @@ class Member:
     Attributes:
         seed: of its training.
         left_out: a fold that it does not learn from, beside the one that is held out; empty: none.
-            For calibration such a member has a twin for each fold, which learned from all others.
         taught: it learns from a teacher, too (decision 0046).
     """
 
@@ -56,6 +55,9 @@ class Recipe:
         members: the networks that are served, as one ensemble.
         calibrated: folds whose patients give the scale and the threshold, each by the networks that
             never saw them.
+        twins: seeds of further networks, taught, for each of those folds: they learn from all other
+            folds, so that as many strangers are asked as there are members. A mean of fewer would
+            scatter more than what is served, and its highest slices lie higher.
         rounds: versions of each image.
         painted: share of the normal ones that get a finding.
         phantoms: drawn in addition.
@@ -71,6 +73,7 @@ class Recipe:
     held_out: str
     members: tuple[Member, ...]
     calibrated: tuple[str, ...]
+    twins: tuple[int, ...]
     rounds: int
     painted: float
     phantoms: int
@@ -91,6 +94,7 @@ HEAD = Recipe(
         *(Member(seed, "", taught=True) for seed in (1, 2)),
     ),
     calibrated=("1", "2", "3"),
+    twins=(1, 2, 3, 4),
     rounds=24,
     painted=0.45,
     phantoms=800,
@@ -147,6 +151,7 @@ CHEST = Recipe(
     held_out="test",
     members=tuple(Member(1, fold, taught=True) for fold in "0123"),
     calibrated=("0", "1", "2", "3"),
+    twins=(),
     rounds=7,
     painted=0.45,
     phantoms=1500,
