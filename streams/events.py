@@ -302,14 +302,10 @@ class FindingsMade(_StudyEvent):
     bytes_digest: Digest | None = Field(default=None, description="of the bytes that were read")
     outcome: Literal["flagged", "not_flagged", "not_analysed"]
     reason: Reason | None = None
-    unlike: Literal["features", "size", "skull"] | None = Field(
-        default=None, description="what told that the series is out of distribution"
-    )
+    unlike: Literal["features", "size", "skull"] | None = Field(None, description="foreign by")
     findings: tuple[Finding, ...] = ()
     coverage: Coverage | None = None
-    constancy: bool = Field(
-        default=True, description="false: the package's last reference run failed; raises nothing"
-    )
+    constancy: bool = Field(True, description="false: its last references failed; raises nothing")
     key_image: str | None = Field(
         default=None,
         pattern=rf"^{KEY_IMAGE}$",

@@ -107,7 +107,7 @@ def test_explain_says_which_rule_decided(tmp_path: Path, make_ct: MakeCt) -> Non
     assert head.splitlines() == [
         "read, and will be not analysed (out_of_distribution, by the skull that is not seen)",
         "  22 of 23 images read, 115 mm, largest gap 10 mm where 5 mm is usual",
-        "  unlike the images that it learned from with a probability of 0.73",
+        "  unlike the images that it learned from with a probability of 0.45",
         "  the body is 96 mm along its longer side (70 to 280 mm are asked for)",
         "  a skull is seen in 0 of 22 images (20 mm of a stack are asked for)",
         "  22 x eligible (body part: head)",
