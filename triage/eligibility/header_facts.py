@@ -21,6 +21,7 @@ _BROKEN = (
     LookupError,
     NotImplementedError,
     OSError,
+    ArithmeticError,
     struct.error,
     BytesLengthException,
 )

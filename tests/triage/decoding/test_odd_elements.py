@@ -76,6 +76,7 @@ def with_element(whole: bytes, keyword: str, made: bytes) -> bytes:
 )
 @example("BitsStored", "DS", b"12\\12 ")
 @example("ImageType", "US", b"\x10\x00")
+@example("Modality", "IS", b"1e999 ")
 @example("PerFrameFunctionalGroupsSequence", "LO", b"abc ")
 @example("SharedFunctionalGroupsSequence", "UN", b"\xff\xfe\x00\x81")
 @example("ContrastBolusAgentSequence", "UN", b"\xff\xfe\x00\x81")
