@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from streams.errors import Reason
 from triage.decoding.limits import Limits
-from triage.eligibility.header_facts import group_of
+from triage.eligibility.header_facts import BROKEN_VALUE, group_of
 from triage.errors import NotAnalysed
 
 PHOTOMETRICS = frozenset(
@@ -37,20 +37,12 @@ PHOTOMETRICS = frozenset(
 #: What pydicom and the decoders raise on bytes that are not what they claim to be, but for
 #: MemoryError.
 BROKEN = (
-    ValueError,
+    *BROKEN_VALUE,
     RuntimeError,
-    AttributeError,
-    TypeError,
-    LookupError,
     EOFError,
-    OSError,
-    ArithmeticError,
     AssertionError,
-    NotImplementedError,
-    struct.error,
     zlib.error,
     InvalidDicomError,
-    BytesLengthException,
 )
 
 

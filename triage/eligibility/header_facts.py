@@ -13,8 +13,9 @@ from pydicom.sequence import Sequence as Items
 
 from triage.eligibility.rule import Facts
 
-#: What pydicom raises on a value that is none; OSError where a sequence ends within an item.
-_BROKEN = (
+#: What pydicom raises on a value that is none: OSError where a sequence ends within an item,
+#: NotImplementedError for a VR that it does not know.
+BROKEN_VALUE = (
     ValueError,
     TypeError,
     AttributeError,
@@ -46,7 +47,7 @@ def items_of(dataset: Dataset, name: str) -> Sequence[Dataset]:
     """The items of a sequence; none where it is something else, or cannot be read."""
     try:
         value = dataset.get(name)
-    except _BROKEN:
+    except BROKEN_VALUE:
         return ()
     return value if isinstance(value, Items) else ()
 
@@ -94,7 +95,7 @@ def text_of(dataset: Dataset, name: str) -> str:
     """The value as text; empty where there is none, or none that can be read."""
     try:
         return str(dataset.get(name) or "").strip()
-    except _BROKEN:
+    except BROKEN_VALUE:
         return ""
 
 
@@ -102,14 +103,14 @@ def values_of(dataset: Dataset, name: str) -> tuple[str, ...]:
     """All values as text in capitals; none where there are none that can be read."""
     try:
         value = dataset.get(name)
-    except _BROKEN:
+    except BROKEN_VALUE:
         return ()
     if value is None:
         return ()
     many = [value] if isinstance(value, str) else value
     try:
         return tuple(str(one).strip().upper() for one in many)
-    except _BROKEN:
+    except BROKEN_VALUE:
         return ()
 
 
