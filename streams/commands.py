@@ -209,8 +209,9 @@ def parked_replay(
 ) -> None:
     """Send parked events again, after their cause was mended. Twice is harmless."""
     from streams.errors import VigieError
+    from streams.hl7.replay import replay
     from streams.identity.seal import read_ring
-    from streams.kafka.parked import entries, replay
+    from streams.kafka.parked import entries
     from streams.kafka.produce import Publisher
     from streams.senders.site import load_site
 

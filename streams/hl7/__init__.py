@@ -12,5 +12,6 @@
 - `answers`: the acknowledgements and their error segment
 - `outline`: a message as it may be shown, without a patient
 - `sending`: a small sender for integrators
+- `replay`: what is parked, sent again
 - `door`: the server, which says yes only when the broker has confirmed
 """

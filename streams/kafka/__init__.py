@@ -6,5 +6,5 @@
 - `faust_app`: the Faust application of triage and worklist, its defaults explained
 - `consume`: `settle`, where an outcome becomes ack, retry, park or stop
 - `reading`: a topic from a position that the reader keeps himself
-- `parked`: what failed for good: list it, send it again
+- `parked`: what failed for good, read from its topic
 """

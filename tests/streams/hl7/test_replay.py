@@ -9,8 +9,9 @@ import pytest
 from streams.errors import Park, Reason, Refuse
 from streams.events import decode
 from streams.hl7.door import PARKED_BYTES
+from streams.hl7.replay import replay
 from streams.identity.seal import KeyRing
-from streams.kafka.parked import Entry, replay
+from streams.kafka.parked import Entry
 from streams.senders.site import Site, load_site
 from tests.parked import parked_message
 from tests.streams.hl7.conftest import EXAMPLE, NOW, order, report
