@@ -272,14 +272,14 @@ SCREENING = Row(
         ),
         Panel(
             "Unlike what was learned",
-            "Share of the series of a day that a package's guard finds foreign, "
+            "Share of the series of a day that are foreign to a package, by what told so, "
             "and how far its members are apart.",
             (
                 (
-                    "1 - sum by (package) "
-                    '(increase(vigie_triage_input_foreign_bucket{le="0.5"}[1d]))'
-                    " / sum by (package) (increase(vigie_triage_input_foreign_count[1d]))",
-                    "{{package}} foreign",
+                    "sum by (package, rule) (increase(vigie_triage_input_unlike_total[1d]))"
+                    " / on (package) group_left "
+                    "sum by (package) (increase(vigie_triage_input_foreign_count[1d]))",
+                    "{{package}} foreign by {{rule}}",
                 ),
                 (
                     "histogram_quantile(0.5, sum by (le, package) "
