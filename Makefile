@@ -50,7 +50,8 @@ check: .venv/installed ## style, layout, types, the direction of imports
 # What has passed runs no more: first the fast set, with all the examples of its properties; then what is left, in the
 # order of the files: those that wait for brokers and processes stand among those that compute. Days come last, alone.
 # What failed among these is tried once more with nothing beside it, and must pass (decision 0045).
-test: setup check ## everything that CI runs, with coverage
+test: ## everything that CI runs, with coverage
+	$(MAKE) -j2 setup check
 	$(BIN)/pytest --fast $(LEFT) -n auto --dist worksteal --max-worker-restart=0 $(COV)
 	$(BIN)/pytest $(LEFT) -m 'not alone' -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COV) --cov-append \
 		|| $(BIN)/pytest $(LEFT) -m 'not alone' $(COV) --cov-append

@@ -207,7 +207,7 @@ def test_the_open_stream_of_who_is_disabled_ends_by_token_and_by_session(
         for headers in (cookie, as_role("reader"), as_role("lead")):
             stream = client.stream("GET", "/api/v1/events", headers=headers)
             assert open_.enter_context(stream).status_code == 200
-        assert app.state.feed.followers == 3
+        wait_for(lambda: app.state.feed.followers == 3, 20)
         with engine.begin() as connection:
             accounts.disable(connection, "reader1", "anna")
         wait_for(lambda: app.state.feed.followers == 1, 20)

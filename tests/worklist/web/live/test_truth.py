@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.worklist.conftest import Feed, Make
-from tests.worklist.web_client import as_role, sign_in
+from tests.worklist.web_client import as_role, sign_in, wait_for
 from worklist.freshness import Freshness, Gap
 from worklist.order.policy import Policy
 from worklist.sql import policy_store
@@ -145,4 +145,5 @@ def test_every_page_says_it_from_the_first_paint_and_api_and_metric_too(
         assert 'data-state="live"' not in html, "green is what the stream says, never a paint"
     told = client.get("/api/v1/truth", headers=as_role("service")).json()
     assert "ai_off" in [line["code"] for line in told["lines"]]
-    assert 'vigie_list_truth{line="ai_off"} 1.0' in client.get("/metrics").text
+    # The process's own look may have begun before the policy changed, and then ends after this one.
+    wait_for(lambda: 'vigie_list_truth{line="ai_off"} 1.0' in client.get("/metrics").text)
