@@ -12,6 +12,9 @@ from worklist.order.policy import Policy
 from worklist.record.acts import Act
 from worklist.record.rows import Related
 
+#: What can tell that a series is foreign: what is seen of a body before what a network sees.
+_RULES = ("skull", "size", "features")
+
 
 @dataclass(frozen=True)
 class Ai:
@@ -27,6 +30,7 @@ class Ai:
         results: (package, series, input digest) of all flagged results that stand: what a clear
             withdraws.
         models: package → version and weights, of all that counted.
+        unlike: what told that a series is foreign, where that is the reason and it was said.
     """
 
     word: str
@@ -38,6 +42,7 @@ class Ai:
     coverage: Coverage | None = None
     results: tuple[tuple[str, str, str], ...] = ()
     models: dict[str, str] = field(default_factory=dict)
+    unlike: str = ""
 
 
 def ai_of(row: Related, clears: Iterable[Act], policy: Policy) -> Ai:
@@ -75,6 +80,7 @@ def ai_of(row: Related, clears: Iterable[Act], policy: Policy) -> Ai:
         coverage=_least(standing or answers),
         results=tuple(sorted({_result(f) for f in standing})),
         models={f.package: f"{f.package_version} {f.weights or ''}".strip() for f in live},
+        unlike=_unlike(answers) if reason == Reason.OUT_OF_DISTRIBUTION.value else "",
     )
 
 
@@ -145,6 +151,12 @@ def _word(
     uncounted = Reason.CONSTANCY_FAILED if doubted else Reason.SHADOW
     told = sorted(reasons - NOT_MEANT) or sorted(reasons) or [uncounted]
     return "not_analysed", told[0].value
+
+
+def _unlike(answers: Iterable[FindingsMade]) -> str:
+    """The first of the rules that told so of an answer."""
+    told = {f.unlike for f in answers if f.reason is Reason.OUT_OF_DISTRIBUTION}
+    return next((rule for rule in _RULES if rule in told), "")
 
 
 def _result(finding: FindingsMade) -> tuple[str, str, str]:

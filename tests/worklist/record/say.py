@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from streams.errors import Reason
 from streams.events import (
@@ -233,13 +233,14 @@ def finding(
     package: str = "head-ct-ich",
     received: float = 12,
     unread: Reason | None = None,
+    unlike: Literal["features", "size", "skull"] | None = None,
     coverage: Coverage | None = None,
 ) -> Fact:
     """What a package says of a fragment, or why it was not analysed."""
     series = of.event
     assert isinstance(series, SeriesReceived)
     base = series.model_dump(include={"sender", "version", "patient", "identity", "numbers"})
-    told = digest("finding", series.event_id, flagged, package, unread, coverage)
+    told = digest("finding", series.event_id, flagged, package, unread, unlike, coverage)
     event = FindingsMade(
         **base,
         event_id=told,
@@ -251,6 +252,7 @@ def finding(
         input_digest=series.event_id,
         outcome="not_analysed" if unread else "flagged" if flagged else "not_flagged",
         reason=unread,
+        unlike=unlike,
         coverage=coverage,
         findings=(
             Finding(

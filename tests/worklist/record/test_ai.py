@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.errors import Reason
 from streams.events import Coverage
@@ -105,3 +109,40 @@ def test_a_withdrawn_flag_is_no_calm_word() -> None:
     assert (
         row([EARLY, flag, act("clear_flag", open_row.name, cleared=(gone,))]).ai.word == "withdrawn"
     )
+
+
+FOREIGN = Reason.OUT_OF_DISTRIBUTION
+#: What can be said of a series that was not analysed: the reason and the rule.
+UNREAD: tuple[tuple[Reason, Any], ...] = (
+    *((FOREIGN, rule) for rule in ("skull", "size", "features", None)),
+    (Reason.UNSURE, None),
+    (Reason.NO_MODEL, None),
+)
+
+
+@given(st.lists(st.sampled_from(UNREAD), min_size=1, max_size=4))
+def test_promise_5_a_row_names_the_same_rule_in_any_order(said: list[tuple[Reason, Any]]) -> None:
+    facts = []
+    for number, (reason, rule) in enumerate(said):
+        facts.append(image("u1.1 a7", P1, names=[number], series=str(number)))
+        facts.append(finding(facts[-1], unread=reason, unlike=rule))
+    told = ai(*facts)  # in many orders, and twice
+    if told.reason == FOREIGN.value:
+        rules = [rule for rule in ("skull", "size", "features") if (FOREIGN, rule) in said]
+        assert told.unlike == (rules[0] if rules else "")
+    else:
+        assert told.unlike == ""
+        assert FOREIGN not in {reason for reason, _ in said}
+
+
+def test_only_what_decides_the_reason_names_a_rule() -> None:
+    foreign = finding(EARLY, unread=FOREIGN, unlike="skull")
+    assert ai(EARLY, foreign).unlike == "skull"
+    assert ai(EARLY, foreign, GROWN).unlike == "", "pending"
+    assert ai(EARLY, foreign, calm(EARLY, 17)).unlike == "", "a later word"
+    assert ai(EARLY, foreign, OTHER, unread(OTHER, Reason.INCOMPLETE)).unlike == ""
+    assert ai(EARLY, foreign, OTHER, finding(OTHER)).unlike == "", "flagged"
+    shadow = finding(EARLY, unread=FOREIGN, unlike="skull", package="in shadow")
+    assert ai(EARLY, shadow).unlike == ""
+    network = finding(EARLY, unread=FOREIGN, unlike="features")
+    assert ai(EARLY, shadow, network).unlike == "features"
