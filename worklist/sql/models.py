@@ -136,6 +136,7 @@ class ItemColumns(SQLModel):
     marks: list[str] = _texts()
     ai: str
     ai_reason: str = ""
+    ai_unlike: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     cleared_by: str = ""
     cleared_reason: str = ""
     flags: list[list[str]] = _json()

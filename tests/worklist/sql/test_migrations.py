@@ -4,6 +4,7 @@ release before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,30 @@ def test_a_database_filled_by_a_release_before_keeps_its_rows(
         assert policy_store.active(connection).version
         assert invariants.violations(connection) == {}
     assert catalogue(engine) == modelled
+    engine.dispose()
+
+
+def test_rows_of_0004_name_no_rule_and_that_release_goes_on_writing(fresh: Fresh) -> None:
+    """In a rolling upgrade an agent of the release before writes to the migrated tables."""
+    filled = (RELEASES / "0004.sql").read_text()
+    rows = [line for line in filled.splitlines() if re.match(r"\S+ \S+ public.(item|closed)", line)]
+    url = fresh("older")
+    command.upgrade(alembic(url), "0004")
+    engine = make_engine(url)
+
+    def rules() -> list[str]:
+        both = "SELECT ai_unlike FROM item UNION ALL SELECT ai_unlike FROM closed"
+        return list(connection.scalars(text(both)))
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql(filled.replace("%", "%%"))
+    migrate(url)
+    with engine.begin() as connection:
+        assert rules() == [""] * len(rows)
+        for table in ("item", "closed"):
+            connection.execute(text(f"DELETE FROM {table}"))
+        connection.exec_driver_sql("\n".join(rows).replace("%", "%%"))
+        assert rules() == [""] * len(rows)
     engine.dispose()
 
 

@@ -94,6 +94,7 @@ def _ai_columns(ai: Ai) -> dict[str, Any]:
     return {
         "ai": ai.word,
         "ai_reason": ai.reason,
+        "ai_unlike": ai.unlike,
         "cleared_by": cleared.actor if cleared else "",
         "cleared_reason": cleared.reason if cleared else "",
         "flags": [list(flag) for flag in ai.flags],
