@@ -57,7 +57,7 @@ function aiDetail(row) {
   if (row.ai === "flagged") return [...new Set(row.flags.map((flag) => named(flag.name)))].sort().join(", ");
   if (row.ai === "withdrawn") return say("ai_withdrawn_by", { name: clean(row.cleared_by), reason: clean(row.cleared_reason) });
   if (row.ai === "not_flagged" && row.looked_for.length) return say("ai_not_flagged_for", { what: row.looked_for.map(named).join(", ") });
-  if (row.ai === "not_analysed" && row.ai_reason) return or(`reason_${row.ai_reason}`, say("reason_other", { code: clean(row.ai_reason) }));
+  if (row.ai === "not_analysed" && row.ai_reason) return or(`reason_${row.ai_reason}_${row.ai_unlike}`, or(`reason_${row.ai_reason}`, say("reason_other", { code: clean(row.ai_reason) })));
   return "";
 }
 

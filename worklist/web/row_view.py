@@ -152,11 +152,9 @@ def ai_detail(row: Row, translate: Translate, words: dict[str, str]) -> str:
             "ai_not_flagged_for", what=", ".join(_named(one, words) for one in row.looked_for)
         )
     if row.ai == "not_analysed" and row.ai_reason:
-        return (
-            translate(f"reason_{row.ai_reason}")
-            if f"reason_{row.ai_reason}" in words
-            else translate("reason_other", code=clean(row.ai_reason))
-        )
+        reason = f"reason_{row.ai_reason}"
+        other = translate("reason_other", code=clean(row.ai_reason))
+        return words.get(f"{reason}_{row.ai_unlike}", words.get(reason, other))
     return ""
 
 

@@ -59,6 +59,8 @@ class Row(_Out):
     `age` at the exam, as DICOM writes it: ``045Y``, ``007M``, ``012D``; empty where it is unknown.
     `overtaken_until` (promise 4): a study whose clock starts later than this is read after this one
     in its lane, flagged or not. None while there is nothing to read, and once it is read.
+    `ai_unlike`: which rule told that a series is out of distribution (``features``, ``size`` of the
+    body, ``skull``), where that is the reason and was said.
     `opened_until`: when the claim of `opened_by` ended, or will. `asked_by`: who would like to have
     what is claimed.
     `borrowed`: numbers of orders that may be this study's and lend it their urgency. `finish_id`:
@@ -89,6 +91,7 @@ class Row(_Out):
     state: str
     ai: Ai
     ai_reason: str | None
+    ai_unlike: str | None
     looked_for: tuple[str, ...]
     flags: tuple[Flag, ...]
     lane: int

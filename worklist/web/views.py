@@ -81,6 +81,7 @@ def to_row(item: dict[str, Any], policy: Policy | None) -> Row:
     named = {
         "age": age_at(item["birth_date"], item["clock"]),
         "ai_reason": item["ai_reason"] or None,
+        "ai_unlike": item["ai_unlike"] or None,
         "priority": item["order_class"],
         "clock_at": item["clock"],
         "policy": item["policy_version"],

@@ -25,6 +25,8 @@ READ = """() => [...document.querySelectorAll('tr.study')].map(row => [row.class
     .replace(/value="[0-9a-f]+"/g, '')
     .replace(/<p class="above">.*?<\\/p>/g, '')])])"""
 
+FOREIGN = {"outcome": "not_analysed", "reason": "out_of_distribution", "unlike": "skull"}
+
 
 def asked(ring: KeyRing) -> str:
     told = OrderDetails(
@@ -54,6 +56,8 @@ def zoo(make: Make, ring: KeyRing) -> list[Any]:
         ),
         make.series("1.6", patient="P6", at=32),
         make.finding("1.6", flagged=False, at=33),
+        make.series("1.8", patient="P10", at=34),
+        make.finding("1.8", flagged=False, at=35, **FOREIGN),
     ]
     return events
 
@@ -78,12 +82,12 @@ def test_a_row_that_came_as_data_reads_as_the_one_that_came_as_a_page(
         pin = {"reason": "the <b>surgeon</b> called"}
         client.post(f"/api/v1/studies/{row['study']}/pin", headers=as_role("lead"), json=pin)
     page.locator("tr.u-pinned").wait_for()
-    wait_for(lambda: len(names(page)) == 8 and page.locator("tr.taken").count() == 2)
+    wait_for(lambda: len(names(page)) == 9 and page.locator("tr.taken").count() == 2)
     came = page.evaluate(READ)
     page.reload()
     page.wait_for_selector('#truth[data-state="live"]')
     painted = page.evaluate(READ)
-    assert len(came) == len(painted) == 8
+    assert len(came) == len(painted) == 9
     for one, other in zip(came, painted, strict=True):
         assert one == other
     page.locator("details.why summary").first.click()

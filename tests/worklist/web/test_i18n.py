@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 
 from streams.errors import Reason
+from streams.events import FindingsMade
 from worklist.record.acts import OUTCOMES
 from worklist.sql.models import STUCK
 from worklist.sql.queue import QueueError
@@ -47,6 +49,14 @@ def test_every_reason_of_the_closed_list_that_a_series_can_have_is_translated() 
     assert all(
         f"reason_{reason.value}" in catalogue(lang) for lang in LANGUAGES for reason in series
     )
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_rule_that_tells_a_foreign_series_has_words(lang: str) -> None:
+    rule, _none = get_args(FindingsMade.model_fields["unlike"].annotation)
+    words = {f"reason_out_of_distribution_{name}" for name in get_args(rule)}
+    assert len(words) == 3
+    assert words <= set(catalogue(lang))
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -154,6 +154,26 @@ def test_the_row_and_the_page_say_why_there_is_no_flag_and_what_was_looked_for(
 @pytest.mark.parametrize(
     ("lang", "words"),
     [
+        ("en", "unlike what the model learned on (no skull is seen)"),
+        ("fr", "différent de ce que le modèle a appris (aucun crâne visible)"),
+    ],
+)
+def test_the_row_and_the_page_say_what_told_that_a_series_is_foreign(
+    client: httpx.Client, make: Make, feed: Feed, lang: str, words: str
+) -> None:
+    images = make.series()
+    said = {"outcome": "not_analysed", "reason": Reason.OUT_OF_DISTRIBUTION, "unlike": "skull"}
+    feed(images, make.finding(of=images, flagged=False, **said))
+    sign_in(client)
+    html = client.get(f"/?lang={lang}").text
+    assert words in html
+    study = html.partition('data-study="')[2].partition('"')[0]
+    assert words in client.get(f"/studies/{study}").text
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [
         ("en", "A study whose wait begins after"),
         ("fr", "Un examen dont l’attente commence après le"),
     ],

@@ -38,6 +38,7 @@ def row(**more: Any) -> Row:
         "state": "readable",
         "ai": "pending",
         "ai_reason": None,
+        "ai_unlike": None,
         "looked_for": (),
         "flags": (),
         "lane": 2,
@@ -127,6 +128,40 @@ def test_ai_is_said_in_five_words() -> None:
         == "by anne: motion"
     )
     assert ai_detail(row(), EN, words) == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule", "lang", "said"),
+    [
+        ("out_of_distribution", None, "en", "unlike what the model learned on"),
+        ("out_of_distribution", "later", "en", "unlike what the model learned on"),
+        (
+            "out_of_distribution",
+            "features",
+            "en",
+            "unlike what the model learned on (by what the network sees in it)",
+        ),
+        (
+            "out_of_distribution",
+            "size",
+            "en",
+            "unlike what the model learned on (size of the body)",
+        ),
+        (
+            "out_of_distribution",
+            "skull",
+            "fr",
+            "différent de ce que le modèle a appris (aucun crâne visible)",
+        ),
+        ("unsure", "skull", "en", "the model was unsure"),
+        ("later", "skull", "en", "later"),
+    ],
+)
+def test_a_foreign_series_says_what_told_so_where_that_is_known(
+    reason: str, rule: str | None, lang: str, said: str
+) -> None:
+    shown = row(ai="not_analysed", ai_reason=reason, ai_unlike=rule)
+    assert ai_detail(shown, translator(lang), catalogue(lang)) == said
 
 
 def test_urgency_agrees_with_the_rank_that_was_kept() -> None:
