@@ -7,8 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import hl7
-
 from infra.bench.measure import Result, compare
 from streams.events import encode
 from streams.hl7.envelope import Context
@@ -45,7 +43,14 @@ def order(number: int) -> bytes:
 
 
 def measure(*, runs: int, quick: bool) -> list[Result]:
-    """The fields that route a message, and the whole way to what is published."""
+    """The fields that route a message, and the whole way to what is published.
+
+    Raises LookupError where python-hl7 is missing.
+    """
+    try:
+        import hl7
+    except ImportError:
+        raise LookupError("python-hl7 is missing: pip install hl7") from None
     count = 50 if quick else 1000
     site, ring, raw = load_site(_SITE), new_ring(), order(123456)
     text, now = raw.decode(), datetime.now(UTC)
