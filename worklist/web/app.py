@@ -33,7 +33,7 @@ from worklist.sql.database import make_engine, translated
 from worklist.sql.people.accounts import Account, accounts
 from worklist.sql.queue import QueueError
 from worklist.sql.writing.opening import Opener
-from worklist.web import api, page_acts, page_list, page_routes, senders, workbench
+from worklist.web import api, page_acts, page_list, page_routes, parked, senders, workbench
 from worklist.web.desk import Desk
 from worklist.web.door.access import AccessControl, LoginNeeded, authorise, is_api
 from worklist.web.door.auth import Person, Role, read_readers
@@ -182,7 +182,8 @@ def create_app(settings: WorklistSettings) -> FastAPI:
     )
     app.state.desk = Desk(engine, opener, settings.lease_s)
     app.state.street = Street(engine, settings, load_site(settings.site))
-    app.state.told = senders.Told(engine, settings, ring)
+    app.state.told = senders.Told(engine)
+    app.state.parked = parked.Shelf(engine, settings, ring)
     app.state.feed = Feed(app.state.desk.changes, lambda: app.state.truth.now().as_dict())
     app.state.truth = Teller(
         engine,
@@ -201,6 +202,7 @@ def create_app(settings: WorklistSettings) -> FastAPI:
     app.include_router(api.router)
     app.include_router(workbench.router)
     app.include_router(senders.router)
+    app.include_router(parked.router)
     app.include_router(routes.router)
     app.include_router(page_routes.router)
     app.include_router(page_list.router)

@@ -1,90 +1,32 @@
-"""The senders by API: what the gateways said of each, why it was refused, and what was kept of it.
-
-What is parked stays sealed in its topic. Anybody who may mend a sender sees why, and the shape of a
-message; its content is opened for a lead who says why, and the audit has it.
-"""
+"""The senders by API: what the gateways said of each, and what was kept of what was refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request
 from sqlalchemy import Engine
 from starlette.responses import Response
 
-from streams.errors import Park
-from streams.hl7.door import ORIGIN
-from streams.hl7.outline import outline, text_of
-from streams.identity.seal import KeyRing
-from streams.kafka.parked import Entry, entry
-from streams.settings import StreamsSettings
-from worklist.sql import audit
 from worklist.sql.database import translated
 from worklist.sql.senders import asking
-from worklist.sql.senders.asking import ParkedView, SenderView
-from worklist.web.api import Code, Reason
-from worklist.web.door.access import caller_of
-from worklist.web.door.auth import Person
-from worklist.web.problems import Problem
-from worklist.web.schema import ParkedContent, ParkedList, ParkedShape, Senders
+from worklist.sql.senders.asking import SenderView
+from worklist.web.schema import Senders
 
 router = APIRouter(prefix="/api/v1")
 
 
 @dataclass(frozen=True)
 class Told:
-    """What is kept of the senders; each question raises Unavailable."""
+    """What is kept of the senders."""
 
     engine: Engine
-    settings: StreamsSettings
-    ring: KeyRing
 
     def senders(self) -> list[SenderView]:
-        """Each sender at each of its doors."""
+        """Each sender at each of its doors. Raises Unavailable."""
         with translated(), self.engine.begin() as connection:
             return asking.senders(connection, datetime.now(UTC))
-
-    def parked(self, sender: str, reason: str, most: int) -> list[ParkedView]:
-        """What is parked, the newest first."""
-        with translated(), self.engine.begin() as connection:
-            return asking.parked(connection, sender=sender, reason=reason, most=most)
-
-    def entry(self, name: str) -> Entry:
-        """One of them. Raises Problem `not_parked`."""
-        found = entry(self.settings, name) if self.settings.kafka else None
-        if found is None:
-            raise Problem("not_parked")
-        return found
-
-    def original(self, found: Entry) -> bytes:
-        """What was sent. Raises Problem `bad_seal` where the key ring cannot open it."""
-        try:
-            return self.ring.open(found.parked.original)
-        except Park:
-            raise Problem("bad_seal") from None
-
-    def open(self, who: Person, name: str, reason: str) -> tuple[Entry, bytes]:
-        """Its content, the opening audited before anybody sees it."""
-        found = self.entry(name)
-        original = self.original(found)
-        detail = {"id": name, "role": who.role.value, "sender": found.parked.sender}
-        with translated(), self.engine.begin() as connection:
-            audit.append(
-                connection, "parked_opened", "", actor=who.name, reason=reason, detail=detail
-            )
-        return found, original
-
-
-def _told(request: Request) -> Told:
-    told: Told = request.app.state.told
-    return told
-
-
-def _json(model: BaseModel) -> Response:
-    return Response(model.model_dump_json(), media_type="application/json")
 
 
 @router.get("/senders", name="api_senders", response_model=Senders)
@@ -92,47 +34,6 @@ def senders(request: Request) -> Response:
     """Of each sender and door the last message, rate, answers, refusals by reason with what was
     kept of them, and silence.
     """
-    found = _told(request).senders()
-    return _json(Senders.model_validate({"items": found}, from_attributes=True))
-
-
-@router.get("/parked", name="api_parked", response_model=ParkedList)
-def parked(
-    request: Request,
-    sender: Code = "",
-    reason: Code = "",
-    most: Annotated[int, Query(alias="limit", ge=1, le=1000)] = 100,
-) -> Response:
-    """What could not be used, the newest first; never its content."""
-    found = _told(request).parked(sender, reason, most)
-    return _json(ParkedList.model_validate({"items": found}, from_attributes=True))
-
-
-@router.get("/parked/{name}", name="api_parked_one", response_model=ParkedShape)
-def parked_one(request: Request, name: str) -> Response:
-    """Why one is parked and, of an HL7 message, its shape: segments and codes, letters as x and
-    digits as 9 where they may be a patient's.
-    """
-    told = _told(request)
-    found = told.entry(name)
-    lines = outline(told.original(found)) if found.parked.topic == ORIGIN else []
-    return _json(ParkedShape.model_validate({**found.public(), "shape": lines}))
-
-
-class Opening(BaseModel):
-    """Why it is opened."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    reason: Reason = Field(default="")
-
-
-@router.post("/parked/{name}/open", name="api_parked_open", response_model=ParkedContent)
-def parked_open(request: Request, name: str, body: Opening) -> Response:
-    """What was sent, as text: a lead's, with a reason; who opened what is in the audit."""
-    if not body.reason.strip():
-        raise Problem("reason_required")
-    found, original = _told(request).open(caller_of(request).person, name, body.reason)
-    hl7 = found.parked.topic == ORIGIN
-    text = text_of(original) if hl7 else original.decode(errors="replace")
-    return _json(ParkedContent.model_validate({**found.public(), "content": text}))
+    told: Told = request.app.state.told
+    found = Senders.model_validate({"items": told.senders()}, from_attributes=True)
+    return Response(found.model_dump_json(), media_type="application/json")
