@@ -12,7 +12,7 @@ from worklist.settings import WorklistSettings
 PREFIX = "VIGIE_"
 HOUSES: tuple[type[StreamsSettings], ...] = (StreamsSettings, TriageSettings, WorklistSettings)
 #: Names that only the tests read.
-_OF_TESTS = frozenset({"VIGIE_CORPORA", "VIGIE_REQUIRE"})
+OF_TESTS = frozenset({"VIGIE_CORPORA", "VIGIE_REQUIRE"})
 
 
 def known() -> set[str]:
@@ -27,6 +27,6 @@ def unknown(environment: Iterable[str]) -> dict[str, str]:
     names = known()
     return {
         name: next(iter(difflib.get_close_matches(name, names, 1, 0.85)), "")
-        for name in sorted(set(environment) - names - _OF_TESTS)
+        for name in sorted(set(environment) - names - OF_TESTS)
         if name.startswith(PREFIX)
     }

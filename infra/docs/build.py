@@ -12,28 +12,21 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
 from infra.docs import hl7_profile
-from infra.docs.statements import dicom_page, http_page
+from infra.docs.statements import WRITTEN, dicom_page, http_page
+from infra.settings import HOUSES
 from streams.settings import StreamsSettings
-from triage.settings import TriageSettings
-from worklist.settings import WorklistSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS, METRICS = ROOT / "infra" / "docs" / "settings.md", ROOT / "infra" / "docs" / "metrics.md"
 PACKAGES = ("streams", "triage", "worklist", "infra")
-#: Whose settings: the class, the heading, and where it is declared.
-_HOUSES: tuple[tuple[type[BaseSettings], str, str], ...] = (
-    (StreamsSettings, "Every process", "streams/settings.py"),
-    (TriageSettings, "`vigie triage` alone", "triage/settings.py"),
-    (WorklistSettings, "`vigie worklist` and `vigie web`", "worklist/settings.py"),
-)
+#: Whose settings those of each of `HOUSES` are.
+_HEADINGS = ("Every process", "`vigie triage` alone", "`vigie worklist` and `vigie web`")
 #: What is given where nothing is given; a default may follow another.
 _DEFAULTS = {name: field.default for name, field in StreamsSettings.model_fields.items()}
 #: What each kind of metric adds to its name when a process shows it.
 SUFFIXES = {"Counter": ("",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
-_WRITTEN = "Written by `python -m infra.docs.build` from the code; changes by hand are lost."
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,7 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        _WRITTEN,
+        WRITTEN,
         "Each process shows its own at `/metrics`. A label's values come from closed lists, and",
         "none holds an identity. A histogram shows `_bucket`, `_sum` and `_count`.",
         "What wakes somebody: [runbooks](../runbooks/README.md).",
@@ -99,14 +92,15 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        _WRITTEN,
+        WRITTEN,
         "Settings are environment variables. Each process prints its own at start, secrets",
         "starred; `vigie check` names one that does not exist. Senders, codes, the policy,",
         "thresholds and readers are no settings: they stand in the site's folder, `VIGIE_SITE`",
         "([the example](../site/)).",
     ]
     inherited: set[str] = set()
-    for house, heading, place in _HOUSES:
+    for house, heading in zip(HOUSES, _HEADINGS, strict=True):
+        place = house.__module__.replace(".", "/") + ".py"
         lines += ["", f"## {heading}", "", f"Declared in [{place}](../../{place}).", ""]
         lines += ["| setting | default | allowed | what it is |", "|---|---|---|---|"]
         for name, field in house.model_fields.items():

@@ -13,7 +13,7 @@ from streams.dicom.upper import admission, association, pdu, wire
 from streams.errors import Reason
 from streams.http import door, fhir_tables, gatekeeper, problems, stow
 
-_WRITTEN = "Written by `python -m infra.docs.build` from the code; changes by hand are lost."
+WRITTEN = "Written by `python -m infra.docs.build` from the code; changes by hand are lost."
 
 
 def _table(head: str, rows: Iterable[Iterable[str]]) -> list[str]:
@@ -52,7 +52,7 @@ def dicom_page() -> str:
     lines = [
         "# DICOM Conformance Statement",
         "",
-        _WRITTEN,
+        WRITTEN,
         "",
         "Vigie is called; it calls nobody, but for the archive of `VIGIE_ARCHIVE`, by C-FIND",
         "(Study Root) or QIDO-RS.",
@@ -166,7 +166,7 @@ def http_page() -> str:
     lines = [
         "# The HTTP door",
         "",
-        _WRITTEN,
+        WRITTEN,
         "",
         "A bearer token (`tokens_sha256` of a sender) or, at a door with TLS, a certificate",
         "that a sender names. 2xx once it is durable. The",

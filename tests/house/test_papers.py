@@ -14,12 +14,11 @@ import pytest
 import typer
 import yaml
 
+from infra import settings
 from infra.cli import COMMANDS, app
 from infra.docs import build, hl7_profile
 from tests.house.test_house import committed, short, tree
 from tests.infra.metric_names import declared
-from triage.settings import TriageSettings
-from worklist.settings import WorklistSettings
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "infra" / "decisions").glob("[0-9]*.md"))
@@ -31,8 +30,6 @@ PAPERS = sorted(
     for path in ([top] if top.suffix == ".md" else top.rglob("*.md"))
     if not _LEFT_OUT & set(path.relative_to(ROOT).parts)
 )
-#: What tests read from the environment; no process of ours does.
-_OF_TESTS = {"VIGIE_REQUIRE", "VIGIE_CORPORA"}
 _TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -68,12 +65,8 @@ def _said(pattern: str) -> Iterator[tuple[str, str]]:
 
 
 def test_settings_and_metrics_exist() -> None:
-    settings = {
-        f"VIGIE_{name.upper()}"
-        for name in WorklistSettings.model_fields | TriageSettings.model_fields
-    }
     named = dict(_said(r"\bVIGIE_[A-Z_]+[A-Z]"))
-    assert {name: named[name] for name in named.keys() - settings - _OF_TESTS} == {}
+    assert {name: named[name] for name in named.keys() - settings.known() - settings.OF_TESTS} == {}
     known = declared().keys() | {re.sub("_(bucket|sum|count)$", "", name) for name in declared()}
     named = dict(_said(r"`(vigie_[a-z_]+)"))
     assert {name: named[name] for name in named.keys() - known} == {}
@@ -200,8 +193,8 @@ def test_each_promise_names_tests_that_bear_its_number(page: str) -> None:
 
 
 def test_each_setting_and_metric_has_its_sentence() -> None:
-    fields = WorklistSettings.model_fields | TriageSettings.model_fields
-    assert not [name for name, field in fields.items() if not field.description]
+    fields = [item for house in settings.HOUSES for item in house.model_fields.items()]
+    assert not [name for name, field in fields if not field.description]
     assert not [metric.name for metric in build.metrics() if not metric.says]
 
 
