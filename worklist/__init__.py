@@ -1,5 +1,14 @@
 """The second shop: the list. The only place that knows SQL and the page.
 
-`record` says what is known of a study, `order` where it stands (both pure), `sql` keeps it, `web`
-shows it. `agent` takes events into the list, `chores` does its periodic work.
+- `agent`: the process that takes events into the list. Start here.
+- `record`: what is known of a study, pure
+- `order`: where it stands, pure
+- `sql`: keeps it; `migrations` are its schema, step by step
+- `web`: shows it, with `templates`, `static` and `locales`
+- `writeback`: what the list tells others
+- `chores`: periodic work on the list
+- `senders`: keeps what gateways say of senders
+- `freshness`: how far the list is behind
+- `sealing`: chains the audit
+- `simulate`: the list as a queueing twin
 """

@@ -1,1 +1,1 @@
-"""What Grafana is given: a datasource, and the dashboard that `build` writes."""
+"""What Grafana is given: a datasource, and the dashboard that `build` writes of its `panels`."""

@@ -6,5 +6,6 @@
 - `faust_app`: the Faust application of triage and worklist, its defaults explained
 - `consume`: `settle`, where an outcome becomes ack, retry, park or stop
 - `reading`: a topic from a position that the reader keeps himself
+- `watermarks`: where each partition starts and ends
 - `parked`: what failed for good, read from its topic
 """

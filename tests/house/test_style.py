@@ -26,6 +26,9 @@ ROOMS = sorted(
     for folder in (ROOT / package, *(ROOT / package).rglob("*"))
     if folder.is_dir() and any(folder.glob("*.py"))
 )
+MAPPED_ROOMS = [room for room in ROOMS if (room / "__init__.py").is_file()]
+#: What is in many rooms under the same name, and needs no word.
+EVERYWHERE = {"commands", "settings", "metrics", "errors"}
 TESTED_ROOMS = sorted(
     {path.parent for package in PACKAGES for path in (ROOT / "tests" / package).rglob("*.py")}
 )
@@ -79,3 +82,33 @@ def test_a_room_is_small_enough_to_be_looked_through(room: Path) -> None:
 @pytest.mark.parametrize("room", TESTED_ROOMS, ids=short)
 def test_tests_mirror_the_rooms(room: Path) -> None:
     assert (ROOT / room.relative_to(ROOT / "tests")).is_dir()
+
+
+def _in_backticks(room: Path) -> list[str]:
+    said = ast.get_docstring(tree(room / "__init__.py")) or ""
+    return re.findall(r"`([a-z_][a-z0-9_.]*)/?`", said)
+
+
+def _is_there(room: Path, word: str) -> bool:
+    """Whether `word` is a module, a room or a file, from `room` or from the root, or the name of
+    something in a module of `room`.
+    """
+    path, (module, _, name) = word.replace(".", "/"), word.rpartition(".")
+    if any((at / end).exists() for at in (room, ROOT) for end in (path, f"{path}.py", word)):
+        return True
+    files = [room / f"{module.replace('.', '/')}.py"] if module else room.glob("*.py")
+    return any(
+        getattr(node, "name", "") == name
+        for file in files
+        if file.is_file()
+        for node in ast.walk(tree(file))
+    )
+
+
+@pytest.mark.parametrize("room", MAPPED_ROOMS, ids=short)
+def test_the_map_of_a_room_names_all_that_is_in_it_and_nothing_else(room: Path) -> None:
+    modules = {path.stem for path in room.glob("*.py") if not path.stem.startswith("__")}
+    rooms = {path.name for path in room.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    named = _in_backticks(room)
+    assert sorted((modules | rooms) - EVERYWHERE - set(named)) == []
+    assert [word for word in named if not _is_there(room, word)] == []

@@ -6,5 +6,5 @@ Here: `pool` (starts decoder processes and replaces those that die), `protocol` 
 frame lies), `stacks/` (which frames, in which order, averaged how, and what was read of them),
 `pixel_element` (how many frames there are), `stored` (codecs) and `native` (no codec),
 `pixels` and `reduction` (stored values to Hounsfield units or display values), `body` (whether
-these can be).
+these can be), `outline` (how large the body is, and whether a skull is seen).
 """

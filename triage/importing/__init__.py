@@ -2,5 +2,6 @@
 
 A `draft` holds what only its users can say (what it is for, which outputs count, from where on);
 `torchxrayvision` and `monai` say what their files hold, read by `checkpoint` in a confined child
-(`unpickle`); `package` puts it all together and measures the references.
+(`unpickle`); `package` puts it all together and measures the references, which `nameless` keeps
+without their patients.
 """
