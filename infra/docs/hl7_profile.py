@@ -1,4 +1,7 @@
-"""The HL7 profile as code: ``infra/docs/hl7.md`` is written from the tables that the door reads."""
+"""The HL7 profile as code: ``infra/docs/hl7.md`` is written from the tables that the door reads.
+
+By hand are only its words: what a message does, the right that it needs, where a field is read.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +22,6 @@ _CHARSETS = (
     *("ASCII", "8859/1", "8859/15", "ISO-8859-1", "ISO_IR 100", "UNICODE UTF-8", "UTF8", "UNICODE"),
     *("WINDOWS-1252", "CP1251", "GB 18030-2000", "ISO IR87", "ISO-2022-JP", "ISO IR14"),
     *("KS X 1001", "BIG-5"),
-)
-_MESSAGES = (
-    ("ORM^O01, OMI^O23, OMG^O19", "orders: the table of ORC-1 and ORC-5", "order, cancel"),
-    ("ORU^R01", "reports: the table of OBR-25 and OBX-11; the text is kept, sealed", "close"),
-    (
-        "MDM^T02 T04 T06 T08 T10 T11",
-        "a report, where the document names an order: by TXA-17; else no effect",
-        "close",
-    ),
-    (
-        "SIU^S12 S13 S14; S15 S16 S17 S26",
-        "the exam's time is moved; is taken away, the order stays. Only with SCH-26, 27 or ORC",
-        "order",
-    ),
-    (
-        "ADT^A01–A08, A11–A13, A28, A31, Z99",
-        "who a patient is and where; A03, A11 end the visit; with ZBE-5 = Y no place of now",
-        "order",
-    ),
-    ("ADT^A18, A30, A34, A36, A40, A46, A47", "one number instead of another (MRG)", "merge"),
-    (
-        "ADT^A43; A44; A45",
-        "a number moves; an account's orders (MRG-3); a visit's",
-        "merge",
-    ),
-    ("ADT^A24; A37", "two numbers are one person's; no more", "merge"),
-    ("other ADT, SIU, MDM", "none here: AA, counted under the event's name", "order"),
 )
 _FIELDS = (
     (
@@ -106,7 +82,7 @@ def page() -> str:
         "hand are lost. Versions 2.1 to 2.8; MLLP, in clear or by TLS 1.2 and newer with client",
         "certificates. A message asserts what it mentions: what is absent says nothing, two",
         "quotes empty.",
-        *_section("Messages", ("message", "effect", "right that it needs"), _MESSAGES),
+        *_messages(),
         *_section("Fields", ("what", "from"), _FIELDS),
         *_orders(),
         *_reports(),
@@ -122,6 +98,54 @@ def _section(
     lines = ["", f"## {title}", "", *([*before, ""] if before else [])]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _events(kind: str, events: Iterable[str]) -> str:
+    """``ADT^A24 A37``"""
+    return f"{kind}^{' '.join(sorted(events))}"
+
+
+def _messages() -> list[str]:
+    acts, times = tables.IDENTITY_ACTS, tables.APPOINTMENTS
+    by_act = {
+        act: _events("ADT", (event for event in acts if acts[event] == act))
+        for act in ("merge", "move", "link", "unlink")
+    }
+    moved, gone = (
+        _events("SIU", (event for event in times if times[event] is has)) for has in (True, False)
+    )
+    ends = " and ".join(sorted(tables.ENDS_VISIT))
+    moves = "; ".join(
+        f"{event}: the {kind}'s orders (MRG-{field})"
+        for event, (kind, field) in tables.MOVED_BY.items()
+    )
+    scheduled = "only with SCH-26, SCH-27 or ORC"
+    rows = (
+        (
+            ", ".join(map("^".join, sorted(tables.ORDER_MESSAGES))),
+            "orders: the table of ORC-1 and ORC-5",
+            "order, cancel",
+        ),
+        ("ORU^R01", "reports: the table of OBR-25 and OBX-11; the text is kept, sealed", "close"),
+        (
+            _events("MDM", tables.DOCUMENTS),
+            "a report, where the document names an order: by TXA-17; else no effect",
+            "close",
+        ),
+        (moved, f"the exam's time is moved, {scheduled}", "order"),
+        (gone, f"the exam's time is taken away, {scheduled}; the order stays", "order"),
+        (
+            _events("ADT", tables.PATIENT_NEWS),
+            f"who a patient is and where; {ends} end the visit; with ZBE-5 = Y no place of now",
+            "order",
+        ),
+        (by_act["merge"], "one number instead of another (MRG)", "merge"),
+        (by_act["move"], f"a number moves; {moves}", "merge"),
+        (by_act["link"], "two numbers are one person's", "merge"),
+        (by_act["unlink"], "two numbers are no longer one person's", "merge"),
+        ("other ADT, SIU, MDM", "none here: AA, counted under the event's name", "order"),
+    )
+    return _section("Messages", ("message", "effect", "right that it needs"), rows)
 
 
 def _orders() -> list[str]:
