@@ -26,7 +26,7 @@ screen_seconds = Histogram(
     buckets=(*_SECONDS, 120, 300),
 )
 backlog_events = Gauge(
-    "vigie_triage_pool_events", "Series events read ahead and not yet acknowledged"
+    "vigie_triage_pool_events", "The backlog: series events read ahead and not yet acknowledged"
 )
 late_dropped = Counter(
     "vigie_triage_late_dropped_total",

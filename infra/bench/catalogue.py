@@ -8,8 +8,7 @@ from typing import Any
 
 from infra.bench.measure import Result, compare
 
-#: Name → the module whose `compare_it(quick)` measures it, or a function of triage that gives the
-#: two sides.
+#: Each is a module here with `measure(runs=, quick=)`, or one of `_PAIRS`.
 NAMES = (
     "cstore",
     "decode",
@@ -26,6 +25,7 @@ NAMES = (
     "hl7",
     "mllp",
 )
+#: Modules of triage, whose function of the bench's name gives the two sides.
 _PAIRS = {
     "decode": "triage.bench.decode",
     "model": "triage.bench.model",
