@@ -31,7 +31,7 @@ COMMANDS = {
     "send": ("streams.commands", "Send HL7 and DICOM files, see what comes of them."),
     "policy": ("worklist.commands", "The rules that order the list."),
     "workbench": ("worklist.commands", "What does not fit together."),
-    "audit": ("worklist.commands", "The record of every decision."),
+    "audit": ("worklist.commands", "Every decision and act: the audit."),
     "rebuild": ("worklist.commands", "What is known of a rebuild of the topics."),
     "models": ("triage.model_commands", "The model packages."),
     "evaluate": ("triage.model_commands", "Measure a model package."),

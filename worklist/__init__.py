@@ -1,4 +1,4 @@
-"""The second shop: the list. The only place that knows SQL and the page.
+"""The second shop: the list. The only shop that knows SQL and the page.
 
 - `agent`: the process that takes events into the list. Start here.
 - `record`: what is known of a study, pure

@@ -30,7 +30,7 @@ from worklist.sql.writing.rerank import rerank
 app = typer.Typer(no_args_is_help=True)
 policy_app = typer.Typer(no_args_is_help=True, help="The rules that order the list.")
 rebuild_app = typer.Typer(no_args_is_help=True, help="What is known of a rebuild of the topics.")
-audit_app = typer.Typer(no_args_is_help=True, help="The record of every decision.")
+audit_app = typer.Typer(no_args_is_help=True, help="Every decision and act: the audit.")
 
 
 @app.command("worklist")
