@@ -78,19 +78,6 @@ def test_a_row_has_the_promised_fields_and_utc_times(
     assert row["why"] == [{"term": "class:routine", "target_s": 86400.0, "source": "order"}]
 
 
-def test_a_row_says_which_rule_told_that_it_is_foreign(
-    client: httpx.Client, make: Make, feed: Feed
-) -> None:
-    images = make.series()
-    feed(images)
-    assert [row["ai_unlike"] for row in listed(client)] == [None]
-    said = {"outcome": "not_analysed", "reason": "out_of_distribution", "unlike": "skull"}
-    feed(make.finding(of=images, flagged=False, **said))
-    assert [(row["ai_reason"], row["ai_unlike"]) for row in listed(client)] == [
-        ("out_of_distribution", "skull")
-    ]
-
-
 def test_the_default_lists_what_is_open_and_all_adds_the_rest(
     client: httpx.Client, make: Make, feed: Feed
 ) -> None:

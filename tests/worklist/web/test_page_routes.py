@@ -169,6 +169,8 @@ def test_the_row_and_the_page_say_what_told_that_a_series_is_foreign(
     assert words in html
     study = html.partition('data-study="')[2].partition('"')[0]
     assert words in client.get(f"/studies/{study}").text
+    (row,) = client.get("/api/v1/worklist", headers=as_role("reader")).json()["items"]
+    assert (row["ai_reason"], row["ai_unlike"]) == ("out_of_distribution", "skull")
 
 
 @pytest.mark.parametrize(
