@@ -316,7 +316,7 @@ def test_reading_and_opening_are_audited_without_a_name(
     with engine.connect() as connection:
         acts = connection.execute(
             text("""SELECT act, item, actor, detail::text AS detail
-                    FROM audit WHERE actor = 'reader1'""")
+                    FROM audit WHERE actor = 'reader1' ORDER BY id""")
         ).all()
     assert [(row.act, row.item) for row in acts] == [("list", ""), ("open", study)]
     assert all("NAME" not in row.detail for row in acts)
