@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import importlib.metadata
 import importlib.util
@@ -144,6 +145,7 @@ def main() -> None:
     from streams.errors import Misconfigured, VigieError
     from streams.process import INTERRUPTED, explain, fail
 
+    faulthandler.enable(sys.__stderr__)  # a library that crashes says where we were
     try:
         app()
     except KeyboardInterrupt:  # while a command's module is imported; typer sees the rest

@@ -78,3 +78,15 @@ def test_data_goes_to_stdout_and_nothing_else_does() -> None:
 def test_a_form_of_lines_that_there_is_not_is_wrong_usage() -> None:
     assert vigie("--log", "xml", "topics").returncode == 2
     assert vigie("gateway", VIGIE_LOG="xml", VIGIE_KAFKA="127.0.0.1:1").returncode == 2
+
+
+def test_a_library_that_crashes_leaves_where_we_were() -> None:
+    crash = (
+        "import os; from infra import cli; cli.app = lambda: os.kill(os.getpid(), 11); cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", crash], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -11
+    assert "Segmentation fault" in done.stderr
+    assert "infra/cli.py" in done.stderr
