@@ -26,6 +26,7 @@ class Frame:
         body_mm: the longer side of the box around the body that is seen, 0 without one; None where
             `side_mm` is, or the unit is not "hu".
         skull: whether a skull is seen around a brain; None where the unit is not "hu".
+        cut: whether the image ends within that skull, or shows another one beside it.
     """
 
     pixels: NDArray[np.float32]
@@ -36,6 +37,7 @@ class Frame:
     file: int = 0
     body_mm: float | None = None
     skull: bool | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Read:
             thicknesses; None where none is stated.
         unstated_gap_mm: the largest gap beside which no thickness is stated; None: there is none.
         plausible: values that were taken for Hounsfield units can be those of a body.
+        cut: images that end within the skull that they show, or show another one beside it.
+        topped: the highest slice that shows a body is smaller than the head below it: its vertex is
+            there; None where no skull is seen, or the headers do not say.
         beside: stacks from this number on are captures or derived images beside primary ones: they
             can flag the series, and nothing else is said of them; None: there are none.
         primary: they are primary images; captures and what was made of others can only be flagged.
@@ -69,6 +74,8 @@ class Read:
     gap_thicknesses: float | None = None
     unstated_gap_mm: float | None = None
     plausible: bool = True
+    cut: int = 0
+    topped: bool | None = None
     beside: int | None = None
     primary: bool = True
     digest: str = ""

@@ -22,6 +22,8 @@ _WITHIN = 0.8  # of the way to the bone: there nothing but brain is to be seen
 #: Shares of the rays that meet such bone (a large craniectomy opens a third), and of what lies
 #: inside that is brain.
 _LEAST_RING, _LEAST_BRAIN = 0.65, 0.7
+_LEAST_CUT = 0.1  # share of the rays: where less is open the bone alone is outside
+_LEAST_OTHER = 0.1  # of the body: what lies beside it and is smaller is no other head
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,13 @@ class Outline:
     Attributes:
         side_px: the longer side of the box around it; 0 where no body is seen.
         skull: a ring of bone, nearly closed, lies under its skin, and soft tissue inside the ring.
+        cut: that ring is open where the image ends: a part of the head is not in it; or another
+            head lies beside it (a mother's, her newborn's), and one alone is read.
     """
 
     side_px: int
     skull: bool
+    cut: bool = False
 
 
 def outline_of(hounsfield: NDArray[np.float32]) -> Outline:
@@ -43,11 +48,16 @@ def outline_of(hounsfield: NDArray[np.float32]) -> Outline:
     cells = np.asarray(block_mean(hounsfield.astype(np.int32), factor), np.float32) > _BODY_HU
     if not cells.any():
         return Outline(0, skull=False)
-    body = _spread(_largest(~_spread(~cells))) & cells  # where the image ends it may go on
+    worn = ~_spread(~cells)
+    body = _spread(_largest(worn)) & cells  # where the image ends it may go on
     if not body.any():
         return Outline(0, skull=False)
     sides = [int(np.ptp(at)) + 1 for at in np.nonzero(body)]
-    return Outline(max(sides) * factor, _has_skull(hounsfield, body, factor))
+    skull, cut = _skull_and_cut(hounsfield, body, factor)
+    rest = worn & ~body
+    if skull and not cut and rest.sum() >= _LEAST_OTHER * body.sum():
+        cut, _ = _skull_and_cut(hounsfield, _spread(_largest(rest)) & cells, factor)
+    return Outline(max(sides) * factor, skull, cut)
 
 
 def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -83,8 +93,12 @@ def _runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.where(mask, np.cumsum(begins).reshape(mask.shape), 0)
 
 
-def _has_skull(hounsfield: NDArray[np.float32], body: NDArray[np.bool_], factor: int) -> bool:
-    """Whether rays from the middle of `body` outwards meet brain, and then bone under the skin."""
+def _skull_and_cut(
+    hounsfield: NDArray[np.float32], body: NDArray[np.bool_], factor: int
+) -> tuple[bool, bool]:
+    """Whether rays from the middle of `body` outwards meet brain, and then bone under the skin;
+    and whether some of them leave the image before they met that bone.
+    """
     at = np.stack(np.nonzero(body)) + 0.5
     middle = at.mean(1, keepdims=True)
     reach = float(np.hypot(*(at - middle)).max()) + 1.0
@@ -95,20 +109,23 @@ def _has_skull(hounsfield: NDArray[np.float32], body: NDArray[np.bool_], factor:
         for start, way in zip(middle[:, 0], (np.sin(turns), np.cos(turns)), strict=True)
     )
     height, width = (side * factor for side in body.shape)
-    seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-    seen &= body[rows // factor, columns // factor]
+    seen = inside & body[rows // factor, columns // factor]
     values = hounsfield[rows, columns]
     skin, bone = _last(seen), _last(seen & (values > _BONE_HU))
     ring = (bone > 0) & (bone >= _UNDER_SKIN * skin)
     if ring.mean() < _LEAST_RING:
-        return False
+        return False, False
     # Where the ring is open, the brain ends where it does elsewhere.
     ends = _WITHIN * np.where(ring, bone, np.median(bone[ring]))[:, None]
     steps = np.arange(_STEPS)
     area = (steps <= ends) * steps  # farther out a ray stands for more
     brain = (values > _BRAIN_HU[0]) & (values < _BRAIN_HU[1])
-    return bool((area * brain).sum() >= _LEAST_BRAIN * area.sum())
+    if (area * brain).sum() < _LEAST_BRAIN * area.sum():
+        return False, False
+    leaves = skin >= _last(inside)  # the body goes on up to where the image ends
+    return True, bool((leaves & ~ring).mean() >= _LEAST_CUT)
 
 
 def _last(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

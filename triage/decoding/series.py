@@ -43,6 +43,7 @@ _RECKONED = frozenset(
     }
 )
 _SHORTEST = 8  # pixels: less is no image plane
+_TOP = 0.85  # of a head's largest slice: of 82 real heads the highest one is 0.82 at most
 _MOST_BROKEN = 8  # frames of a file one after the other: then the file is broken, not they
 
 
@@ -92,11 +93,23 @@ def read_series(request: Request, limits: Limits, begin: Begin = _unwatched) -> 
         replace(
             measured,
             plausible=plausible,
+            cut=sum(frame.cut for frame in frames),
+            topped=_topped(frames),
             beside=len(chosen.stacks) if beside else None,
             primary=found.primary,
             digest=found.digest(places),
         ),
     )
+
+
+def _topped(frames: Sequence[Frame]) -> bool | None:
+    heads = [frame.body_mm for frame in frames if frame.skull and frame.body_mm]
+    places = [
+        (frame.position_mm, frame.body_mm)
+        for frame in frames
+        if frame.position_mm is not None and frame.body_mm
+    ]
+    return max(places)[1] <= _TOP * max(heads) if heads and places else None
 
 
 def _slabs(stacks: Sequence[Sequence[Place]], first: int, slab_mm: float) -> list[Slab]:
@@ -318,7 +331,7 @@ class _Sum:
             return frame
         seen = outline_of(pixels)
         size = None if first.side_mm is None else seen.side_px * first.side_mm
-        return replace(frame, body_mm=size, skull=seen.skull)
+        return replace(frame, body_mm=size, skull=seen.skull, cut=seen.cut)
 
 
 def _decode(found: _Found, slabs: Sequence[Slab], min_side_px: int) -> dict[int, _Sum]:

@@ -18,7 +18,7 @@ from triage.decoding.series import decide
 from triage.eligibility.rule import Decision
 from triage.errors import NotAnalysed
 from triage.inference.opening import open_network
-from triage.inputs.prepare import prepare
+from triage.inputs.jailed import prepared
 from triage.judging.bodies import Unlike, sizes_of, unlike_stacks
 from triage.judging.coverage import why_incomplete
 from triage.judging.flagging import Judgement, judge
@@ -44,10 +44,10 @@ def explain(package: Package, series: Path) -> Iterator[str]:
     with closing(DecoderPool(1)) as decoders:
         try:
             decoded = decoders.decode(Request(tuple(map(str, paths)), package.wanted))
+            said = list(_verdict(package, decoded, len(paths)))
         except NotAnalysed as error:
-            yield f"{package.name}: not analysed ({error.reason.value})"
-        else:
-            yield from _verdict(package, decoded, len(paths))
+            said = [f"{package.name}: not analysed ({error.reason.value})"]
+    yield from said
     for line, count in counts.most_common():
         yield f"  {count} x {line}"
 
@@ -56,7 +56,8 @@ def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
     """What would be said of what was read, and how much that is."""
     stack = [frame for frame in decoded.frames if frame.stack == decoded.frames[0].stack]
     read, doubt = decoded.read, _doubt(package, stack)
-    short = why_incomplete(package.manifest.coverage, read, here, None)
+    rules = package.manifest
+    short = why_incomplete(rules.coverage, read, here, None, rules.body)
     will_be = f"flagged or not analysed ({short.value})" if short else "flagged or not flagged"
     if doubt and doubt.unlike:
         will_be = f"not analysed ({Reason.OUT_OF_DISTRIBUTION.value}, by {_IN_WORDS[doubt.unlike]})"
@@ -76,7 +77,7 @@ def _doubt(package: Package, stack: Sequence[Frame]) -> Judgement | None:
     if package.manifest.abstention is None and package.manifest.body is None:
         return None
     unlike = unlike_stacks(package.manifest.body, stack).get(stack[0].stack)
-    images = prepare(stack, package.input)
+    images = prepared(stack, package.input.model_dump(mode="json"))
     return judge(package, open_network(package, device="cpu").scores(images), unlike)
 
 

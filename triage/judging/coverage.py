@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from streams.errors import Reason
 from triage.decoding.frames import Read
-from triage.packages.manifest import CoverageRule
+from triage.packages.manifest import BodyRule, CoverageRule
 
 _ROUNDED = 0.01  # positions are rounded
 
 
 def why_incomplete(
-    rule: CoverageRule, read: Read, here: int, announced: int | None
+    rule: CoverageRule, read: Read, here: int, announced: int | None, body: BodyRule | None = None
 ) -> Reason | None:
     """Why *not flagged* cannot be said of what was read; None: it can.
 
     Args:
         here: instances of the series that are here.
         announced: instances that its sender says it has; None: it does not say.
+        body: what the body must be like. Where that is a head, it must be there up to its vertex,
+            and nowhere go on where the image ends.
 
     A flag needs none of this: what was seen was seen.
     """
@@ -29,6 +31,7 @@ def why_incomplete(
         and (announced is None or here >= rule.min_announced * announced)
         and _long_enough(rule, read)
         and _without_hole(rule, read)
+        and (body is None or body.skull_mm == 0.0 or _whole_head(read))
     )
     return None if whole else Reason.INCOMPLETE
 
@@ -38,6 +41,10 @@ def _long_enough(rule: CoverageRule, read: Read) -> bool:
         return True
     extent = read.extent_mm or 0.0
     return rule.min_extent_mm <= extent <= (rule.max_extent_mm or extent)
+
+
+def _whole_head(read: Read) -> bool:
+    return read.cut == 0 and read.topped is not False
 
 
 def _without_hole(rule: CoverageRule, read: Read) -> bool:

@@ -151,7 +151,8 @@ def _through_the_jail(package: Package, network: Opened, cases: Sequence[Case]) 
                 found = decoders.decode(Request(tuple(map(str, files)), wanted))
             given = network.scores(prepare(found.frames, package.input))
             outcome = judge_stacks(package, given, found.frames)
-            short = why_incomplete(package.manifest.coverage, found.read, len(files), None)
+            rules = package.manifest
+            short = why_incomplete(rules.coverage, found.read, len(files), None, rules.body)
             abstained += outcome == "not_analysed" or (
                 outcome == "not_flagged" and short is not None
             )

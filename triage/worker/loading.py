@@ -103,7 +103,7 @@ def loaded_model(package: Package, network: Opened) -> LoadedModel:
         network.concurrent_batches,
         package.network_sha256,
         network.mode,
-        partial(why_incomplete, package.manifest.coverage),
+        partial(why_incomplete, package.manifest.coverage, body=package.manifest.body),
         partial(_draw, Where(package)),
         partial(unlike_stacks, package.manifest.body),
     )
@@ -128,7 +128,8 @@ def _rule_in(folder: Path) -> Rule:
     try:
         document = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return EligibilityRule.model_validate(document.get("eligible")).rule()
-    except (OSError, ValueError):  # no TOML, no UTF-8, and pydantic's own are ValueErrors
+    # No TOML, no UTF-8, and pydantic's own are ValueErrors.
+    except (OSError, ValueError, RecursionError):
         return Rule()
 
 

@@ -42,7 +42,7 @@ time.sleep(60)
 READ = '"read": {"read": 1, "there": 1}'
 FRAME = (
     '{"unit": "hu", "position_mm": 0.0, "stack": 0, "side_mm": null, "file": 0, '
-    '"body_mm": null, "skull": false}'
+    '"body_mm": null, "skull": false, "cut": false}'
 )
 #: It ends over a file, again and again.
 DIES = "os.pwrite(int(sys.argv[2]), struct.pack('<8sii', b'is here:', {file}, 0), 0); os._exit(1)"

@@ -37,6 +37,7 @@ def test_a_head_is_as_large_as_it_is_and_has_a_skull_however_it_is_scanned(
     assert found.side_px * scan.side_mm <= turned * scan.long_mm + 3 * square_mm
     assert found.side_px * scan.side_mm >= 0.75 * scan.long_mm - 2 * square_mm
     assert found.skull
+    assert not found.cut
 
 
 @settings(max_examples=30, deadline=None)

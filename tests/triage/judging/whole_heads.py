@@ -38,4 +38,5 @@ def sent(
 
 def read(datasets: Sequence[FileDataset], folder: Path) -> tuple[Read, Reason | None]:
     found = read_series(Request(written(datasets, folder), PACKAGE.wanted), Limits()).read
-    return found, why_incomplete(PACKAGE.manifest.coverage, found, len(datasets), None)
+    rules = PACKAGE.manifest
+    return found, why_incomplete(rules.coverage, found, len(datasets), None, rules.body)

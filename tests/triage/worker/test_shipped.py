@@ -64,8 +64,8 @@ def say(package: Package) -> Say:
         probabilities = tuple(one.probability for one in each)
         if any(one.outcome == "flagged" for one in each):
             return Said("flagged", None, probabilities)
-        rule = package.manifest.coverage
-        short = why_incomplete(rule, found.read, len(datasets), None)
+        rules = package.manifest
+        short = why_incomplete(rules.coverage, found.read, len(datasets), None, rules.body)
         return Said("not_analysed" if short else "not_flagged", short, probabilities)
 
     return said
