@@ -30,6 +30,8 @@ _LETTERS = {
     "F": (0.0, 0.0, -1.0),
 }
 _MOST_UNEQUAL = 4.0  # sides of a pixel: what claims more is no pixel
+#: What is larger is no side of a pixel, and no place in a scanner: sums of it are not finite.
+_MOST_SIDE_MM, _MOST_AWAY_MM = 100.0, 1e6
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -118,7 +120,8 @@ def has_millimetres(header: ImageHeader, frame: int) -> bool:
 def _in_millimetres(header: ImageHeader, frame: int) -> tuple[float, float] | None:
     measures = header.group(frame, "PixelMeasuresSequence")
     for source, name in [(measures, "PixelSpacing"), *((header.dataset, one) for one in _SPACINGS)]:
-        if (found := header.numbers(source, name, 2)) is not None and _possible(found):
+        found = header.numbers(source, name, 2)
+        if found is not None and _possible(found) and found.max() <= _MOST_SIDE_MM:
             return float(found[0]), float(found[1])
     return None
 
@@ -128,8 +131,12 @@ def _possible(sides: Vector) -> bool:
 
 
 def corner_of(header: ImageHeader, frame: int) -> Vector | None:
-    """The centre of the frame's first stored pixel, in mm; None where the header does not say."""
-    return header.numbers(header.group(frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    """The centre of the frame's first stored pixel, in mm; None where the header does not say, or
+    names a place that is none.
+    """
+    source = header.group(frame, "PlanePositionSequence")
+    found = header.numbers(source, "ImagePositionPatient", 3)
+    return None if found is None or np.abs(found).max() > _MOST_AWAY_MM else found
 
 
 def upright(pixels: NDArray[np.float32], plane: Plane | None) -> NDArray[np.float32]:

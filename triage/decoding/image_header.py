@@ -162,6 +162,8 @@ def open_dataset(path: Path, limits: Limits) -> Opened:
             return Opened(dataset, False, file.tell())
     except BROKEN as error:
         raise NotAnalysed(why_unread(error)) from None
+    except MemoryError:  # an element that says it has gigabytes: the other files may be sound
+        raise NotAnalysed(Reason.DECODE_LIMIT) from None
 
 
 def _transfer_syntax(path: Path) -> str:

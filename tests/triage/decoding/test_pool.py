@@ -102,6 +102,15 @@ def test_a_broken_slice_does_not_cost_the_series(
     assert (decoded.read.read, decoded.read.there) == (1, 2)
 
 
+def test_a_file_that_says_it_has_gigabytes_does_not_cost_the_series(
+    decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
+) -> None:
+    good = save(make_ct(), tmp_path / "good")
+    (tmp_path / "bad").write_bytes(b"\0" * 128 + b"DICM" + b"x" * 50)
+    decoded = decoders.decode(Request((str(tmp_path / "bad"), good), AXIAL))
+    assert (decoded.read.read, decoded.read.there) == (1, 2)
+
+
 def test_an_rle_bomb_is_not_inflated(
     decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
 ) -> None:

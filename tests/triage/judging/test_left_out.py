@@ -97,3 +97,16 @@ def test_a_second_reconstruction_of_the_same_places_misses_nothing(
         _bone(dataset)
     found, reason = read(sent(make_ct) + bone, tmp_path)
     assert (found.read, found.there, reason) == (28, 28, None)
+
+
+@pytest.mark.parametrize("tag", ["ImagePositionPatient", "PixelSpacing", "SliceThickness"])
+def test_a_number_without_measure_in_one_header_costs_that_slice_alone(
+    make_ct: MakeCt, tmp_path: Path, tag: str
+) -> None:
+    datasets = sent(make_ct)
+    count = {"ImagePositionPatient": 3, "PixelSpacing": 2}.get(tag)
+    setattr(datasets[9], tag, ["1e300"] * count if count else "1e300")
+    found, _ = read(datasets, tmp_path)
+    assert found.read >= 27
+    assert found.there == 28
+    assert found.extent_mm == 140.0
