@@ -72,7 +72,13 @@ def _policy(site: Path) -> None:
 
 
 def _models(site: Path) -> None:
-    read_thresholds(site, _packages())
+    """What a package cannot take would keep `vigie triage` from serving it."""
+    for name, own in read_thresholds(site, _packages()).items():
+        try:
+            package = load_package(_models_folder() / name)
+        except PackageError:  # told of VIGIE_MODELS
+            continue
+        own.applied(package)
 
 
 def _vouched(site: Path) -> None:

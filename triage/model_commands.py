@@ -31,7 +31,10 @@ def _folders(names: list[str] | None) -> list[Path]:
     from triage.packages.load import find_packages
     from triage.settings import TriageSettings
 
-    return [_folder(name) for name in names] if names else find_packages(TriageSettings().models)
+    if names:
+        return [_folder(name) for name in names]
+    models = TriageSettings().models
+    return find_packages(models) or fail(f"{models}: no package is there (VIGIE_MODELS)")
 
 
 def _check_drawable(plot: Path | None) -> None:

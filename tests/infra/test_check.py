@@ -73,6 +73,7 @@ def test_a_missing_policy_is_named(site: Path) -> None:
         ("models.toml", "[head-ct-ich]\nthreshold = nan\n", "head-ct-ich.threshold"),
         ("models.toml", "[head-ct-ich]\ncut = 0.2\nthreshold = 0.2\n", "head-ct-ich.cut"),
         ("models.toml", "[head-ct-ich]\n", "threshold, threshold_of_one_image or prevalence"),
+        ("models.toml", "[head-ct-ich]\nprevalence = 0.1\n", "head-ct-ich.prevalence"),
         ("models.toml", "threshold = 0.2\n", "threshold"),
         ("models.toml", "[head-ct-ich\n", "no TOML"),
         ("policy.toml", "head-ct", "live: head-ct: no such package"),

@@ -126,3 +126,25 @@ def test_explain_says_what_cannot_be_read(tmp_path: Path) -> None:
     ]
     words[2] = str(tmp_path / "nowhere")
     assert CliRunner().invoke(app, words).exit_code == 1
+
+
+def test_explain_says_of_an_image_of_a_few_pixels_that_it_is_none(
+    tmp_path: Path, make_ct: MakeCt
+) -> None:
+    dataset = make_ct(4, 4)
+    dataset.BodyPartExamined = "HEAD"
+    dataset.save_as(tmp_path / "x", enforce_file_format=True)
+    words = ["models", "explain", str(tmp_path), "--package", "head-ct-ich"]
+    run = CliRunner().invoke(app, words)
+    assert run.exit_code == 0, run.output
+    assert run.stdout.startswith("head-ct-ich: not analysed (bad_geometry)")
+
+
+@pytest.mark.parametrize("words", [["list"], ["check"], ["explain", "."], ["compile"]])
+def test_a_folder_without_packages_is_said_and_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("VIGIE_MODELS", str(tmp_path))
+    run = CliRunner().invoke(app, ["models", *words])
+    assert run.exit_code == 1
+    assert f"{tmp_path}: no package is there (VIGIE_MODELS)" in run.stderr

@@ -111,7 +111,7 @@ class Package:
         known = 0 < training.positives < training.cases and output.image == output.series
         if not known or len(self.manifest.outputs) > 1:
             raise PackageError(
-                f"{self.name}: does not say the prevalence that it was calibrated at"
+                f"{self.name}.prevalence: the package does not say at which it was calibrated"
             )
         own = training.positives / training.cases
         more = log(share / (1 - share)) - log(own / (1 - own))
@@ -216,7 +216,7 @@ def load_package(folder: Path) -> Package:
         manifest = Manifest.model_validate(tomllib.loads(stated.decode()))
     except OSError as error:
         raise PackageError(f"{folder.name}: {MANIFEST} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PackageError(f"{folder.name}: {MANIFEST} is not TOML: {error}") from error
     except ValidationError as error:
         raise PackageError(f"{folder.name}: {_explain(error)}") from error

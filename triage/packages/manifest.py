@@ -18,25 +18,37 @@ NETWORK_FILE = {"builtin": WEIGHTS, "pt2": "model.pt2", "onnx": "model.onnx"}
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[Share, Share]
 Millimetres = Annotated[float, Field(gt=0.0)]
+Years = Annotated[float, Field(ge=0.0, le=150.0)]
 Gives = Literal["logit", "probability", "softmax"]
+#: As headers write it: no header says "ct" or "computed tomography".
+Modality = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")]
+Uid = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)+$")]
+_BODY_MM = (10.0, 3000.0)  # what is written in cm or m lies outside
 
 
 class EligibilityRule(Strict):
     """Which images the model may look at. Empty lists mean: any."""
 
-    modalities: tuple[str, ...]
+    modalities: tuple[Modality, ...]
     anatomy: Literal["", "head", "chest"] = Field(
         default="", description="whose words of triage/eligibility/vocabulary.toml are meant"
     )
     body_parts: tuple[str, ...] = Field(default=(), description="further words of the body part")
     description_words: tuple[str, ...] = Field(default=(), description="and of the descriptions")
     refused_words: tuple[str, ...] = Field(default=(), description="words of what is not meant")
-    sop_classes: tuple[str, ...] = ()
-    views: tuple[str, ...] = ()
-    age_years: tuple[float, float] | None = None
+    sop_classes: tuple[Uid, ...] = ()
+    views: tuple[Literal["AP", "PA", "FRONTAL", "LATERAL", "TILTED"], ...] = ()
+    age_years: tuple[Years, Years] | None = None
     age_absent: Literal["read", "refuse"] = "refuse"
     contrast: Literal["any", "without"] = "any"
     kernels: Literal["any", "soft"] = "any"
+
+    @field_validator("age_years")
+    @classmethod
+    def _from_young_to_old(cls, ages: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ages is not None and ages[0] > ages[1]:
+            raise ValueError("age_years goes from the youngest to the oldest")
+        return ages
 
     def rule(self) -> Rule:
         """This with the words of the vocabulary."""
@@ -80,6 +92,12 @@ class CoverageRule(Strict):
         default=0.95, description="share that is here of the images that were announced"
     )
 
+    @model_validator(mode="after")
+    def _can_be(self) -> CoverageRule:
+        if self.max_extent_mm is not None and self.max_extent_mm < self.min_extent_mm:
+            raise ValueError("max_extent_mm is less than min_extent_mm")
+        return self
+
 
 class BodyRule(Strict):
     """What the body must be like in images in Hounsfield units; else the series is *out of
@@ -100,6 +118,8 @@ class BodyRule(Strict):
     def _from_small_to_large(cls, sizes: tuple[float, float] | None) -> tuple[float, float] | None:
         if sizes is not None and sizes[0] >= sizes[1]:
             raise ValueError("size_mm goes from a smaller to a larger size")
+        if sizes is not None and not _BODY_MM[0] <= sizes[0] < sizes[1] <= _BODY_MM[1]:
+            raise ValueError("size_mm is in millimetres: between 10 and 3000")
         return sizes
 
 
@@ -327,12 +347,21 @@ class Manifest(Strict):
         return self
 
     @model_validator(mode="after")
+    def _body_can_be_measured(self) -> Manifest:
+        modalities = self.eligible.modalities
+        if self.body is not None and modalities and "CT" not in modalities:
+            raise ValueError("[body] is measured on CT, which eligible.modalities does not name")
+        return self
+
+    @model_validator(mode="after")
     def _outputs_are_there(self) -> Manifest:
         for values in ([one.index for one in self.outputs], [one.code for one in self.outputs]):
             if len(set(values)) != len(values):
                 raise ValueError("two outputs have the same index or code")
         if max(one.index for one in self.outputs) >= self.runner.classes:
             raise ValueError(f"the network gives {self.runner.classes} numbers: an index is beyond")
+        if self.runner.classes < 2 and any(one.gives == "softmax" for one in self.outputs):
+            raise ValueError("softmax is of several classes: runner.classes says 1")
         if self.abstention and not self.runner.architecture.startswith("pyramid-x"):
             raise ValueError("abstention needs an ensemble of ours, and its guard")
         return self

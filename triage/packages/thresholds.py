@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from triage.packages.input_spec import Strict
-from triage.packages.load import Package
+from triage.packages.load import Package, PackageError
 
 FILE = "models.toml"
 
@@ -42,10 +42,13 @@ class SitePackage(Strict):
         return self
 
     def applied(self, package: Package) -> Package:
-        """`package` as the site has it. Raises PackageError."""
-        if self.prevalence is not None:
-            package = package.at_prevalence(self.prevalence)
-        return package.flagging_at(self.threshold, self.threshold_of_one_image)
+        """`package` as the site has it. Raises PackageError, which names the file."""
+        try:
+            if self.prevalence is not None:
+                package = package.at_prevalence(self.prevalence)
+            return package.flagging_at(self.threshold, self.threshold_of_one_image)
+        except PackageError as error:
+            raise PackageError(f"{FILE}: {error}") from None
 
 
 _SCHEMA = TypeAdapter(dict[str, SitePackage])

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
@@ -139,7 +139,10 @@ def public_text(key: Ed25519PrivateKey) -> str:
 
 def read_private(file: Path) -> Ed25519PrivateKey:
     """A private key in PEM, as `make_key` or openssl writes it. Raises OSError or ValueError."""
-    key = serialization.load_pem_private_key(file.read_bytes(), None)
+    try:
+        key = serialization.load_pem_private_key(file.read_bytes(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError(f"{file.name}: is no private key in PEM, or asks for a password") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(f"{file.name}: is no Ed25519 key")
     return key

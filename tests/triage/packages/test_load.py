@@ -63,6 +63,35 @@ def test_an_unknown_field_is_refused_by_name(copy: Path) -> None:
         load_package(copy)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("[1.0, 5.0]", "[5.0, 1.0]", "age_years"),
+        ("[1.0, 5.0]", "[-3.0, 5.0]", "age_years"),
+        ('["CR", "DX"]', '["dx"]', "modalities"),
+        ('["CR", "DX"]', '["computed radiography"]', "modalities"),
+        ('["AP", "PA"]', '["ap"]', "views"),
+        ("[coverage]", "sop_classes = ['DX']\n[coverage]", "sop_classes"),
+        ("[coverage]", "[coverage]\nmin_extent_mm = 9.0\nmax_extent_mm = 3.0", "max_extent_mm"),
+        ("[coverage]", "[body]\nsize_mm = [7.0, 28.0]\n[coverage]", "size_mm"),
+        ("[coverage]", "[body]\nsize_mm = [0.07, 0.28]\n[coverage]", "size_mm"),
+        ("[coverage]", "[body]\nskull_mm = 20.0\n[coverage]", "body"),
+    ],
+)
+def test_words_that_no_image_could_fit_are_refused_by_their_key(
+    copy: Path, old: str, new: str, key: str
+) -> None:
+    rewrite(copy, old, new)
+    with pytest.raises(PackageError, match=f"^{copy.name}: .*{key}"):
+        load_package(copy)
+
+
+def test_a_manifest_of_nothing_but_brackets_is_refused(copy: Path) -> None:
+    (copy / MANIFEST).write_text("a = " + "[" * 5000)
+    with pytest.raises(PackageError, match="is not TOML"):
+        load_package(copy)
+
+
 def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     tensors = load_file(copy / WEIGHTS)
     tensors["network.members.0.head.weight"] = torch.zeros(1, 3)

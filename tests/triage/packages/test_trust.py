@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.triage.packages import outside
 from triage.packages.load import Package, PackageError, load_package
@@ -121,3 +123,16 @@ def test_a_private_key_is_its_owner_s_alone_and_never_overwritten(tmp_path: Path
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         make_key(tmp_path / "key.pem")
+
+
+def test_a_private_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "own.pem"
+    locked = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"word"),
+    )
+    for content in (b"no key", locked):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"^own\.pem: is no private key in PEM"):
+            read_private(file)
