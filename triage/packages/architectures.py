@@ -173,7 +173,8 @@ def _logit(given: Tensor, index: int, gives: Gives) -> Tensor:
         case "logit":
             return column
         case "probability":
-            return torch.logit(column, eps=1e-7)
+            none = (column - 0.5).abs() > 0.501  # no probability: a logit, or worse
+            return torch.logit(column, eps=1e-7).masked_fill(none, torch.nan)
         case "softmax":
             others = torch.cat([given[:, :index], given[:, index + 1 :]], 1)
             return column - others.logsumexp(1)

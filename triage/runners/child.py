@@ -128,7 +128,7 @@ def scored(loaded: Loaded, images: Array, classes: int) -> Array:
         given = np.zeros((fixed, *images.shape[1:]), np.float32)
         given[: len(images)] = images
     made = np.asarray(run(given), np.float32)
-    if made.shape[0] != len(given) or made.size != len(given) * classes:
+    if made.ndim == 0 or made.shape[0] != len(given) or made.size != len(given) * classes:
         raise NotRun(f"of {len(given)} images it gives {made.shape}, not {classes} numbers each")
     return made.reshape(len(given), classes)[: len(images)]
 

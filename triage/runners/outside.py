@@ -29,6 +29,7 @@ from triage.sandbox import RunnerLimits
 log = structlog.get_logger()
 Array = NDArray[np.float32]
 _LAST_WORDS = 2000  # bytes of stderr
+_MOST_FROM_HALF = 0.501  # of a probability, rounded: what lies farther away is a logit, or worse
 _EPSILON = 1e-7  # a probability is kept so far from 0 and 1 before its logit is taken
 
 
@@ -103,16 +104,17 @@ class RunnerProcess:
         return made.reshape(len(images), order.classes).copy()
 
     def last_words(self) -> str:
-        """The last line that it wrote to stderr; else how it ended."""
+        """What it wrote to stderr last, all lines of an error; else how it ended."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         size = os.fstat(self._words).st_size
         said = os.pread(self._words, _LAST_WORDS, max(0, size - _LAST_WORDS))
-        lines = said.decode(errors="replace").strip().splitlines()
+        lines = said.decode(errors="replace").rstrip().splitlines()
+        # Two spaces in front: a line of the way to the error.
+        way = max((at for at, line in enumerate(lines) if line.startswith("  ")), default=-1)
+        words = " ".join(" ".join(lines[way + 1 :]).split())
         ended = self._process.returncode
-        return (
-            lines[-1] if lines else ("it took too long" if ended is None else f"it ended: {ended}")
-        )
+        return words or ("it took too long" if ended is None else f"it ended: {ended}")
 
 
 def _memory(name: str, size: int) -> int:
@@ -208,6 +210,7 @@ def _logit(given: NDArray[np.float64], output: Output) -> NDArray[np.float64]:
         case "logit":
             return column
         case "probability":
+            column = np.where(np.abs(column - 0.5) > _MOST_FROM_HALF, np.nan, column)
             column = np.clip(column, _EPSILON, 1 - _EPSILON)
             return np.asarray(np.log(column / (1 - column)), np.float64)
         case "softmax":

@@ -39,8 +39,11 @@ def pt2(batch: int | None = None) -> bytes:
     return file.getvalue()
 
 
-def onnx(batch: int | None = None, wasted: int = 0) -> bytes:
-    """`Means` as an ONNX graph; it may allocate so many numbers for nothing."""
+def onnx(batch: int | None = None, wasted: int = 0, *, whole: bool = False) -> bytes:
+    """`Means` as an ONNX graph; it may allocate so many numbers for nothing.
+
+    Where `whole`, it gives one number for all images.
+    """
     given = helper.make_tensor_value_info(
         "images", TensorProto.FLOAT, [batch or "n", 1, SIDE, SIDE]
     )
@@ -66,6 +69,10 @@ def onnx(batch: int | None = None, wasted: int = 0) -> bytes:
             helper.make_node("ReduceSum", ["zeros"], ["nothing"], keepdims=0),
             helper.make_node("Add", ["right", "nothing"], ["scores"]),
         ]
+    if whole:
+        made = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [])
+        nodes = [helper.make_node("ReduceMean", ["images"], ["scores"], keepdims=0)]
+        values = {}
     weights = [numpy_helper.from_array(value, name) for name, value in values.items()]
     graph = helper.make_graph(nodes, "means", [given], [made], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tests.triage.packages import outside
+from triage.packages.architectures import Selected
 from triage.packages.load import PackageError
 from triage.runners.outside import OutsideNetwork, logits
 from triage.sandbox import RunnerLimits
 
 LIMITS = RunnerLimits(memory_bytes=2 * 1024**3, wall_s=30)
 VALUES = [0.5, -1.0, 2.0]
+_MEAN = outside.onnx(whole=True)
 both = pytest.mark.parametrize("kind", ["onnx", "pt2"])
 
 
@@ -83,11 +87,12 @@ def test_one_that_wants_more_memory_than_it_may_have_gives_no_number(tmp_path: P
         (
             outside.onnx(),
             {"input": {"kind": "2d", "channels": 2, "height": 32, "width": 32}},
-            "does not run: .*",
+            "does not run: .*(channels|dimension|shape|index: 1)",
         ),
+        (_MEAN, {}, "gives \\(\\), not 3 numbers"),
         (outside.onnx(batch=2), {"runner": {"kind": "onnx", "classes": 3}}, "takes 2 images"),
     ],
-    ids=["no graph", "other numbers", "other images", "fewer at once"],
+    ids=["no graph", "other numbers", "other images", "one for all", "fewer at once"],
 )
 def test_what_does_not_fit_its_manifest_is_refused_in_words(
     content: bytes, changes: dict[str, object], why: str, tmp_path: Path
@@ -117,3 +122,32 @@ def test_probabilities_become_logits_and_a_certain_one_stays_finite(tmp_path: Pa
     np.testing.assert_allclose(made[:2], [0.0, np.log(3)], atol=1e-6)
     assert np.isfinite(made[2])
     assert made[2] > 10
+
+
+def test_logits_that_are_told_to_be_probabilities_are_no_numbers_and_flag_nobody(
+    tmp_path: Path,
+) -> None:
+    outputs = [outside.output(0, "sure", gives="probability")]
+    package = outside.package(
+        tmp_path,
+        outside.onnx(),
+        outputs=outputs,
+        constancy=[{"seed": 1, "phantom": "chest_film", "expected": 0.0, "tolerance": 9.0}],
+    )
+    given = np.array([[-0.2, 0, 0], [3.4, 0, 0], [0.75, 0, 0]], np.float32)
+    for made in (
+        logits(given, package.manifest.outputs),
+        Selected(nn.Identity(), [(0, "probability")])(torch.from_numpy(given)).numpy(),
+    ):
+        np.testing.assert_array_equal(np.isfinite(made), [False, False, True])
+
+
+def test_softmax_of_one_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="softmax is of several classes"):
+        outside.package(
+            tmp_path,
+            outside.onnx(),
+            runner={"kind": "onnx", "classes": 1},
+            outputs=[outside.output(0, "one", gives="softmax")],
+            constancy=[{"seed": 1, "phantom": "chest_film", "expected": 0.0, "tolerance": 9.0}],
+        )
