@@ -306,7 +306,9 @@ def _age(stated: str, birth: date | None, acquired: datetime | None) -> float | 
     if match := _AGE.fullmatch(stated):
         years = int(match[1]) / _PER_YEAR[match[2]]
     elif birth and acquired:
-        years = (acquired.date() - birth).days / 365.25
+        day = acquired.date()
+        birthdays = day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day))
+        years = max((day - birth).days / 365.25, birthdays)  # six on the sixth birthday
     else:
         return None
     return round(years, 3) if 0 <= years <= 150 else None

@@ -155,6 +155,7 @@ def _age(dataset: Dataset) -> tuple[float | None, bool]:
         )
     except ValueError:
         return None, bool(stated)
-    years = (seen - born).days / 365.25
+    birthdays = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
+    years = max((seen - born).days / 365.25, birthdays)  # six on the sixth birthday
     # Dates that stand for an unknown one (1900-01-01) make nobody 126 years old.
     return (years, False) if 0 <= years <= 120 else (None, bool(stated))

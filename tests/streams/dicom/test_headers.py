@@ -189,6 +189,13 @@ def test_age(
     assert found == (None if years is None else pytest.approx(years, abs=0.01))
 
 
+def test_a_child_is_six_from_its_sixth_birthday_on(
+    dicom: SimpleNamespace, ring: KeyRing, now: datetime
+) -> None:
+    found = facts_of(dicom, ring, now, PatientAge="", PatientBirthDate="20200314")
+    assert found.age_years == 6.0
+
+
 @pytest.mark.parametrize(
     ("sop_class", "modality", "readable"),
     [

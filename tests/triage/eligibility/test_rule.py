@@ -71,6 +71,16 @@ def test_the_age_is_the_stated_one_else_that_of_the_dates(
     assert found == (None if years is None else pytest.approx(years, abs=0.01))
 
 
+@pytest.mark.parametrize(("day", "years"), [("20261126", 5), ("20261127", 6)])
+def test_a_child_is_six_from_its_sixth_birthday_on(
+    ct_file: FileDataset, day: str, years: int
+) -> None:
+    ct_file.PatientBirthDate, ct_file.StudyDate = "20201127", day
+    age = facts_of(ct_file).age_years
+    assert age is not None
+    assert int(age) == years
+
+
 def test_a_birth_date_that_stands_for_an_unknown_one_is_no_age(ct_file: FileDataset) -> None:
     ct_file.PatientBirthDate, ct_file.StudyDate = "19000101", "20260101"
     found = facts_of(ct_file)
