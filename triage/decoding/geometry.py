@@ -6,6 +6,7 @@ Coordinates are DICOM's (PS3.3 §C.7.6.2.1.1): x to the patient's left, y to the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,12 @@ def plane_of(header: ImageHeader, frame: int) -> Plane | None:
         cosines = _by_letters(header)
     if cosines is None:
         return None
-    across, down = cosines[:3], cosines[3:]
+    return _plane(tuple(cosines.tolist()))
+
+
+@lru_cache(maxsize=256)  # slices of a series lie alike
+def _plane(cosines: tuple[float, ...]) -> Plane | None:
+    across, down = np.array(cosines[:3]), np.array(cosines[3:])
     if abs(across @ across - 1) > 0.05 or abs(down @ down - 1) > 0.05 or abs(across @ down) > 0.05:
         return None
     normal = np.cross(across, down)

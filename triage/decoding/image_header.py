@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from streams.errors import Reason
 from triage.decoding.limits import Limits
-from triage.eligibility.header_facts import BROKEN_VALUE, group_of
+from triage.eligibility.elements import BROKEN_VALUE, numbers_of, value_of
+from triage.eligibility.header_facts import group_of
 from triage.errors import NotAnalysed
 
 PHOTOMETRICS = frozenset(
@@ -114,15 +116,16 @@ class ImageHeader:
         None where they are missing, no numbers, or not finite.
         """
         try:
-            value = source.get(name)
-            if value is None or value == "":
-                return None
-            many = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            many = numbers_of(source, name)
         except BROKEN:
             return None
-        return (
-            many[:count] if len(many) >= count and bool(np.isfinite(many[:count]).all()) else None
-        )
+        if many is None or len(many) < count or not np.isfinite(many[:count]).all():
+            return None
+        return many[:count]
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """Of the top level; `default` where it is missing."""
+        return value_of(self.dataset, name, default)
 
 
 def read_header(path: Path, limits: Limits) -> ImageHeader:
@@ -208,14 +211,13 @@ def _checked(path: Path, opened: Opened, limits: Limits) -> ImageHeader:
             ("SamplesPerPixel", 1),
         )
     )
-    frames = (
-        1 if dataset.get("NumberOfFrames") in (None, "") else _integer(dataset, "NumberOfFrames", 1)
-    )
+    counted = value_of(dataset, "NumberOfFrames")
+    frames = 1 if counted in (None, "") else _integer(dataset, "NumberOfFrames", 1)
     if rows == 0 or columns == 0 or frames == 0:
         raise NotAnalysed(Reason.NO_PIXELS)
     if not (1 <= rows <= 65535 and 1 <= columns <= 65535 and frames > 0):
         raise NotAnalysed(Reason.BAD_GEOMETRY)
-    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
+    photometric = str(value_of(dataset, "PhotometricInterpretation", "")).strip()
     if photometric not in PHOTOMETRICS or samples not in (1, 3) or bits not in (1, 8, 16, 32, 64):
         raise NotAnalysed(Reason.UNSUPPORTED_PHOTOMETRIC)
     if rows * columns * samples * max(1, bits // 8) > limits.frame_bytes or frames > limits.frames:
@@ -236,14 +238,14 @@ def _checked(path: Path, opened: Opened, limits: Limits) -> ImageHeader:
 
 
 def _bits_stored(dataset: Dataset, bits: int) -> int:
-    if dataset.get("BitsStored") in (None, ""):
+    if value_of(dataset, "BitsStored") in (None, ""):
         return bits
     stored = _integer(dataset, "BitsStored", bits)
     return stored if 1 <= stored <= bits else bits
 
 
 def _integer(dataset: Dataset, name: str, default: int) -> int:
-    value = dataset.get(name, default)
+    value = value_of(dataset, name, default)
     if not isinstance(value, int):
         raise NotAnalysed(Reason.BAD_GEOMETRY, name)
     return int(value)

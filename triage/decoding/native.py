@@ -35,7 +35,7 @@ def native(
 
     Raises NotAnalysed (`no_pixels`), ValueError where they are cut off, and OSError.
     """
-    kind = ("i" if header.dataset.get("PixelRepresentation") else "u") + str(header.bits // 8)
+    kind = ("i" if header.value("PixelRepresentation") else "u") + str(header.bits // 8)
     size = header.rows * header.columns * header.bits // 8
     with header.path.open("rb", buffering=0) as file:
         at = header.pixels_at

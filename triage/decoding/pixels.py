@@ -16,6 +16,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from streams.errors import Reason
 from triage.decoding.image_header import BROKEN, ImageHeader
 from triage.decoding.reduction import block_mean, masked_block_mean
+from triage.eligibility.elements import value_of
 from triage.eligibility.header_facts import values_of
 from triage.errors import NotAnalysed
 
@@ -37,20 +38,19 @@ def is_hounsfield(header: ImageHeader, frame: int = 0) -> bool:
     So it is for CT with a whole rescale that can be, and more than 8 bits, that is no capture of a
     screen.
     """
-    dataset = header.dataset
     transform = header.group(frame, "PixelValueTransformationSequence")
     slope = header.numbers(transform, "RescaleSlope", 1)
     intercept = header.numbers(transform, "RescaleIntercept", 1)
     return (
-        dataset.get("Modality") == "CT"
-        and not str(dataset.get("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE)
+        header.value("Modality") == "CT"
+        and not str(header.value("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE)
         and header.samples == 1
         and header.photometric.startswith("MONOCHROME")
         and header.bits_stored > 8
         and _possible(intercept, _INTERCEPTS)
         and _possible(slope, _SLOPES)
-        and not dataset.get("ModalityLUTSequence")  # beside a rescale it says something else
-        and str(transform.get("RescaleType") or "HU").strip() in ("HU", "US")
+        and not header.value("ModalityLUTSequence")  # beside a rescale it says something else
+        and str(value_of(transform, "RescaleType") or "HU").strip() in ("HU", "US")
     )
 
 
@@ -60,11 +60,10 @@ def _possible(value: NDArray[np.float64] | None, among: tuple[float, float]) -> 
 
 def _is_ct_slice(header: ImageHeader) -> bool:
     """CT Image Storage, enhanced or not, that is no picture made of another image."""
-    dataset = header.dataset
     return (
-        dataset.get("Modality") == "CT"
-        and str(dataset.get("SOPClassUID", "")) in _CT_CLASSES
-        and values_of(dataset, "ImageType")[1:2] != ("SECONDARY",)
+        header.value("Modality") == "CT"
+        and str(header.value("SOPClassUID", "")) in _CT_CLASSES
+        and values_of(header.dataset, "ImageType")[1:2] != ("SECONDARY",)
     )
 
 
@@ -122,7 +121,7 @@ def reduction_factor(array: NDArray[np.generic], header: ImageHeader, min_side_p
     short = min(array.shape[:2])
     if min_side_px <= 0 or array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
         return 1
-    if header.photometric == "PALETTE COLOR" or header.dataset.get("ModalityLUTSequence"):
+    if header.photometric == "PALETTE COLOR" or header.value("ModalityLUTSequence"):
         return 1
     return 1 if is_hounsfield(header) and short <= 2 * min_side_px else max(1, short // min_side_px)
 
@@ -153,7 +152,7 @@ def _padding(array: NDArray[np.generic], header: ImageHeader) -> NDArray[np.bool
 
 
 def _rescaled(array: NDArray[np.generic], header: ImageHeader, frame: int) -> NDArray[np.float32]:
-    if header.dataset.get("ModalityLUTSequence"):
+    if header.value("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(array, header.dataset), dtype=np.float32)
     transform = header.group(frame, "PixelValueTransformationSequence")
     slope = header.numbers(transform, "RescaleSlope", 1)
@@ -181,9 +180,9 @@ def _windowed(
         step = max(1, min(values.shape) // 128)
         low, high = np.percentile(values[::step, ::step], (1, 99))  # letters apart
         if width[0] >= _NARROWEST * float(high - low):
-            function = str(voi.get("VOILUTFunction") or "LINEAR")
+            function = str(value_of(voi, "VOILUTFunction") or "LINEAR")
             return _window(values, float(centre[0]), float(width[0]), function)
-    if header.dataset.get("VOILUTSequence"):
+    if header.value("VOILUTSequence"):
         return look_up(values, header.dataset.VOILUTSequence[0])
     low, high = _value_range(values, padding, header)
     return _to_unit_range(values, low, max(high - low, 1e-6), 0)
@@ -244,7 +243,7 @@ def _value_range(
     values: NDArray[np.float32], padding: NDArray[np.bool_] | None, header: ImageHeader
 ) -> tuple[float, float]:
     bits = header.bits_stored
-    if bits <= 8 and not header.dataset.get("PixelRepresentation"):
+    if bits <= 8 and not header.value("PixelRepresentation"):
         return 0.0, 2.0**bits - 1
     seen = values if padding is None else values[~padding]
     return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)

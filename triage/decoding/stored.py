@@ -50,9 +50,7 @@ def stored(header: ImageHeader, frames: Sequence[int]) -> Iterator[NDArray[np.ge
     )
     try:
         cut = cut_frames(header) if syntax in JPEGLSTransferSyntaxes else set()
-        signed = not header.dataset.get("PixelRepresentation") and _codec_says_signed(
-            header, syntax
-        )
+        signed = not header.value("PixelRepresentation") and _codec_says_signed(header, syntax)
         whole = list(takewhile(lambda frame: frame not in cut, frames))
         for array in (
             native(header, frames, syntax)
@@ -96,7 +94,7 @@ def _without_hidden_bits(
     kept, bits = header.bits_stored, array.dtype.itemsize * 8
     if array.dtype.kind not in "iu" or not 1 < kept < bits:
         return array
-    high = header.dataset.get("HighBit") if as_sent else None
+    high = header.value("HighBit") if as_sent else None
     below = int(high or kept - 1) - kept + 1
     above = bits - kept - max(0, below)
     lowest = -(1 << (kept - 1)) if array.dtype.kind == "i" else 0

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.sequence import Sequence as Items
 
+from triage.eligibility.elements import BROKEN_VALUE, value_of
 from triage.eligibility.rule import Facts
 
-#: What pydicom raises on a value that is none: OSError where a sequence ends within an item,
-#: NotImplementedError for a VR that it does not know.
-BROKEN_VALUE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    ArithmeticError,
-    struct.error,
-    BytesLengthException,
-)
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 
@@ -46,7 +32,7 @@ def group_of(dataset: Dataset, frame: int, name: str) -> Dataset:
 def items_of(dataset: Dataset, name: str) -> Sequence[Dataset]:
     """The items of a sequence; none where it is something else, or cannot be read."""
     try:
-        value = dataset.get(name)
+        value = value_of(dataset, name)
     except BROKEN_VALUE:
         return ()
     return value if isinstance(value, Items) else ()
@@ -94,7 +80,7 @@ def frame_types(dataset: Dataset) -> list[tuple[str, ...]]:
 def text_of(dataset: Dataset, name: str) -> str:
     """The value as text; empty where there is none, or none that can be read."""
     try:
-        return str(dataset.get(name) or "").strip()
+        return str(value_of(dataset, name) or "").strip()
     except BROKEN_VALUE:
         return ""
 
@@ -102,7 +88,7 @@ def text_of(dataset: Dataset, name: str) -> str:
 def values_of(dataset: Dataset, name: str) -> tuple[str, ...]:
     """All values as text in capitals; none where there are none that can be read."""
     try:
-        value = dataset.get(name)
+        value = value_of(dataset, name)
     except BROKEN_VALUE:
         return ()
     if value is None:
