@@ -72,25 +72,28 @@ def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest of its regions, whose squares touch side by side."""
-    across, down = _runs(mask), _runs(mask.T).T
-    labels, before = across, np.zeros_like(across)
+    if not mask.any():
+        return mask
+    count, number = np.count_nonzero(mask), np.zeros(mask.shape, np.intp)
+    number[mask] = np.arange(count)
+    down = number.T[mask.T]  # the marked squares column by column, as numbered row by row
+    ways = [(np.arange(count), _begins(mask)), (down, _begins(mask.T))]
+    labels, before = np.arange(count), np.zeros(count, np.intp)
     while not np.array_equal(labels, before):
-        before = labels
-        for runs in (down, across):
-            highest = np.zeros(mask.size + 1, np.intp)
-            np.maximum.at(highest, runs, labels)
-            labels = highest[runs]
-    counts = np.bincount(labels.ravel())
-    counts[0] = 0  # what is outside
-    found: NDArray[np.bool_] = mask & (labels == counts.argmax())
+        before = labels.copy()
+        for order, begins in ways:  # of each run of squares all get the highest label
+            lengths = np.diff(begins, append=count)
+            labels[order] = np.repeat(np.maximum.reduceat(labels[order], begins), lengths)
+    found = np.zeros(mask.shape, np.bool_)
+    found[mask] = labels == np.bincount(labels).argmax()
     return found
 
 
-def _runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The number of the run of squares in its row that each is part of, from 1; 0 outside."""
+def _begins(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Where each run of squares in a row begins, among the marked ones row by row."""
     begins = mask.copy()
     begins[:, 1:] &= ~mask[:, :-1]
-    return np.where(mask, np.cumsum(begins).reshape(mask.shape), 0)
+    return np.flatnonzero(begins[mask])
 
 
 def _skull_and_cut(
@@ -111,8 +114,8 @@ def _skull_and_cut(
     height, width = (side * factor for side in body.shape)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-    seen = inside & body[rows // factor, columns // factor]
-    values = hounsfield[rows, columns]
+    seen = inside & body.take(rows // factor * body.shape[1] + columns // factor)
+    values = hounsfield.take(rows * hounsfield.shape[1] + columns)
     skin, bone = _last(seen), _last(seen & (values > _BONE_HU))
     ring = (bone > 0) & (bone >= _UNDER_SKIN * skin)
     if ring.mean() < _LEAST_RING:
@@ -130,5 +133,6 @@ def _skull_and_cut(
 
 def _last(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """On each ray the last step that is marked; 0 where none is."""
-    found: NDArray[np.intp] = np.where(mask, np.arange(mask.shape[1]), 0).max(1)
+    last = mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
+    found: NDArray[np.intp] = np.where(mask.any(1), last, 0)
     return found

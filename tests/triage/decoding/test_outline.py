@@ -68,3 +68,15 @@ def test_half_a_skull_is_none() -> None:
 def test_a_table_that_is_wider_than_the_head_is_no_part_of_it() -> None:
     plain, lying = (outline_of(head_slice(5, Scan(150, 450, table=on))) for on in (False, True))
     assert lying == plain
+
+
+def test_a_body_that_winds_through_the_slice_is_one_region() -> None:
+    # A bar goes down, across and up again and again; a block beside it is larger than each part.
+    cells = np.full((64, 64), -1000.0, np.float32)
+    for at in range(0, 40, 8):
+        cells[4:60, at : at + 4] = 40.0
+    for at in range(0, 32, 8):
+        cells[slice(56, 60) if at % 16 == 0 else slice(4, 8), at : at + 12] = 40.0
+    cells[20:40, 44:62] = 40.0
+    found = outline_of(np.repeat(np.repeat(cells, 4, 0), 4, 1))
+    assert found.side_px == 56 * 4
