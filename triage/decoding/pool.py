@@ -188,6 +188,8 @@ def _start(limits: Limits, channel: int, memory: int) -> subprocess.Popen[bytes]
     }
     # One thread: each further arena eats address space.
     kept |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    # Freed memory stays, up to 64 MB, or each series has the kernel clear all of its pages anew.
+    kept |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
     # Nothing is imported from the folder in which somebody happened to start us (-P), or from home.
     program = [sys.executable, "-P", "-s", "-m", _PROGRAM]
     return subprocess.Popen(  # noqa: S603 — our own interpreter and module

@@ -229,6 +229,23 @@ def test_children_have_no_secrets_and_end_with_the_pool(monkeypatch: pytest.Monk
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
+def test_a_decoder_keeps_little_of_the_memory_that_a_large_series_took(
+    decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
+) -> None:
+    def held_bytes() -> int:
+        memory = psutil.Process(decoders.pids()[0]).memory_info()
+        return int(memory.rss - memory.shared)
+
+    small = save(make_ct(), tmp_path / "small")
+    decoders.decode(Request((small,)))
+    before = held_bytes()
+    large = make_ct(512, 512)
+    large.NumberOfFrames, large.PixelData = 160, large.PixelData * 160  # 160 MB as float32
+    decoders.decode(Request((save(large, tmp_path / "large"),)))
+    decoders.decode(Request((small,)))
+    assert held_bytes() < before + 80 * 1024**2
+
+
 def test_many_threads_share_the_children(
     decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
 ) -> None:
