@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -29,6 +30,9 @@ _LONG_AGO = timedelta(days=3 * 365)
 _AS_IT_IS = frozenset({"tomosynthesis", "damaged"})
 _BODY = {"head_ct": "HEAD", "chest": "CHEST", "knee": "KNEE", "abdomen": "ABDOMEN"}
 config.settings.reading_validation_mode = config.IGNORE
+#: Two threads in the JPEG 2000 encoder of pylibjpeg-openjpeg 2.6 overwrite each other's memory, and
+#: senders are threads.
+_ENCODER = threading.Lock()
 
 
 def instances(case: Case, now: datetime, *, series: int = 1) -> list[Dataset]:
@@ -232,6 +236,7 @@ def _encode(dataset: Dataset, syntax: str) -> None:
     if syntax == IMPLICIT:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     elif syntax != EXPLICIT:
-        dataset.compress(syntax, generate_instance_uid=False)
+        with _ENCODER:
+            dataset.compress(syntax, generate_instance_uid=False)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
