@@ -145,7 +145,7 @@ def main() -> None:
     from streams.errors import Misconfigured, VigieError
     from streams.process import INTERRUPTED, explain, fail
 
-    faulthandler.enable(sys.__stderr__)  # a library that crashes says where we were
+    faulthandler.enable(2)  # a library that crashes says where we were
     try:
         app()
     except KeyboardInterrupt:  # while a command's module is imported; typer sees the rest
