@@ -24,10 +24,10 @@ from triage.decoding.protocol import Request
 from triage.inference.batch import BUCKETS
 from triage.inference.queue import BatchQueue
 
-BACKLOG, BURST, IMAGES = 50, 500, 8
+BACKLOG, BURST, IMAGES = 25, 250, 8
 #: An event of 3,700 instances is 40 kB and a study's prepared images 128 kB: unbounded, the burst
-#: would be 85 MB more.
-MARGIN = 25 * 1024**2
+#: would be 42 MB more.
+MARGIN = 15 * 1024**2
 
 
 class Watched(Harness):

@@ -23,7 +23,7 @@ from worklist.sql.people import work as desk
 from worklist.sql.writing import rerank
 from worklist.sql.writing.apply import apply
 
-FEW, MANY = 20_000, 200_000
+FEW, MANY = 10_000, 100_000
 OPEN = 100
 
 #: All of it: what pages, feed, chores and sealer do again and again.
