@@ -139,6 +139,8 @@ def test_only_what_decides_the_reason_names_a_rule() -> None:
     foreign = finding(EARLY, unread=FOREIGN, unlike="skull")
     assert ai(EARLY, foreign).unlike == "skull"
     assert ai(EARLY, foreign, GROWN).unlike == "", "pending"
+    network = finding(GROWN, unread=FOREIGN, unlike="features")
+    assert ai(EARLY, foreign, GROWN, network).unlike == "features", "of what is here now"
     assert ai(EARLY, foreign, calm(EARLY, 17)).unlike == "", "a later word"
     assert ai(EARLY, foreign, OTHER, unread(OTHER, Reason.INCOMPLETE)).unlike == ""
     assert ai(EARLY, foreign, OTHER, finding(OTHER)).unlike == "", "flagged"
