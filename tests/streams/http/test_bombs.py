@@ -18,6 +18,8 @@ from streams.http import stow
 from tests.streams.dicom.conftest import EXPLICIT, file_of, image
 from tests.streams.http.test_stow import BOUNDARY, RELATED, body, post
 
+pytestmark = pytest.mark.slow
+
 _LARGE = 512 * 1024 * 1024  # bytes of each bomb, once it went off
 _MAY_GROW = 160 * 1024 * 1024  # bytes that the process may grow by: less than one of them
 DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -204,7 +204,7 @@ OUTCOMES = st.sampled_from(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * settings.default.max_examples // 5)
 @given(
     outcomes=st.lists(OUTCOMES, max_size=12),
     parking=st.sampled_from([None, Unavailable(Reason.BROKER_DOWN)]),

@@ -68,7 +68,7 @@ def with_element(whole: bytes, keyword: str, made: bytes) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=60)
+@settings(max_examples=3 * settings.default.max_examples // 5)
 @given(
     keyword=st.sampled_from(ASKED.split()),
     representation=st.sampled_from(KINDS.split()),

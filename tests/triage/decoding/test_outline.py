@@ -26,7 +26,7 @@ PARTS = [kind for kind in BODIES if kind != "shapes"]  # a ring that is drawn ma
 seeds = st.integers(0, 10_000)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples // 5, deadline=None)
 @given(seed=seeds, scan=scans)
 def test_a_head_is_as_large_as_it_is_and_has_a_skull_however_it_is_scanned(
     seed: int, scan: Scan
@@ -40,14 +40,14 @@ def test_a_head_is_as_large_as_it_is_and_has_a_skull_however_it_is_scanned(
     assert not found.cut
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples // 10, deadline=None)
 @given(seed=seeds, kind=st.sampled_from(PARTS), side=st.sampled_from([128, 256, 512]))
 def test_other_parts_of_a_body_have_no_skull(seed: int, kind: str, side: int) -> None:
     body = body_ct(np.random.default_rng(seed), kind, side).astype(np.float32)
     assert not outline_of(body).skull
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings.default.max_examples // 5, deadline=None)
 @given(seed=seeds, rows=st.integers(1, 90), columns=st.integers(1, 700))
 def test_a_slice_of_any_shape_is_measured(seed: int, rows: int, columns: int) -> None:
     grains = np.random.default_rng(seed).normal(-300, 700, (rows, columns)).astype(np.float32)

@@ -8,6 +8,8 @@ import pytest
 from triage.evaluation.calibrated import slope_of
 from triage.evaluation.figures import measure
 
+pytestmark = pytest.mark.slow
+
 CASES = 4000
 
 

@@ -51,7 +51,7 @@ def test_the_bins_hold_every_case_and_give_the_error(cases: list[tuple[int, floa
     ) == pytest.approx(ece(y, p))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings.default.max_examples // 5, deadline=None)
 @given(cases=scores, at=st.sampled_from([0.3, 0.5]))
 def test_intervals_hold_the_figure_and_are_those_of_the_seed(
     cases: list[tuple[int, float]], at: float

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from triage.inputs.common import LONGEST, SHORTEST, within_bounds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples // 5, deadline=None)
 @given(rows=st.integers(1, 9000), columns=st.integers(1, 12))
 def test_any_shape_fits(rows: int, columns: int) -> None:
     for image in (

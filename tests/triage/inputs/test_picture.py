@@ -135,7 +135,9 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6 * settings.default.max_examples // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_a_damaged_file_is_told_or_shown_never_anything_else(

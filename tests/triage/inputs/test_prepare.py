@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=3 * settings.default.max_examples // 5)
 @given(
     arrays.arrays(
         np.float32,

@@ -36,7 +36,7 @@ def stack_of(sizes: Sequence[float | None], skulls: int, step: float = 5.0) -> l
     return [frame(size, number < skulls, at=step * number) for number, size in enumerate(sizes)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=settings.default.max_examples)
 @given(sizes=st.lists(st.floats(90, 260), min_size=1, max_size=60), share=st.floats(0.25, 1))
 def test_a_head_of_any_size_with_a_skull_in_a_quarter_of_it_is_like_a_head(
     sizes: list[float], share: float
@@ -45,7 +45,7 @@ def test_a_head_of_any_size_with_a_skull_in_a_quarter_of_it_is_like_a_head(
     assert unlike_stacks(HEAD, stack_of(sizes, skulls)) == {}
 
 
-@settings(max_examples=100)
+@settings(max_examples=settings.default.max_examples)
 @given(sizes=st.lists(st.floats(281, 600), min_size=1, max_size=60), skulls=st.integers(0, 60))
 def test_what_is_wider_than_any_head_is_none_whatever_is_seen_in_it(
     sizes: list[float], skulls: int

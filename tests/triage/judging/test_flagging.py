@@ -27,7 +27,7 @@ def package(request: pytest.FixtureRequest) -> Package:
     return load_package(shipped_models() / request.param)
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * settings.default.max_examples // 5)
 @given_by(some=logits, more=st.floats(0, 4), at=st.integers(0, 23))
 def test_a_higher_image_never_makes_a_series_less_probable(
     package: Package, some: NDArray[np.float32], more: float, at: int
@@ -88,7 +88,7 @@ def test_members_may_disagree_about_images_that_do_not_count(package: Package) -
     assert said(even(package), given(-1), given(-1), *lowest) == ("not_flagged", None)
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * settings.default.max_examples // 5)
 @given_by(
     foreign=st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=24),
     more=st.floats(0, 9),

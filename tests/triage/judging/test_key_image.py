@@ -50,7 +50,7 @@ def test_of_a_volume_it_is_the_plane_where_the_map_is_highest(plane: int, share:
     assert shown[20, 20].mean() > shown[300, 20].mean()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples // 5, deadline=None)
 @given(
     image=arrays.arrays(np.float32, (1, 16, 16), elements=st.floats(-1e4, 1e4, width=32)),
     where=arrays.arrays(np.float32, (2, 2), elements=st.floats(-1e4, 1e4, width=32)),

@@ -12,6 +12,8 @@ from streams.errors import Reason
 from tests.triage.decoding.heads import MakeCt
 from tests.triage.judging.whole_heads import read, sent
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("spacing", "slices", "thick"),

@@ -15,6 +15,8 @@ from tests.triage.decoding.heads import MakeCt
 from tests.triage.judging.whole_heads import read, sent
 from triage.errors import NotAnalysed
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[FileDataset], None]
 
 

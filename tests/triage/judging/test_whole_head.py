@@ -16,6 +16,8 @@ from tests.triage.judging.whole_heads import read
 from triage.phantoms.heads import head_ct
 from triage.phantoms.shapes import grid
 
+pytestmark = pytest.mark.slow
+
 SIDE_MM = 1.8
 HEAD = head_ct(np.random.default_rng(0), None, 28, 128)  # lies on no table
 XS, YS = grid(128)

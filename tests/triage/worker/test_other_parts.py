@@ -22,6 +22,8 @@ from triage.packages.load import load_package
 from triage.phantoms.bodies import body_ct
 from triage.settings import shipped_models
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = load_package(shipped_models() / "head-ct-ich")
 
 

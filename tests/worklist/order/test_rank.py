@@ -94,7 +94,7 @@ def test_promise_3_a_flag_that_the_policy_does_not_know_counts_as_the_most_urgen
     assert unknown.key == known.key
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * settings.default.max_examples // 5)
 @given(waiting=studies, newcomers=st.lists(studies, max_size=12), policy=policies)
 def test_promise_4_nobody_who_starts_after_the_bound_goes_before(
     waiting: StudyFacts, newcomers: list[StudyFacts], policy: Policy
