@@ -107,7 +107,7 @@ def bench(
         bool, typer.Option("--quick", help="small and few: whether it runs, not how fast")
     ] = False,
 ) -> None:
-    """Measures stages beside the bare libraries, by turns in the same minute."""
+    """Measures stages beside the bare libraries, in turn, within the same minute."""
     import orjson
 
     from infra.bench import catalogue

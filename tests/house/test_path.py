@@ -74,7 +74,7 @@ BOUNDS = {
     "door of orders": (7, 18),
     "door of series": (7, 18),
     "stream": (5, 10),
-    "screening": (12, 24),
+    "screening": (12, 25),
     "record": (7, 28),
     "page": (7, 26),
 }
