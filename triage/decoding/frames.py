@@ -58,8 +58,8 @@ class Read:
         unstated_gap_mm: the largest gap beside which no thickness is stated; None: there is none.
         plausible: values that were taken for Hounsfield units can be those of a body.
         cut: images that end within the skull that they show, or show another one beside it.
-        topped: the highest slice that shows a body is smaller than the head below it: its vertex is
-            there; None where no skull is seen, or the headers do not say.
+        vertex: whether the head is there up to it: the highest slice that shows a body is smaller
+            than those below; None where no skull is seen, or the headers do not say.
         beside: stacks from this number on are captures or derived images beside primary ones: they
             can flag the series, and nothing else is said of them; None: there are none.
         primary: they are primary images; captures and what was made of others can only be flagged.
@@ -75,7 +75,7 @@ class Read:
     unstated_gap_mm: float | None = None
     plausible: bool = True
     cut: int = 0
-    topped: bool | None = None
+    vertex: bool | None = None
     beside: int | None = None
     primary: bool = True
     digest: str = ""

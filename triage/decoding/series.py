@@ -94,7 +94,7 @@ def read_series(request: Request, limits: Limits, begin: Begin = _unwatched) -> 
             measured,
             plausible=plausible,
             cut=sum(frame.cut for frame in frames),
-            topped=_topped(frames),
+            vertex=_has_vertex(frames),
             beside=len(chosen.stacks) if beside else None,
             primary=found.primary,
             digest=found.digest(places),
@@ -102,7 +102,7 @@ def read_series(request: Request, limits: Limits, begin: Begin = _unwatched) -> 
     )
 
 
-def _topped(frames: Sequence[Frame]) -> bool | None:
+def _has_vertex(frames: Sequence[Frame]) -> bool | None:
     heads = [frame.body_mm for frame in frames if frame.skull and frame.body_mm]
     places = [
         (frame.position_mm, frame.body_mm)

@@ -44,7 +44,7 @@ def _long_enough(rule: CoverageRule, read: Read) -> bool:
 
 
 def _whole_head(read: Read) -> bool:
-    return read.cut == 0 and read.topped is not False
+    return read.cut == 0 and read.vertex is not False
 
 
 def _without_hole(rule: CoverageRule, read: Read) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from triage.packages.densenet import BLOCKS, DenseNet
-from triage.packages.manifest import Gives
+from triage.packages.manifest import MOST_FROM_HALF, Gives
 
 
 class Residual(nn.Module):
@@ -173,7 +173,7 @@ def _logit(given: Tensor, index: int, gives: Gives) -> Tensor:
         case "logit":
             return column
         case "probability":
-            none = (column - 0.5).abs() > 0.501  # no probability: a logit, or worse
+            none = (column - 0.5).abs() > MOST_FROM_HALF
             return torch.logit(column, eps=1e-7).masked_fill(none, torch.nan)
         case "softmax":
             others = torch.cat([given[:, :index], given[:, index + 1 :]], 1)

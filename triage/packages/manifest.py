@@ -20,6 +20,8 @@ Interval = tuple[Share, Share]
 Millimetres = Annotated[float, Field(gt=0.0)]
 Years = Annotated[float, Field(ge=0.0, le=150.0)]
 Gives = Literal["logit", "probability", "softmax"]
+#: A probability, rounded, lies no farther from a half: what does is a logit, or worse.
+MOST_FROM_HALF = 0.501
 #: As headers write it: no header says "ct" or "computed tomography".
 Modality = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")]
 Uid = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)+$")]

@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 from triage import metrics
 from triage.decoding.protocol import receive, send
 from triage.packages.load import Package, PackageError
-from triage.packages.manifest import Output
+from triage.packages.manifest import MOST_FROM_HALF, Output
 from triage.runners.child import Order
 from triage.sandbox import RunnerLimits
 
 log = structlog.get_logger()
 Array = NDArray[np.float32]
 _LAST_WORDS = 2000  # bytes of stderr
-_MOST_FROM_HALF = 0.501  # of a probability, rounded: what lies farther away is a logit, or worse
 _EPSILON = 1e-7  # a probability is kept so far from 0 and 1 before its logit is taken
 
 
@@ -210,7 +209,7 @@ def _logit(given: NDArray[np.float64], output: Output) -> NDArray[np.float64]:
         case "logit":
             return column
         case "probability":
-            column = np.where(np.abs(column - 0.5) > _MOST_FROM_HALF, np.nan, column)
+            column = np.where(np.abs(column - 0.5) > MOST_FROM_HALF, np.nan, column)
             column = np.clip(column, _EPSILON, 1 - _EPSILON)
             return np.asarray(np.log(column / (1 - column)), np.float64)
         case "softmax":

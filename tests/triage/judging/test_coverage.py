@@ -43,13 +43,13 @@ def test_less_than_a_whole_head_is_incomplete(read: Read) -> None:
     assert why_incomplete(HEAD, read, 28, None) is Reason.INCOMPLETE
 
 
-@pytest.mark.parametrize("read", [replace(WHOLE, cut=1), replace(WHOLE, topped=False)])
+@pytest.mark.parametrize("read", [replace(WHOLE, cut=1), replace(WHOLE, vertex=False)])
 def test_a_head_that_is_cut_or_has_no_vertex_is_incomplete_where_one_is_asked_for(
     read: Read,
 ) -> None:
     head = BodyRule(skull_mm=20.0)
     assert why_incomplete(HEAD, read, 28, None, head) is Reason.INCOMPLETE
-    assert why_incomplete(HEAD, replace(WHOLE, topped=True), 28, None, head) is None
+    assert why_incomplete(HEAD, replace(WHOLE, vertex=True), 28, None, head) is None
     assert why_incomplete(HEAD, WHOLE, 28, None, head) is None
     for other in (BodyRule(size_mm=(300.0, 600.0)), None):
         assert why_incomplete(HEAD, read, 28, None, other) is None

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.triage.packages import outside
 from triage.packages.architectures import Selected
-from triage.packages.load import PackageError
+from triage.packages.load import Package, PackageError
 from triage.runners.outside import OutsideNetwork, logits
 from triage.sandbox import RunnerLimits
 
@@ -109,14 +109,18 @@ def test_it_gets_none_of_our_settings(tmp_path: Path, monkeypatch: pytest.Monkey
     assert b"OMP_NUM_THREADS=1" in environment
 
 
-def test_probabilities_become_logits_and_a_certain_one_stays_finite(tmp_path: Path) -> None:
-    outputs = [outside.output(0, "sure", gives="probability")]
-    package = outside.package(
-        tmp_path,
+def _sure(folder: Path) -> Package:
+    """A package whose network gives a probability."""
+    return outside.package(
+        folder,
         outside.onnx(),
-        outputs=outputs,
+        outputs=[outside.output(0, "sure", gives="probability")],
         constancy=[{"seed": 1, "phantom": "chest_film", "expected": 0.0, "tolerance": 9.0}],
     )
+
+
+def test_probabilities_become_logits_and_a_certain_one_stays_finite(tmp_path: Path) -> None:
+    package = _sure(tmp_path)
     given = np.array([[0.5, 0, 0], [0.75, 0, 0], [1.0, 0, 0]], np.float32)
     made = logits(given, package.manifest.outputs)
     np.testing.assert_allclose(made[:2], [0.0, np.log(3)], atol=1e-6)
@@ -127,13 +131,7 @@ def test_probabilities_become_logits_and_a_certain_one_stays_finite(tmp_path: Pa
 def test_logits_that_are_told_to_be_probabilities_are_no_numbers_and_flag_nobody(
     tmp_path: Path,
 ) -> None:
-    outputs = [outside.output(0, "sure", gives="probability")]
-    package = outside.package(
-        tmp_path,
-        outside.onnx(),
-        outputs=outputs,
-        constancy=[{"seed": 1, "phantom": "chest_film", "expected": 0.0, "tolerance": 9.0}],
-    )
+    package = _sure(tmp_path)
     given = np.array([[-0.2, 0, 0], [3.4, 0, 0], [0.75, 0, 0]], np.float32)
     for made in (
         logits(given, package.manifest.outputs),
