@@ -5,6 +5,8 @@ LOCKS := infra/requirements
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 PINS := $(LOCKS)/.pins
 LEFT := -q -rfE --passed=.venv/passed
+# One process more than processors: a third of a fast test's time is waiting.
+MORE = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 COV := --cov --cov-report= --cov-fail-under=0
 
 # Images of containers set it; here it would compile every test anew, in each process, each time.
@@ -35,7 +37,7 @@ fast: .venv/installed ## style, imports and the tests that need no database, bro
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/lint-imports
-	$(BIN)/pytest --fast -q -rfE --durations=5 -n auto --dist worksteal
+	$(BIN)/pytest --fast -q -rfE --durations=5 -n $(MORE) --dist worksteal
 
 format: .venv/installed ## layout and order of imports
 	$(BIN)/ruff check --quiet --select I --fix .
@@ -52,7 +54,7 @@ check: .venv/installed ## style, layout, types, the direction of imports
 # What failed among these is tried once more with nothing beside it, and must pass (decision 0045).
 test: ## everything that CI runs, with coverage
 	$(MAKE) -j2 setup check
-	$(BIN)/pytest --fast $(LEFT) -n auto --dist worksteal --max-worker-restart=0 $(COV)
+	$(BIN)/pytest --fast $(LEFT) -n $(MORE) --dist worksteal --max-worker-restart=0 $(COV)
 	$(BIN)/pytest $(LEFT) -m 'not alone' -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COV) --cov-append \
 		|| $(BIN)/pytest $(LEFT) -m 'not alone' $(COV) --cov-append
 	$(BIN)/pytest $(LEFT) -m alone $(COV) --cov-append || $(BIN)/pytest $(LEFT) -m alone $(COV) --cov-append

@@ -32,10 +32,10 @@ def study(uid: str = "1.2.3", count: int = 3, **more: object) -> Dataset:
     return ds
 
 
-@pytest.fixture
-def pacs() -> Iterator[SimpleNamespace]:
-    """pynetdicom's C-FIND SCP with studies that a test puts in."""
-    held = SimpleNamespace(studies=[], asked=[], status=0x0000)
+@pytest.fixture(scope="module")
+def archive() -> Iterator[SimpleNamespace]:
+    """pynetdicom's C-FIND SCP: half a second to stop, so there is one."""
+    held = SimpleNamespace()
 
     def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
         held.asked.append(event.identifier)
@@ -45,10 +45,18 @@ def pacs() -> Iterator[SimpleNamespace]:
 
     ae = AE(ae_title="PACS")
     ae.add_supported_context(FIND)
+    ae.maximum_associations = 1000  # it counts those that have ended a while ago
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, find)])
     held.port = server.socket.getsockname()[1]
     yield held
     server.shutdown()
+
+
+@pytest.fixture
+def pacs(archive: SimpleNamespace) -> SimpleNamespace:
+    """An archive with the studies that a test puts in."""
+    archive.studies, archive.asked, archive.status = [], [], 0x0000
+    return archive
 
 
 def test_a_dry_pass_counts_and_says_nothing(pacs: Any, make: Make) -> None:

@@ -55,7 +55,7 @@ def enhanced(make_ct: MakeCt, endless: int) -> Dataset:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def decoders() -> Iterator[DecoderPool]:
     made = DecoderPool(1, Limits(cpu_s=20, frame_cpu_s=0.1, wall_s=60))
     yield made

@@ -48,22 +48,29 @@ FRAME = (
 DIES = "os.pwrite(int(sys.argv[2]), struct.pack('<8sii', b'is here:', {file}, 0), 0); os._exit(1)"
 
 
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[DecoderPool]:
+    made = DecoderPool(1, Limits(wall_s=30))
+    yield made
+    made.close()
+
+
 def answer(arrays: str = "[[4, 4]]", frame: str = FRAME, read: str = READ) -> str:
     return f"say(b'''{{\"arrays\": {arrays}, \"frames\": [{frame}], {read}}}''')"
 
 
 @pytest.fixture
-def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], DecoderPool]]:
+def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DecoderPool]]:
     """A pool of one decoder that runs what it is given in place of an answer."""
     pools: list[DecoderPool] = []
 
-    def make(code: str) -> DecoderPool:
+    def make(code: str, wall_s: float = 2.0) -> DecoderPool:
         def start(_limits: Limits, channel: int, memory: int) -> subprocess.Popen[bytes]:
             program = [sys.executable, "-I", "-c", LIAR, str(channel), str(memory), code]
             return subprocess.Popen(program, pass_fds=(channel, memory))
 
         monkeypatch.setattr(pool, "_start", start)
-        pools.append(DecoderPool(1, Limits(reply_bytes=1 << 20, wall_s=2.0)))
+        pools.append(DecoderPool(1, Limits(reply_bytes=1 << 20, wall_s=wall_s)))
         return pools[-1]
 
     yield make
@@ -71,7 +78,7 @@ def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], DecoderPo
         one.close()
 
 
-def test_an_answer_as_ours_is_taken(lying: Callable[[str], DecoderPool]) -> None:
+def test_an_answer_as_ours_is_taken(lying: Callable[..., DecoderPool]) -> None:
     (frame,) = lying(answer()).decode(Request(("a",))).frames
     assert frame.pixels.tolist() == [[0.0] * 4] * 4
 
@@ -103,7 +110,7 @@ def test_an_answer_as_ours_is_taken(lying: Callable[[str], DecoderPool]) -> None
     ],
 )
 def test_a_decoder_that_lies_is_ended_and_its_series_not_analysed(
-    lying: Callable[[str], DecoderPool], code: str
+    lying: Callable[..., DecoderPool], code: str
 ) -> None:
     decoders = lying(code)
     (first,) = decoders.pids()
@@ -113,36 +120,32 @@ def test_a_decoder_that_lies_is_ended_and_its_series_not_analysed(
     assert decoders.pids() != [first]
 
 
-def test_an_answer_that_drips_runs_out_of_time(lying: Callable[[str], DecoderPool]) -> None:
-    drips = "[(channel.sendall(b'\\x01'), time.sleep(0.3)) for _ in range(100)]"
+def test_an_answer_that_drips_runs_out_of_time(lying: Callable[..., DecoderPool]) -> None:
+    drips = "[(channel.sendall(b'\\x01'), time.sleep(0.1)) for _ in range(100)]"
     with pytest.raises(NotAnalysed) as refused:
-        lying(drips).decode(Request(("a",)))
+        lying(drips, 0.5).decode(Request(("a",)))
     assert refused.value.reason is Reason.DECODE_LIMIT
 
 
 def test_a_decoder_that_cannot_be_started_costs_no_slot(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_ct: MakeCt
+    decoders: DecoderPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_ct: MakeCt
 ) -> None:
     make_ct().save_as(tmp_path / "good", enforce_file_format=True)
     good = Request((str(tmp_path / "good"),), AXIAL)
-    decoders = DecoderPool(1, Limits(wall_s=20))
-    try:
-        decoders.decode(good)
+    decoders.decode(good)
 
-        def fails(*_: object) -> subprocess.Popen[bytes]:
-            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    def fails(*_: object) -> subprocess.Popen[bytes]:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-        (first,) = decoders.pids()
-        with monkeypatch.context() as patch:
-            patch.setattr(pool, "_start", fails)
-            os.kill(first, 9)
-            os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
-            for _ in range(3):
-                with pytest.raises(Unavailable):
-                    decoders.decode(good)
-        assert len(decoders.decode(good).frames) == 1
-    finally:
-        decoders.close()
+    (first,) = decoders.pids()
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_start", fails)
+        os.kill(first, 9)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                decoders.decode(good)
+    assert len(decoders.decode(good).frames) == 1
 
 
 def test_nothing_is_imported_from_where_it_was_started(
@@ -160,20 +163,20 @@ def test_nothing_is_imported_from_where_it_was_started(
         decoders.close()
 
 
-def test_a_decoder_is_closed_off_before_it_reads_anything(tmp_path: Path, make_ct: MakeCt) -> None:
+def test_a_decoder_is_closed_off_before_it_reads_anything(
+    decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
+) -> None:
     make_ct().save_as(tmp_path / "good", enforce_file_format=True)
-    decoders = DecoderPool(1, Limits(wall_s=20))
-    try:
-        decoders.decode(Request((str(tmp_path / "good"),), AXIAL))
-        (pid,) = decoders.pids()
-        status = Path(f"/proc/{pid}/status").read_text()
-    finally:
-        decoders.close()
+    decoders.decode(Request((str(tmp_path / "good"),), AXIAL))
+    (pid,) = decoders.pids()
+    status = Path(f"/proc/{pid}/status").read_text()
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status  # a filter
 
 
-def test_what_leaves_the_jail_is_what_the_network_reads(tmp_path: Path, make_ct: MakeCt) -> None:
+def test_what_leaves_the_jail_is_what_the_network_reads(
+    decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
+) -> None:
     spec = load_package(shipped_models() / "head-ct-ich").input
     paths = []
     for number in range(3):
@@ -182,18 +185,14 @@ def test_what_leaves_the_jail_is_what_the_network_reads(tmp_path: Path, make_ct:
         )
         paths.append(str(tmp_path / str(number)))
     prepared = Wanted(axial=True, input=spec.model_dump(mode="json"))
-    decoders = DecoderPool(1, Limits(wall_s=30))
-    try:
-        here = decoders.decode(Request(tuple(paths), AXIAL))
-        there = decoders.decode(Request(tuple(paths), prepared))
-        small = tmp_path / "small"
-        make_ct(4, 4).save_as(small, enforce_file_format=True)
-        with pytest.raises(NotAnalysed) as refused:
-            decoders.decode(Request((str(small),), prepared))
-        memory = next(iter(decoders._processes))._memory
-        assert os.fstat(memory).st_size == 0
-    finally:
-        decoders.close()
+    here = decoders.decode(Request(tuple(paths), AXIAL))
+    there = decoders.decode(Request(tuple(paths), prepared))
+    small = tmp_path / "small"
+    make_ct(4, 4).save_as(small, enforce_file_format=True)
+    with pytest.raises(NotAnalysed) as refused:
+        decoders.decode(Request((str(small),), prepared))
+    memory = next(iter(decoders._processes))._memory
+    assert os.fstat(memory).st_size == 0
     assert there.images is not None
     assert np.array_equal(there.images, prepare(here.frames, spec))
     assert [frame.file for frame in there.frames] == [frame.file for frame in here.frames]
@@ -216,16 +215,12 @@ def test_a_store_that_is_away_is_no_broken_file(
 
 
 def test_a_file_that_is_missing_is_an_error_or_a_slice_less_as_asked(
-    tmp_path: Path, make_ct: MakeCt
+    decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
 ) -> None:
     make_ct().save_as(tmp_path / "good", enforce_file_format=True)
     paths = (str(tmp_path / "good"), str(tmp_path / "gone"))
-    decoders = DecoderPool(1, Limits(wall_s=20))
-    try:
-        with pytest.raises(NotAnalysed) as refused:
-            decoders.decode(Request(paths, AXIAL, all_there=True))
-        assert refused.value.reason is Reason.STORE_MISSING
-        read = decoders.decode(Request(paths, AXIAL)).read
-        assert (read.read, read.there) == (1, 2)
-    finally:
-        decoders.close()
+    with pytest.raises(NotAnalysed) as refused:
+        decoders.decode(Request(paths, AXIAL, all_there=True))
+    assert refused.value.reason is Reason.STORE_MISSING
+    read = decoders.decode(Request(paths, AXIAL)).read
+    assert (read.read, read.there) == (1, 2)

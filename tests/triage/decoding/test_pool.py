@@ -190,19 +190,17 @@ def test_a_child_that_hangs_is_replaced_and_its_series_asked_for_once_more(
         decoders.close()
 
 
-def test_a_child_that_crashes_is_replaced(tmp_path: Path, make_ct: MakeCt) -> None:
+def test_a_child_that_crashes_is_replaced(
+    decoders: DecoderPool, tmp_path: Path, make_ct: MakeCt
+) -> None:
     good = save(make_ct(), tmp_path / "good")
     os.mkfifo(tmp_path / "pipe")  # nobody writes to it: the child waits until it crashes
-    decoders = DecoderPool(1, Limits(wall_s=60))
-    try:
-        decoders.decode(Request((good,), AXIAL))
-        (first,) = decoders.pids()
-        threading.Timer(0.5, os.kill, (first, signal.SIGSEGV)).start()
-        assert refused(decoders, tmp_path / "pipe") is Reason.UNDECODABLE_PIXELS
-        assert decoders.pids() != [first]
-        assert len(decoders.decode(Request((good,), AXIAL)).frames) == 1
-    finally:
-        decoders.close()
+    decoders.decode(Request((good,), AXIAL))
+    (first,) = decoders.pids()
+    threading.Timer(0.5, os.kill, (first, signal.SIGSEGV)).start()
+    assert refused(decoders, tmp_path / "pipe") is Reason.UNDECODABLE_PIXELS
+    assert decoders.pids() != [first]
+    assert len(decoders.decode(Request((good,), AXIAL)).frames) == 1
 
 
 def test_a_loop_runs_out_of_processor_time(tmp_path: Path, make_ct: MakeCt) -> None:
