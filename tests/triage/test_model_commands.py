@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from tests.triage.decoding.heads import MakeCt, stack
 from tests.triage.evaluation.pictures import labelled
+from tests.triage.judging.whole_heads import sent
 from triage.model_commands import app
 
 NAMES = ("chest-opacity", "head-ct-ich")
@@ -81,7 +82,7 @@ def test_a_damaged_file_ends_it_with_one_line_that_names_file_and_line(
     (tmp_path / "3.png").write_bytes(content)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1
-    assert done.stderr.startswith("line 5: 3.png: ")
+    assert done.stderr.startswith("labels.csv, line 5: 3.png: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
 
@@ -114,6 +115,22 @@ def test_explain_says_which_rule_decided(tmp_path: Path, make_ct: MakeCt) -> Non
         "  1 x left out, outside_intended_use_image (image type: localizer)",
         "  1 x left out, outside_intended_use_image (kernel: HR59)",
     ]
+
+
+def test_explain_speaks_of_every_stack(tmp_path: Path, make_ct: MakeCt) -> None:
+    head, other = sent(make_ct), sent(make_ct)
+    for number, dataset in enumerate(head + other):
+        dataset.AcquisitionNumber = 1 + (number >= len(head))
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.{number}"
+        if number >= len(head):  # a body three times as large
+            dataset.PixelSpacing = [3 * float(side) for side in dataset.PixelSpacing]
+        dataset.save_as(tmp_path / f"{number}", enforce_file_format=True)
+    words = ["models", "explain", str(tmp_path), "--package", "head-ct-ich"]
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    by_size = "not analysed (out_of_distribution, by the size of the body)"
+    assert lines[0] == f"head-ct-ich: read, and will be flagged or {by_size}"
+    sizes = [line for line in lines if "along its longer side" in line]
+    assert ["stack 1 of 2" in sizes[0], "stack 2 of 2" in sizes[1]] == [True, True]
 
 
 def test_explain_says_what_cannot_be_read(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Read:
         cut: images that end within the skull that they show, or show another one beside it.
         vertex: whether the head is there up to it: the highest slice that shows a body is smaller
             than those below; None where no skull is seen, or the headers do not say.
+        aspects: width over height of the narrowest film and of the widest, of square pixels.
         beside: stacks from this number on are captures or derived images beside primary ones: they
             can flag the series, and nothing else is said of them; None: there are none.
         primary: they are primary images; captures and what was made of others can only be flagged.
@@ -76,6 +77,7 @@ class Read:
     plausible: bool = True
     cut: int = 0
     vertex: bool | None = None
+    aspects: tuple[float, float] | None = None
     beside: int | None = None
     primary: bool = True
     digest: str = ""

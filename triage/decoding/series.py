@@ -95,6 +95,7 @@ def read_series(request: Request, limits: Limits, begin: Begin = _unwatched) -> 
             plausible=plausible,
             cut=sum(frame.cut for frame in frames),
             vertex=_has_vertex(frames),
+            aspects=_aspects(frames),
             beside=len(chosen.stacks) if beside else None,
             primary=found.primary,
             digest=found.digest(places),
@@ -110,6 +111,12 @@ def _has_vertex(frames: Sequence[Frame]) -> bool | None:
         if frame.position_mm is not None and frame.body_mm
     ]
     return max(places)[1] <= _TOP * max(heads) if heads and places else None
+
+
+def _aspects(frames: Sequence[Frame]) -> tuple[float, float] | None:
+    shapes = [frame.pixels.shape for frame in frames if frame.unit == "display"]
+    aspects = [columns / rows for rows, columns in shapes]
+    return (min(aspects), max(aspects)) if aspects else None
 
 
 def _slabs(stacks: Sequence[Sequence[Place]], first: int, slab_mm: float) -> list[Slab]:

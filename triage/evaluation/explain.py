@@ -54,31 +54,40 @@ def explain(package: Package, series: Path) -> Iterator[str]:
 
 def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
     """What would be said of what was read, and how much that is."""
-    stack = [frame for frame in decoded.frames if frame.stack == decoded.frames[0].stack]
-    read, doubt = decoded.read, _doubt(package, stack)
-    rules = package.manifest
+    read, rules = decoded.read, package.manifest
+    numbers = sorted({frame.stack for frame in decoded.frames})
+    stacks = [[frame for frame in decoded.frames if frame.stack == one] for one in numbers]
+    doubts = [_doubt(package, stack) for stack in stacks]
     short = why_incomplete(rules.coverage, read, here, None, rules.body)
     will_be = f"flagged or not analysed ({short.value})" if short else "flagged or not flagged"
-    if doubt and doubt.unlike:
-        will_be = f"not analysed ({Reason.OUT_OF_DISTRIBUTION.value}, by {_IN_WORDS[doubt.unlike]})"
+    if told := [doubt.unlike for doubt in doubts if doubt and doubt.unlike]:
+        because = f"{Reason.OUT_OF_DISTRIBUTION.value}, by {_IN_WORDS[told[0]]}"
+        others = "flagged or " if len(told) < len(stacks) else ""  # each stack is judged by itself
+        will_be = f"{others}not analysed ({because})"
     yield f"{package.name}: read, and will be {will_be}"
     extent = "" if read.extent_mm is None else f", {read.extent_mm:.0f} mm"
     gap = "" if read.largest_gap_mm is None else f", largest gap {read.largest_gap_mm:g} mm"
     usual = f" where {read.spacing_mm:g} mm is usual" if gap and read.spacing_mm else ""
     yield f"  {read.read} of {read.there} images read{extent}{gap}{usual}"
-    if doubt and doubt.doubt:
-        foreign = f"{doubt.doubt.foreign:.2f}"
-        yield f"  unlike the images that it learned from with a probability of {foreign}"
-    yield from _body(package.manifest.body, stack)
+    for at, (stack, doubt) in enumerate(zip(stacks, doubts, strict=True), 1):
+        which = f"stack {at} of {len(stacks)}: " if len(stacks) > 1 else ""
+        for line in (*_guard(doubt), *_body(rules.body, stack)):
+            yield f"  {which}{line}"
 
 
 def _doubt(package: Package, stack: Sequence[Frame]) -> Judgement | None:
-    """The judgement of the largest stack; None of a package that never abstains."""
+    """The judgement of one stack; None of a package that never abstains."""
     if package.manifest.abstention is None and package.manifest.body is None:
         return None
     unlike = unlike_stacks(package.manifest.body, stack).get(stack[0].stack)
     images = prepared(stack, package.input.model_dump(mode="json"))
     return judge(package, open_network(package, device="cpu").scores(images), unlike)
+
+
+def _guard(found: Judgement | None) -> Iterator[str]:
+    if found and found.doubt:
+        foreign = f"{found.doubt.foreign:.2f}"
+        yield f"unlike the images that it learned from with a probability of {foreign}"
 
 
 def _body(rule: BodyRule | None, stack: Sequence[Frame]) -> Iterator[str]:
@@ -88,10 +97,10 @@ def _body(rule: BodyRule | None, stack: Sequence[Frame]) -> Iterator[str]:
     if rule.size_mm is not None and (sizes := sizes_of(stack)):
         low, high = rule.size_mm
         usual = f"{median(sizes):.0f} mm"
-        yield f"  the body is {usual} along its longer side ({low:g} to {high:g} mm are asked for)"
+        yield f"the body is {usual} along its longer side ({low:g} to {high:g} mm are asked for)"
     if rule.skull_mm and (seen := [frame.skull for frame in stack if frame.skull is not None]):
         asked = f"{rule.skull_mm:g} mm of a stack"
-        yield f"  a skull is seen in {sum(seen)} of {len(seen)} images ({asked} are asked for)"
+        yield f"a skull is seen in {sum(seen)} of {len(seen)} images ({asked} are asked for)"
 
 
 def _decisions(package: Package, path: Path) -> Iterator[str]:

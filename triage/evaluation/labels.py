@@ -18,18 +18,18 @@ class Labelled:
     """One case: a file, or a folder of one DICOM series; its truth and whose it is.
 
     Attributes:
-        line: of the CSV that names it; 0: none does.
+        named: the CSV and the line that name it; empty: none does.
     """
 
     file: Path
     truth: int
     patient: str
-    line: int = 0
+    named: str = ""
 
     @property
     def where(self) -> str:
         """The case in a message."""
-        return f"line {self.line}: {self.file.name}" if self.line else self.file.name
+        return f"{self.named}: {self.file.name}" if self.named else self.file.name
 
 
 def read_labels(labels: Path, images: Path) -> list[Labelled]:
@@ -72,5 +72,5 @@ def _case(row: dict[str, Any], where: str, line: int, images: Path) -> Labelled:
     ):
         raise EvaluateError(f"{where}: {values['file']} is not in {images}")
     return Labelled(
-        path, int(values["truth"]), values.get("patient_id") or f"of line {line} alone", line
+        path, int(values["truth"]), values.get("patient_id") or f"of line {line} alone", where
     )

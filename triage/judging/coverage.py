@@ -17,7 +17,7 @@ def why_incomplete(
     Args:
         here: instances of the series that are here.
         announced: instances that its sender says it has; None: it does not say.
-        body: what the body must be like. Where that is a head, it must be there up to its vertex,
+        body: what the body must be like. Where that is a head, it must be seen up to its vertex,
             and nowhere go on where the image ends.
 
     A flag needs none of this: what was seen was seen.
@@ -31,6 +31,7 @@ def why_incomplete(
         and (announced is None or here >= rule.min_announced * announced)
         and _long_enough(rule, read)
         and _without_hole(rule, read)
+        and _whole_films(rule, read)
         and (body is None or body.skull_mm == 0.0 or _whole_head(read))
     )
     return None if whole else Reason.INCOMPLETE
@@ -43,8 +44,14 @@ def _long_enough(rule: CoverageRule, read: Read) -> bool:
     return rule.min_extent_mm <= extent <= (rule.max_extent_mm or extent)
 
 
+def _whole_films(rule: CoverageRule, read: Read) -> bool:
+    if rule.aspect is None or read.aspects is None:
+        return True
+    return rule.aspect[0] <= read.aspects[0] and read.aspects[1] <= rule.aspect[1]
+
+
 def _whole_head(read: Read) -> bool:
-    return read.cut == 0 and read.vertex is not False
+    return read.cut == 0 and bool(read.vertex)
 
 
 def _without_hole(rule: CoverageRule, read: Read) -> bool:

@@ -61,7 +61,8 @@ def judge(package: Package, scores: Array, unlike: Unlike | None = None) -> Judg
             [n, 3] as `Guarded` gives them.
         unlike: what was measured of the body told that it is another part of one
             (`bodies.unlike_stacks`). It is not judged then, not even where it would be flagged: so
-            it is where the guard tells it.
+            it is where the guard tells it. But where the guard knows what the network saw, no
+            skull that is missing takes a flag: surgeons open skulls on both sides.
     """
     manifest, table = package.manifest, scores.reshape(len(scores), -1)
     scale, top_k = manifest.scale(len(table)), manifest.operating.top_k
@@ -69,8 +70,11 @@ def judge(package: Package, scores: Array, unlike: Unlike | None = None) -> Judg
     likely = probability(score, scale)
     doubt = _doubt(manifest.abstention, table, top_k) if manifest.abstention else None
     outcome: Outcome = "flagged" if likely >= scale.threshold else "not_flagged"
-    if manifest.abstention and doubt and doubt.foreign >= manifest.abstention.max_foreign:
-        unlike = unlike or "features"
+    if manifest.abstention and doubt:
+        if doubt.foreign >= manifest.abstention.max_foreign:
+            unlike = unlike or "features"
+        elif unlike == "skull" and outcome == "flagged":
+            unlike = None
     reason = Reason.OUT_OF_DISTRIBUTION if unlike else _unsure(manifest.abstention, doubt, outcome)
     if reason is not None:
         outcome = "not_analysed"

@@ -18,6 +18,7 @@ NETWORK_FILE = {"builtin": WEIGHTS, "pt2": "model.pt2", "onnx": "model.onnx"}
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[Share, Share]
 Millimetres = Annotated[float, Field(gt=0.0)]
+Aspect = Annotated[float, Field(gt=0.0)]
 Years = Annotated[float, Field(ge=0.0, le=150.0)]
 Gives = Literal["logit", "probability", "softmax"]
 #: A probability, rounded, lies no farther from a half: what does is a logit, or worse.
@@ -90,6 +91,9 @@ class CoverageRule(Strict):
     max_extent_mm: float | None = Field(
         default=None, gt=0.0, description="what is longer is no such part of a body"
     )
+    aspect: tuple[Aspect, Aspect] | None = Field(
+        default=None, description="width over height of a film that is whole, least and most"
+    )
     min_announced: Share = Field(
         default=0.95, description="share that is here of the images that were announced"
     )
@@ -98,12 +102,14 @@ class CoverageRule(Strict):
     def _can_be(self) -> CoverageRule:
         if self.max_extent_mm is not None and self.max_extent_mm < self.min_extent_mm:
             raise ValueError("max_extent_mm is less than min_extent_mm")
+        if self.aspect is not None and self.aspect[0] >= self.aspect[1]:
+            raise ValueError("aspect goes from a smaller to a larger one")
         return self
 
 
 class BodyRule(Strict):
     """What the body must be like in images in Hounsfield units; else the series is *out of
-    distribution*, whatever the network says of it.
+    distribution*. A flag of what the guard knows stands without a skull, and without its size not.
 
     Attributes:
         size_mm: the longer side of the box around it is so long, at least and at most, in half of

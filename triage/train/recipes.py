@@ -177,6 +177,8 @@ CHEST = Recipe(
             "views": ["AP", "PA"],
             "age_years": [1.0, 5.0],
         },
+        # Whole films of the other hospital: 0.85 to 1.23; children's are wider.
+        "coverage": {"aspect": [0.75, 2.0]},
         "finding": {
             "code": "opacity",
             "label": "Pneumonia-like opacity",

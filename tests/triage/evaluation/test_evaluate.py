@@ -79,7 +79,10 @@ def film(
 def run(package: Package, *files: Path) -> Evaluation:
     return evaluate(
         package,
-        [Labelled(file, number % 2, f"p{number}", number + 2) for number, file in enumerate(files)],
+        [
+            Labelled(file, number % 2, f"p{number}", f"line {number + 2}")
+            for number, file in enumerate(files)
+        ],
     )
 
 

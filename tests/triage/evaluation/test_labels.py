@@ -30,10 +30,10 @@ def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
         read_labels(tmp_path / "labels.csv", tmp_path)
     (tmp_path / "labels.csv").write_bytes(text.replace(",2,", ",1,").encode())
     cases = read_labels(tmp_path / "labels.csv", tmp_path)
-    assert [(case.file.name, case.truth, case.line) for case in cases] == [
-        ("0.png", 1, 3),
-        ("link.png", 0, 5),
-        ("1.png", 1, 6),
+    assert [(case.file.name, case.truth, case.named) for case in cases] == [
+        ("0.png", 1, "labels.csv, line 3"),
+        ("link.png", 0, "labels.csv, line 5"),
+        ("1.png", 1, "labels.csv, line 6"),
     ]
     assert len({case.patient for case in cases}) == 3
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from streams.errors import Reason
 from triage.decoding.frames import Frame
-from triage.judging.bodies import unlike_stacks
+from triage.judging.bodies import Unlike, unlike_stacks
 from triage.judging.flagging import judge
 from triage.judging.outputs import judge_stacks
 from triage.packages.load import Package, load_package
@@ -115,13 +115,24 @@ def scores(logit: float, foreign: float, images: int = 8) -> np.ndarray:
     return np.array([[logit, foreign, 0.1]] * images, np.float32)
 
 
-@pytest.mark.parametrize("logit", [-9.0, 9.0])
+@pytest.mark.parametrize(
+    ("unlike", "logit", "foreign"),
+    [("size", -9.0, -9.0), ("size", 9.0, -9.0), ("skull", -9.0, -9.0), ("skull", 9.0, 9.0)],
+)
 def test_another_part_is_not_judged_not_even_where_it_would_be_flagged(
-    package: Package, logit: float
+    package: Package, unlike: Unlike, logit: float, foreign: float
 ) -> None:
-    found = judge(package, scores(logit, -9.0), "skull")
+    found = judge(package, scores(logit, foreign), unlike)
     assert (found.outcome, found.reason) == ("not_analysed", Reason.OUT_OF_DISTRIBUTION)
-    assert found.unlike == "skull"
+    assert found.unlike == unlike
+
+
+def test_a_bleed_in_a_skull_that_is_open_on_both_sides_is_flagged(package: Package) -> None:
+    found = judge(package, scores(9.0, -9.0), "skull")
+    assert (found.outcome, found.unlike) == ("flagged", None)
+    unguarded = package.manifest.model_copy(update={"abstention": None})
+    alone = judge(replace(package, manifest=unguarded), scores(9.0, -9.0)[:, :1], "skull")
+    assert alone.unlike == "skull"  # nothing else knows what it is
 
 
 def test_what_the_guard_does_not_know_is_told_by_its_features(package: Package) -> None:

@@ -43,14 +43,17 @@ def test_less_than_a_whole_head_is_incomplete(read: Read) -> None:
     assert why_incomplete(HEAD, read, 28, None) is Reason.INCOMPLETE
 
 
-@pytest.mark.parametrize("read", [replace(WHOLE, cut=1), replace(WHOLE, vertex=False)])
+@pytest.mark.parametrize(
+    "read",
+    [replace(WHOLE, cut=1, vertex=True), replace(WHOLE, vertex=False), WHOLE],
+    ids=["cut", "no vertex", "no size or place of a slice is stated"],
+)
 def test_a_head_that_is_cut_or_has_no_vertex_is_incomplete_where_one_is_asked_for(
     read: Read,
 ) -> None:
     head = BodyRule(skull_mm=20.0)
     assert why_incomplete(HEAD, read, 28, None, head) is Reason.INCOMPLETE
     assert why_incomplete(HEAD, replace(WHOLE, vertex=True), 28, None, head) is None
-    assert why_incomplete(HEAD, WHOLE, 28, None, head) is None
     for other in (BodyRule(size_mm=(300.0, 600.0)), None):
         assert why_incomplete(HEAD, read, 28, None, other) is None
 
@@ -58,6 +61,19 @@ def test_a_head_that_is_cut_or_has_no_vertex_is_incomplete_where_one_is_asked_fo
 def test_images_that_were_announced_and_did_not_come_are_missed() -> None:
     assert why_incomplete(HEAD, WHOLE, 28, 30) is Reason.INCOMPLETE
     assert why_incomplete(FILM, Read(1, 1), 1, 2) is Reason.INCOMPLETE
+
+
+@pytest.mark.parametrize(("width", "height"), [(35, 43), (43, 35), (56, 40), (30, 30)])
+def test_half_a_film_is_never_not_flagged(width: int, height: int) -> None:
+    def said(*aspects: float) -> Reason | None:
+        read = Read(len(aspects), len(aspects), aspects=(min(aspects), max(aspects)))
+        return why_incomplete(FILM, read, len(aspects), None)
+
+    whole = width / height
+    assert said(whole) is None
+    left, upper = whole / 2, whole * 2
+    for part in (left, *([upper] if upper > 2 else [])):
+        assert said(part) is said(whole, part) is Reason.INCOMPLETE
 
 
 def test_a_film_that_cannot_be_read_is_missed() -> None:

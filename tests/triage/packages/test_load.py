@@ -73,6 +73,7 @@ def test_an_unknown_field_is_refused_by_name(copy: Path) -> None:
         ('["AP", "PA"]', '["ap"]', "views"),
         ("[coverage]", "sop_classes = ['DX']\n[coverage]", "sop_classes"),
         ("[coverage]", "[coverage]\nmin_extent_mm = 9.0\nmax_extent_mm = 3.0", "max_extent_mm"),
+        ("[coverage]\naspect = [0.75, 2.0]", "[coverage]\naspect = [2.0, 0.75]", "aspect"),
         ("[coverage]", "[body]\nsize_mm = [7.0, 28.0]\n[coverage]", "size_mm"),
         ("[coverage]", "[body]\nsize_mm = [0.07, 0.28]\n[coverage]", "size_mm"),
         ("[coverage]", "[body]\nskull_mm = 20.0\n[coverage]", "body"),
