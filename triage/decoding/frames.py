@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+_TOP = 0.85  # of a head's largest slice: of 82 real heads the highest one is 0.82 at most
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,21 @@ class Decoded:
     frames: list[Frame]
     read: Read
     images: NDArray[np.float32] | None = None
+
+
+def has_vertex(frames: Sequence[Frame]) -> bool | None:
+    """As `Read.vertex`."""
+    heads = [frame.body_mm for frame in frames if frame.skull and frame.body_mm]
+    places = [
+        (frame.position_mm, frame.body_mm)
+        for frame in frames
+        if frame.position_mm is not None and frame.body_mm
+    ]
+    return max(places)[1] <= _TOP * max(heads) if heads and places else None
+
+
+def aspects_of(frames: Sequence[Frame]) -> tuple[float, float] | None:
+    """As `Read.aspects`."""
+    shapes = [frame.pixels.shape for frame in frames if frame.unit == "display"]
+    aspects = [columns / rows for rows, columns in shapes]
+    return (min(aspects), max(aspects)) if aspects else None

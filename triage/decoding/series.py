@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from streams.errors import Reason
 from triage.decoding.body import Tally, tally_of
-from triage.decoding.frames import Decoded, Frame
+from triage.decoding.frames import Decoded, Frame, aspects_of, has_vertex
 from triage.decoding.geometry import has_millimetres, shifted, square_pixels, upright
 from triage.decoding.image_header import ImageHeader, check_header, open_dataset
 from triage.decoding.limits import Limits
@@ -43,7 +43,6 @@ _RECKONED = frozenset(
     }
 )
 _SHORTEST = 8  # pixels: less is no image plane
-_TOP = 0.85  # of a head's largest slice: of 82 real heads the highest one is 0.82 at most
 _MOST_BROKEN = 8  # frames of a file one after the other: then the file is broken, not they
 
 
@@ -94,29 +93,13 @@ def read_series(request: Request, limits: Limits, begin: Begin = _unwatched) -> 
             measured,
             plausible=plausible,
             cut=sum(frame.cut for frame in frames),
-            vertex=_has_vertex(frames),
-            aspects=_aspects(frames),
+            vertex=has_vertex(frames),
+            aspects=aspects_of(frames),
             beside=len(chosen.stacks) if beside else None,
             primary=found.primary,
             digest=found.digest(places),
         ),
     )
-
-
-def _has_vertex(frames: Sequence[Frame]) -> bool | None:
-    heads = [frame.body_mm for frame in frames if frame.skull and frame.body_mm]
-    places = [
-        (frame.position_mm, frame.body_mm)
-        for frame in frames
-        if frame.position_mm is not None and frame.body_mm
-    ]
-    return max(places)[1] <= _TOP * max(heads) if heads and places else None
-
-
-def _aspects(frames: Sequence[Frame]) -> tuple[float, float] | None:
-    shapes = [frame.pixels.shape for frame in frames if frame.unit == "display"]
-    aspects = [columns / rows for rows, columns in shapes]
-    return (min(aspects), max(aspects)) if aspects else None
 
 
 def _slabs(stacks: Sequence[Sequence[Place]], first: int, slab_mm: float) -> list[Slab]:
