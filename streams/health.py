@@ -77,8 +77,8 @@ def serve_health(settings: StreamsSettings, checks: Mapping[str, Callable[[], bo
 
 
 @contextmanager
-def listening(setting: str, address: str, port: int) -> Iterator[None]:
-    """While a port is opened: an address that cannot be had is said with its setting."""
+def listening(setting: str, address: str, port: int, *, bind: str = "VIGIE_BIND") -> Iterator[None]:
+    """While a port is opened: what cannot be had is said with the settings of port and address."""
     try:
         yield
     except OSError as error:
@@ -86,7 +86,7 @@ def listening(setting: str, address: str, port: int) -> Iterator[None]:
             raise
         raise Misconfigured(
             f"{setting}: {port} at {address} cannot be listened on ({os.strerror(error.errno)}): "
-            "set another port, or VIGIE_BIND to an address of this machine; 0 takes a free port"
+            f"set another port, or {bind} to an address of this machine; 0 takes a free port"
         ) from None
 
 

@@ -166,10 +166,9 @@ class HttpDoor:
                 "proxy before a loopback address"
             )
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with listening("VIGIE_HTTP_PORT", address, self._settings.http_port):
-            self._socket = socket.create_server(
-                (address, self._settings.http_port), family=family, backlog=512
-            )
+        port = self._settings.http_port
+        with listening("VIGIE_HTTP_PORT", address, port, bind="VIGIE_HTTP_BIND"):
+            self._socket = socket.create_server((address, port), family=family, backlog=512)
         self._config.load()
         self._config.ssl = self._tls
         self._server = _Served(self._config)

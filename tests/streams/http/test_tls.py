@@ -106,3 +106,15 @@ async def test_a_door_in_clear_opens_to_nobody_elsewhere(
     with pytest.raises(Misconfigured, match="VIGIE_HTTP_BIND"):
         await door.start()
     await asyncio.sleep(0)
+
+
+async def test_an_address_that_is_not_ours_names_the_setting_of_this_door(
+    tmp_path: Path, site: Site, ring: KeyRing, broker: Any
+) -> None:
+    reception: Any = None
+    settings = settings_of(tmp_path, http_bind="192.0.2.1", insecure=True)
+    door = HttpDoor(settings, site, ring, broker, reception)
+    with pytest.raises(
+        Misconfigured, match=r"VIGIE_HTTP_PORT: .* or VIGIE_HTTP_BIND to an address"
+    ):
+        await door.start()
