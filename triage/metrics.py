@@ -37,7 +37,9 @@ findings = Counter("vigie_triage_findings_total", "Findings published", ["packag
 not_analysed = Counter(
     "vigie_triage_not_analysed_total", "Series that were not analysed, by reason", ["reason"]
 )
-model_info = Gauge("vigie_triage_model_info", "Packages in use: 1", ["package", "version", "mode"])
+model_info = Gauge(
+    "vigie_triage_model_info", "1 for each package in use", ["package", "version", "mode"]
+)
 packages_refused = Gauge(
     "vigie_triage_packages_refused",
     "Package folders that did not pass their checks at start, and are not used",

@@ -78,7 +78,8 @@ sender_heard = Gauge(
 )
 sender_silent_after = Gauge(
     "vigie_sender_silent_after_seconds",
-    "For how long it may be silent in this hour: half as long again as usual, or silent_after_h",
+    "For how long a listed sender may be silent in this hour: half as long again as usual, or "
+    "silent_after_h",
     ["sender", "door"],
 )
 chores_failed = Counter(
@@ -90,7 +91,8 @@ behind_events = Gauge(
     "vigie_worklist_behind_events", "Records that the broker holds and the list does not yet"
 )
 behind_seconds = Gauge(
-    "vigie_worklist_behind_seconds", "For so long the oldest of them has waited; 0: none waits"
+    "vigie_worklist_behind_seconds",
+    "For so long the oldest record has waited that the list does not have yet; 0: none waits",
 )
 applied_age = Gauge(
     "vigie_worklist_applied_age_seconds", "Age, at a door, of the newest event that the list holds"
@@ -111,7 +113,9 @@ gaps = Counter(
 )
 lost = Counter("vigie_worklist_lost_total", "Positions that were passed over unread")
 outbox_unsent = Gauge("vigie_outbox_unsent", "What persons did that the topic does not hold yet")
-outbox_oldest = Gauge("vigie_outbox_oldest_seconds", "Age of the oldest of them")
+outbox_oldest = Gauge(
+    "vigie_outbox_oldest_seconds", "Age of the oldest act that the topic does not hold yet"
+)
 outbox_sent = Counter("vigie_outbox_sent_total", "What persons did, sent to the topic")
 outbox_refused = Counter("vigie_outbox_refused_total", "Acts too large for the topic: never sent")
 truth = Gauge(
