@@ -9,10 +9,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from streams.errors import Misconfigured
 from streams.settings import StreamsSettings
 
 _WAIT_S = 5.0
 _SHOWN = ("study", "accession", "study_uid", "state", "lane", "modality", "description", "why")
+
+
+def read_ready(file: Path) -> dict[str, Any]:
+    """What a demo's ready file holds. Raises Misconfigured where it is none."""
+    try:
+        known: dict[str, Any] = json.loads(file.read_text())
+        known["http"], known["token"]
+    except OSError as error:
+        why = error.strerror
+    except (ValueError, TypeError, KeyError):
+        why = "no ready file"
+    else:
+        return known
+    raise Misconfigured(
+        f"--ready: {file}: {why}: name the file that a demo which runs wrote with --ready"
+    )
 
 
 class Api:
@@ -25,9 +42,11 @@ class Api:
 
     @classmethod
     def found(cls, settings: StreamsSettings, ready: Path | None) -> Api | None:
-        """That of the ready file, else of the settings; None where neither names one."""
+        """That of the ready file, else of the settings; None where neither names one. Raises
+        Misconfigured where the file is none.
+        """
         if ready:
-            known = json.loads(ready.read_text())
+            known = read_ready(ready)
             return cls(known["http"], known["token"])
         token = settings.api_token.get_secret_value()
         return cls(settings.api_url, token) if settings.api_url and token else None

@@ -139,11 +139,11 @@ def send(
     """Send HL7 files over MLLP and DICOM files by C-STORE; show each answer and, where the list's
     API is known, the rows that came of it.
     """
-    from streams.api import Api
+    from streams.api import Api, read_ready
     from streams.dicom.sending import is_dicom
 
     settings = StreamsSettings()
-    known = json.loads(ready.read_text()) if ready else {}
+    known = read_ready(ready) if ready else {}
     api = Api.found(settings, ready)
     images = [file for file in files if is_dicom(file)]
     where = to or known.get("mllp") or f"127.0.0.1:{settings.mllp_port}"
@@ -153,7 +153,7 @@ def send(
         here = f"{door.get('ae_title', settings.ae_title)}@{door['address']}"
         refused += _send_images(images, images_to or here, calling, api)
     if refused:
-        fail(f"{refused} were not taken: vigie senders, vigie parked list, vigie parked show ID")
+        fail(f"not taken: {refused}; why: vigie senders, vigie parked list, vigie parked show ID")
 
 
 def _send_messages(files: list[Path], where: str, api: Api | None) -> int:
@@ -161,12 +161,15 @@ def _send_messages(files: list[Path], where: str, api: Api | None) -> int:
     from streams.hl7.sending import accession_of, messages_in
     from streams.hl7.sending import send as send_all
 
-    refused, messages = 0, [one for file in files for one in messages_in(file)]
-    if files and not messages:
-        fail("no message is in there")
-    host, _, port = where.rpartition(":")
+    refused, messages = 0, list[bytes]()
+    for file in files:
+        found = messages_in(file)
+        if not found:
+            fail(f"{file}: no message is in there, and nothing was sent")
+        messages += found
     try:
-        for message, answer in send_all(messages, host, int(port)) if messages else ():
+        host, port = _place(where)
+        for message, answer in send_all(messages, host, port) if messages else ():
             refused += not answer.positive
             typer.echo(f"{answer.code or '--'} {answer.control_id} {answer.text}".rstrip())
             if api and answer.positive and (accession := accession_of(message)):
@@ -181,10 +184,10 @@ def _send_images(files: list[Path], where: str, calling: str, api: Api | None) -
     from streams.dicom.sending import send as send_all
 
     called, _, address = where.rpartition("@")
-    host, _, port = address.rpartition(":")
     refused, studies = 0, dict[str, None]()
     try:
-        for stored in send_all(files, host, int(port), called, calling):
+        host, port = _place(address)
+        for stored in send_all(files, host, port, called, calling):
             refused += not stored.positive
             code = "----" if stored.status is None else f"{stored.status:04X}"
             typer.echo(f"{code} {stored.file} {stored.says}".rstrip())
@@ -195,6 +198,14 @@ def _send_images(files: list[Path], where: str, calling: str, api: Api | None) -
     except (OSError, ValueError) as error:
         fail(f"{where}: {error}: name the door with --images-to AE@host:port, --calling who sends")
     return refused
+
+
+def _place(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port``. Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal()):
+        raise ValueError("no host:port")
+    return host, int(port)
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

@@ -54,7 +54,7 @@ def test_a_refusal_says_why_and_fails_and_the_others_are_sent(
     assert len(told[0]) > len(f"C000 {bad} ")  # the door's own comment
     assert told[1].startswith(f"---- {cut} it names no")
     assert told[2] == f"0000 {good}"
-    assert "2 were not taken" in done.stderr
+    assert "not taken: 2;" in done.stderr
 
 
 def test_a_caller_that_is_not_known_and_a_door_that_is_not_there_are_said_in_one_line(

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streams.commands import app
+from streams.errors import Misconfigured
 from streams.hl7 import sending
 from streams.hl7.door import MllpDoor
 from streams.hl7.sending import accession_of, messages_in
@@ -74,7 +75,19 @@ async def test_a_file_without_a_message_fails(door: MllpDoor, tmp_path: Path) ->
     file.write_bytes(b"\r\n")
     done = await send(door, file)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "no message" in done.stderr
+    assert f"{file}: no message" in done.stderr
+
+
+async def test_a_file_without_a_message_beside_others_is_named_and_nothing_is_sent(
+    door: MllpDoor, broker: Broker, tmp_path: Path
+) -> None:
+    good, empty = tmp_path / "good.hl7", tmp_path / "empty.hl7"
+    good.write_bytes(order(id="M1"))
+    empty.write_bytes(b"\r\n")
+    done = await send(door, good, empty)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{empty}: no message" in done.stderr
+    assert not broker.on("orders")
 
 
 def test_a_door_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
@@ -83,3 +96,23 @@ def test_a_door_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["send", "--to", "127.0.0.1:1", str(file)])
     assert done.exit_code == 1
     assert "name the door with --to" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", ":2575", "127.0.0.1:mllp"])
+def test_a_door_without_its_port_is_said_in_our_words(where: str, tmp_path: Path) -> None:
+    file = tmp_path / "order.hl7"
+    file.write_bytes(order())
+    done = CliRunner().invoke(app, ["send", "--to", where, str(file)])
+    assert done.exit_code == 1
+    assert done.stderr.strip() == f"{where}: no host:port: name the door with --to host:port"
+
+
+@pytest.mark.parametrize("text", [None, "# no JSON", "[]", "{}"])
+def test_what_is_no_ready_file_is_said_with_its_option(text: str | None, tmp_path: Path) -> None:
+    file, ready = tmp_path / "order.hl7", tmp_path / "ready.json"
+    file.write_bytes(order())
+    if text is not None:
+        ready.write_text(text)
+    done = CliRunner().invoke(app, ["send", "--ready", str(ready), str(file)])
+    assert isinstance(done.exception, Misconfigured)
+    assert str(done.exception).startswith(f"--ready: {ready}: ")
