@@ -61,7 +61,9 @@ def topics(
     from streams.kafka.topics import ALL, RETENTION_MS
 
     if create:
-        make_topics(StreamsSettings(), replicas=replicas)
+        settings = StreamsSettings()
+        need(settings, "kafka")
+        make_topics(settings, replicas=replicas)
     days = RETENTION_MS // 86_400_000
     for topic in ALL:
         typer.echo(f"{topic.name:10} {topic.partitions} partitions, {days} days: {topic.why}")
@@ -74,7 +76,9 @@ def parked_list(
     """List what is parked: where it came from and why. Never its content."""
     from streams.kafka.parked import entries
 
-    found = [entry.public() for entry in entries(StreamsSettings())]
+    settings = StreamsSettings()
+    need(settings, "kafka")
+    found = [entry.public() for entry in entries(settings)]
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -229,6 +233,7 @@ def parked_replay(
     if not ids and not reason:
         raise typer.BadParameter("name ids, or --reason")
     settings = StreamsSettings()
+    need(settings, "kafka")
     site, ring = load_site(settings.site), read_ring(settings.keys)
     publisher = Publisher(settings)
     sent = failed = 0

@@ -62,6 +62,16 @@ def test_a_broker_that_is_away_is_one_line(words: list[str]) -> None:
     assert "VIGIE_KAFKA" in line
 
 
+@pytest.mark.parametrize(
+    "words", [["topics", "--create"], ["parked", "list"], ["parked", "replay", "0-0"]]
+)
+def test_a_broker_that_nobody_named_is_wrong_usage(words: list[str]) -> None:
+    done = vigie(*words, VIGIE_KAFKA="")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("VIGIE_KAFKA is not set: ")
+
+
 def test_a_database_that_is_away_is_one_line() -> None:
     done = vigie("policy", "show", VIGIE_DATABASE="postgresql://nobody@127.0.0.1:1/none")
     assert (done.returncode, done.stdout) == (1, "")
