@@ -45,6 +45,9 @@ def demo(
 
     if labels and not images:
         fail("--labels needs --images: name the folder that the CSV is about", WRONG_USAGE)
+    for option, file in (("--ready", ready), ("--report", report)):
+        if file and not file.parent.is_dir():
+            fail(f"{option}: {file.parent}: no such folder: make it, or name another", WRONG_USAGE)
     options = Options(
         empty, kafka, database, ready, images, labels, headless, seconds, speed, seed, report
     )

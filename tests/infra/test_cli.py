@@ -85,6 +85,15 @@ def test_data_goes_to_stdout_and_nothing_else_does() -> None:
     assert isinstance(json.loads(done.stdout), list)
 
 
+@pytest.mark.parametrize("option", ["--ready", "--report"])
+def test_a_demo_whose_file_has_no_folder_does_not_start(option: str, tmp_path: Path) -> None:
+    """Known after the day else: what it would have written was lost."""
+    done = vigie("demo", option, str(tmp_path / "nowhere" / "file.json"))
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{option}: {tmp_path / 'nowhere'}: no such folder")
+
+
 def test_a_form_of_lines_that_there_is_not_is_wrong_usage() -> None:
     assert vigie("--log", "xml", "topics").returncode == 2
     assert vigie("gateway", VIGIE_LOG="xml", VIGIE_KAFKA="127.0.0.1:1").returncode == 2
