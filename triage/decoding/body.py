@@ -46,10 +46,15 @@ class Tally:
         )
 
     @property
+    def has_air(self) -> bool:
+        """Around a body there is some, and inside most; a wrong intercept leaves none."""
+        return self.air >= _LEAST_AIR * self.pixels
+
+    @property
     def is_plausible(self) -> bool:
         """Of a whole series: wrong slopes, signs and bits move air, or tissue, somewhere else."""
         return (
-            self.air >= _LEAST_AIR * self.pixels
+            self.has_air
             and self.tissue >= _LEAST_TISSUE * self.pixels
             and self.beyond <= _MOST_BEYOND * self.pixels
         )

@@ -129,6 +129,18 @@ def test_blank_slices_between_those_of_a_head_were_not_read(
     assert reason is Reason.INCOMPLETE
 
 
+@pytest.mark.parametrize("wrong", [slice(12, 13), slice(10, 15)], ids=["one", "five"])
+def test_slices_of_a_head_whose_intercept_got_lost_were_not_read(
+    make_ct: MakeCt, tmp_path: Path, wrong: slice
+) -> None:
+    datasets = sent(make_ct)
+    for dataset in datasets[wrong]:
+        dataset.RescaleIntercept = 0
+    found, reason = read(datasets, tmp_path)
+    assert found.read == 28 - (wrong.stop - wrong.start)
+    assert reason is Reason.INCOMPLETE
+
+
 def test_air_above_a_head_takes_nothing_from_it(make_ct: MakeCt, tmp_path: Path) -> None:
     datasets = sent(make_ct)
     for dataset in datasets[25:]:
