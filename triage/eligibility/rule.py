@@ -22,6 +22,8 @@ NEAREST = (
     Reason.OUTSIDE_MODALITY,
 )
 _OWN_WORDS = {"CT": "refused_ct", "CR": "refused_film", "DX": "refused_film"}
+#: Digital films for processing (PS3.4 §B.5): where the intent is not stated, the class says it.
+_RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"
 _CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # all secondary captures (PS3.4 §B.5)
 
 
@@ -127,6 +129,8 @@ def image_decision(rule: Rule, facts: Facts) -> Decision:
         return Decision(Reason.OUTSIDE_IMAGE, "image type", because)
     if facts.presentation.strip().upper() == "FOR PROCESSING":
         return Decision(Reason.OUTSIDE_IMAGE, "presentation intent", facts.presentation)
+    if sop_class == _RAW:
+        return Decision(Reason.OUTSIDE_IMAGE, "SOP class", sop_class)
     for refused in (_by_contrast(rule, facts), _by_kernel(rule, facts), _by_view(rule, facts)):
         if refused is not None:
             return refused

@@ -159,6 +159,12 @@ def test_raw_data_of_a_film_is_not_read() -> None:
     assert reason(CHEST, replace(CHILD, presentation="FOR PRESENTATION")) is None
 
 
+def test_a_film_whose_class_alone_says_that_it_is_raw_is_not_read() -> None:
+    shown, raw = (f"1.2.840.10008.5.1.4.1.1.1.1{part}" for part in ("", ".1"))
+    assert reason(CHEST, replace(CHILD, sop_class=shown)) is None
+    assert reason(CHEST, replace(CHILD, sop_class=raw)) is Reason.OUTSIDE_IMAGE
+
+
 @pytest.mark.parametrize(
     ("text", "view"),
     [("PA", "PA"), ("AP_SUPINE", "AP"), ("W Chest lat.", "LATERAL"), ("face", "FRONTAL"), ("", "")],
