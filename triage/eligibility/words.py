@@ -16,6 +16,9 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[a-zA-Z])(?=\d)|(?<=\d)(?=[a-zA-Z]
 _NO_IV = re.compile(r"\biv\s?-(?=$|[\s,;)_])", re.IGNORECASE)
 _PLUS = re.compile(r"\bce?\s?\+", re.IGNORECASE)
 _MINUS = re.compile(r"\bce?\s?-(?=$|[\s,;)_])", re.IGNORECASE)
+# "I+" and "I-" are French for injected and not: "I + II" are two parts of something.
+_INJECTED = re.compile(r"(?<![^\W_])i(?:\+(?=$|[\s,;)_/])|\s\+$)", re.IGNORECASE)
+_NOT_INJECTED = re.compile(r"(?<![^\W_])i-(?=$|[\s,;)_/]|i\+)", re.IGNORECASE)
 # "W80" is a window's width, "W/" and a "W" by itself are "with".
 _WIDTH = re.compile(r"(?<![^\W_])w[:=]?(?=\d)", re.IGNORECASE)
 _LONGEST = 300  # characters that are looked at: no description has more
@@ -24,6 +27,7 @@ _LONGEST = 300  # characters that are looked at: no description has more
 def fold(text: str) -> Tokens:
     """The words of `text`: letters and digits apart, `HeadRoutine` two words."""
     text = _MINUS.sub(" cminus ", _PLUS.sub(" cplus ", text[:_LONGEST]))
+    text = _INJECTED.sub(" iplus ", _NOT_INJECTED.sub(" iminus ", text))
     text = _WIDTH.sub(" width ", _NO_IV.sub(" ivminus ", text))
     parts = unicodedata.normalize("NFKD", text.translate(_LIGATURES))
     plain = "".join(part for part in parts if not unicodedata.combining(part))
