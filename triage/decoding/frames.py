@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.decoding.borders import body_box
+
 _TOP = 0.85  # of a head's largest slice: of 82 real heads the highest one is 0.82 at most
 
 
@@ -63,7 +65,8 @@ class Read:
         cut: images that end within the skull that they show, or show another one beside it.
         vertex: whether the head is there up to it: the highest slice that shows a body is smaller
             than those below; None where no skull is seen, or the headers do not say.
-        aspects: width over height of the narrowest film and of the widest, of square pixels.
+        aspects: width over height of the narrowest film and of the widest, of square pixels and
+            without borders.
         beside: stacks from this number on are captures or derived images beside primary ones: they
             can flag the series, and nothing else is said of them; None: there are none.
         primary: they are primary images; captures and what was made of others can only be flagged.
@@ -112,7 +115,8 @@ def has_vertex(frames: Sequence[Frame]) -> bool | None:
 
 
 def aspects_of(frames: Sequence[Frame]) -> tuple[float, float] | None:
-    """As `Read.aspects`."""
-    shapes = [frame.pixels.shape for frame in frames if frame.unit == "display"]
+    """As `Read.aspects`: of what a network sees. A film that is half black is half a film."""
+    shown = [frame.pixels for frame in frames if frame.unit == "display"]
+    shapes = [pixels[body_box(pixels)].shape for pixels in shown]
     aspects = [columns / rows for rows, columns in shapes]
     return (min(aspects), max(aspects)) if aspects else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from triage.inputs.common import Array, body_box, box_mean, resize
+from triage.decoding.borders import body_box
+from triage.inputs.common import Array, box_mean, resize
 from triage.packages.input_spec import InputSpec
 
 

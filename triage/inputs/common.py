@@ -1,4 +1,4 @@
-"""What every kind of input needs: resizing, bounds on a frame's sides, borders, local means."""
+"""What every kind of input needs: resizing, bounds on a frame's sides, local means."""
 
 from __future__ import annotations
 
@@ -40,20 +40,6 @@ def finite(image: Array) -> Array:
     return (
         image if np.isfinite(image).all() else np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
     )
-
-
-def body_box(image: Array, tolerance: float = 0.02) -> tuple[slice, slice]:
-    """Rows and columns without the constant ones at the edges, black, white or grey.
-
-    Those belong to a viewer, not a body.
-    """
-    kept = [slice(0, image.shape[0]), slice(0, image.shape[1])]
-    for axis in (0, 1):
-        alive = np.flatnonzero(np.ptp(image[kept[0], kept[1]], axis=1 - axis) > tolerance)
-        if len(alive) == 0 or alive[-1] - alive[0] < 8:
-            break
-        kept[axis] = slice(int(alive[0]), int(alive[-1]) + 1)
-    return kept[0], kept[1]
 
 
 def box_mean(image: Array, radius: int) -> Array:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from triage.inputs.common import Array, body_box, box_mean, resize
+from triage.decoding.borders import body_box
+from triage.inputs.common import Array, box_mean, resize
 from triage.packages.input_spec import InputSpec
 
 BRAIN_WINDOW_HU = (-20.0, 100.0)  # as the slices of patients that it learned from are shown

@@ -14,9 +14,10 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.decoding.borders import body_box
 from triage.decoding.frames import Frame
 from triage.inputs.chest import chest_planes
-from triage.inputs.common import body_box, resize
+from triage.inputs.common import resize
 from triage.inputs.head import crop_planes, place, pose
 from triage.inputs.prepare import prepare
 from triage.packages.input_spec import InputSpec

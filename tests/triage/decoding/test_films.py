@@ -16,12 +16,15 @@ from triage.decoding.limits import Limits
 from triage.decoding.protocol import Request
 from triage.decoding.series import read_series
 from triage.errors import NotAnalysed
+from triage.judging.coverage import why_incomplete
 from triage.packages.load import load_package
+from triage.phantoms.films import chest_film
 from triage.settings import shipped_models
 
 MakeCt = Callable[..., FileDataset]
 Stored = NDArray[np.uint16]
-CHEST = load_package(shipped_models() / "chest-opacity").wanted
+PACKAGE = load_package(shipped_models() / "chest-opacity")
+CHEST = PACKAGE.wanted
 UPRIGHT: Stored = np.arange(40 * 32, dtype=np.uint16).reshape(40, 32)
 #: Patient Orientation, and how the pixels lie then.
 WAYS: dict[str, Callable[[Stored], Stored]] = {
@@ -77,3 +80,17 @@ def test_a_film_of_another_plane_or_of_none_is_not_read_as_a_chest(
     with pytest.raises(NotAnalysed) as refused:
         read_series(Request((str(path),), CHEST), Limits())
     assert refused.value.reason is Reason.OUTSIDE_VIEW
+
+
+@pytest.mark.parametrize("ground", [0, 4095], ids=["black", "white"])
+def test_half_a_film_on_a_ground_of_one_value_has_the_shape_of_half_a_film(
+    make_ct: MakeCt, tmp_path: Path, ground: int
+) -> None:
+    stored = chest_film(np.random.default_rng(2), opacity=False, size=128)
+    half = np.where(np.arange(128) < 64, stored, ground).astype(np.uint16)
+    for name, pixels, aspect in (("whole", stored, 1.0), ("half", half, 0.5)):
+        chest(make_ct, pixels, r"L\F").save_as(tmp_path / name, enforce_file_format=True)
+        found = read_series(Request((str(tmp_path / name),), CHEST), Limits()).read
+        assert found.aspects == pytest.approx((aspect, aspect), abs=0.05)
+        short = Reason.INCOMPLETE if name == "half" else None
+        assert why_incomplete(PACKAGE.manifest.coverage, found, 1, None) is short
