@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.decoding.borders import body_box
 from triage.decoding.reduction import block_mean
 
 _BODY_HU = -300.0
@@ -23,6 +24,7 @@ _WITHIN = 0.8  # of the way to the bone: there nothing but brain is to be seen
 #: inside that is brain.
 _LEAST_RING, _LEAST_BRAIN = 0.65, 0.7
 _LEAST_CUT = 0.1  # share of the rays: where less is open the bone alone is outside
+_STRAIGHT = 0.5  # of a body's width, where rows without any value begin: a skin is round
 _LEAST_OTHER = 0.1  # of the body: what lies beside it and is smaller is no other head
 
 
@@ -44,6 +46,7 @@ class Outline:
 
 def outline_of(hounsfield: NDArray[np.float32]) -> Outline:
     """What is seen in a slice, [rows, columns] in HU, of square pixels."""
+    hounsfield = _to_the_blank(hounsfield)
     factor = -(-max(hounsfield.shape) // _CELLS)
     cells = np.asarray(block_mean(hounsfield.astype(np.int32), factor), np.float32) > _BODY_HU
     if not cells.any():
@@ -58,6 +61,21 @@ def outline_of(hounsfield: NDArray[np.float32]) -> Outline:
     if skull and not cut and rest.sum() >= _LEAST_OTHER * body.sum():
         cut, _ = _skull_and_cut(hounsfield, _spread(_largest(rest)) & cells, factor)
     return Outline(max(sides) * factor, skull, cut)
+
+
+def _to_the_blank(hounsfield: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The slice up to where rows or columns of one value cut its body off: there it ends.
+
+    So does one that came in part, and was filled up.
+    """
+    kept = []
+    for axis, side in enumerate(body_box(hounsfield)):
+        body = (hounsfield > _BODY_HU).sum(1 - axis)
+        straight = _STRAIGHT * body.max()
+        start = side.start if body[side.start] >= straight else 0
+        stop = side.stop if body[side.stop - 1] >= straight else len(body)
+        kept.append(slice(start, stop))
+    return hounsfield[kept[0], kept[1]]
 
 
 def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -64,6 +64,24 @@ def test_a_head_that_is_partly_outside_the_field_of_view_is_never_not_flagged(
     assert said(make_ct, tmp_path, seen) is Reason.INCOMPLETE
 
 
+@pytest.mark.parametrize("slices", [slice(0, 28), slice(10, 15)], ids=["all", "five"])
+@pytest.mark.parametrize("share", [0.3, 0.5])
+@pytest.mark.parametrize("side", ["front", "back", "left"])
+def test_a_head_whose_slices_came_in_part_and_were_filled_up_is_never_not_flagged(
+    make_ct: MakeCt, tmp_path: Path, side: str, share: float, slices: slice
+) -> None:
+    top, bottom, left, right = box(HEAD)
+    down, across = round(share * (bottom - top)), round(share * (right - left))
+    filled = HEAD.copy()
+    rows, columns = {
+        "front": (slice(0, top + down), slice(None)),
+        "back": (slice(bottom - down, None), slice(None)),
+        "left": (slice(None), slice(0, left + across)),
+    }[side]
+    filled[slices, rows, columns] = -1024
+    assert said(make_ct, tmp_path, filled) is Reason.INCOMPLETE
+
+
 @pytest.mark.parametrize("of_head", [12, 16, 20])
 def test_a_cervical_spine_with_half_a_head_is_never_not_flagged(
     make_ct: MakeCt, tmp_path: Path, of_head: int
