@@ -365,14 +365,19 @@ def _add(sums: dict[int, _Sum], made: _Slice, where: Sequence[tuple[int, Place]]
 def _looked_through(sums: Iterable[_Sum]) -> tuple[list[Place], bool]:
     """Of slices in HU those that show no body, and whether all together can be one.
 
-    A slice without any air has another intercept than it says: its blood is too dense for blood.
+    A slice without any air, where others have some, has another intercept than it says: its blood
+    is too dense for blood.
     """
-    whole, blank = Tally(), []
-    for one in sums:
-        for place, tally in zip(one.places, one.tallies, strict=True):
-            if tally is not None:
-                whole += tally
-                blank += [] if tally.is_body and tally.has_air else [place]
+    each = [
+        (place, tally)
+        for one in sums
+        for place, tally in zip(one.places, one.tallies, strict=True)
+        if tally is not None
+    ]
+    whole = sum((tally for _, tally in each), Tally())
+    blank = [
+        place for place, tally in each if not tally.is_body or (whole.has_air and not tally.has_air)
+    ]
     return blank, whole.is_plausible
 
 
