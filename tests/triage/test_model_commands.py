@@ -145,6 +145,14 @@ def test_explain_says_what_cannot_be_read(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, words).exit_code == 1
 
 
+def test_explain_says_of_a_folder_without_a_file_that_no_series_is_there(tmp_path: Path) -> None:
+    (tmp_path / "SE000001").mkdir()
+    words = ["models", "explain", str(tmp_path), "--package", "head-ct-ich"]
+    run = CliRunner().invoke(app, words)
+    assert (run.exit_code, run.stdout) == (1, "")
+    assert f"{tmp_path}: no file is there" in run.stderr
+
+
 def test_explain_says_of_an_image_of_a_few_pixels_that_it_is_none(
     tmp_path: Path, make_ct: MakeCt
 ) -> None:

@@ -40,6 +40,8 @@ def explain(package: Package, series: Path) -> Iterator[str]:
     series.stat()
     files = series.iterdir() if series.is_dir() else [series]
     paths = sorted(filter(Path.is_file, files))
+    if not paths:
+        raise FileNotFoundError(f"{series}: no file is there; name the folder that holds the files")
     counts = Counter(line for path in paths for line in _decisions(package, path))
     with closing(DecoderPool(1)) as decoders:
         try:
