@@ -37,20 +37,29 @@ def read_labels(labels: Path, images: Path) -> list[Labelled]:
 
     Raises:
         EvaluateError: a column is missing, a truth is neither 0 nor 1, a file is not there or
-            outside `images`.
+            outside `images`, or has both truths.
     """
     found = []
     try:
         with labels.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
+            head = file.readline()
+            file.seek(0)
+            # Where a comma is in the numbers (French, German) spreadsheets write semicolons.
+            rows = csv.DictReader(file, delimiter=";" if ";" in head and "," not in head else ",")
             for row in rows:
                 found.append(
                     _case(row, f"{labels.name}, line {rows.line_num}", rows.line_num, images)
                 )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise EvaluateError(f"{labels.name}: no UTF-8; save it as CSV UTF-8") from None
+    except (OSError, csv.Error) as error:
         raise EvaluateError(f"{labels.name}: {error}") from None
     if not found:
         raise EvaluateError(f"{labels.name}: no case")
+    first = dict[Path, Labelled]()
+    for case in found:
+        if first.setdefault(case.file, case).truth != case.truth:
+            raise EvaluateError(f"{case.where}: has truth {1 - case.truth} in another line")
     return found
 
 

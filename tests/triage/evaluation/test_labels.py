@@ -43,7 +43,7 @@ def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
     [
         b"",
         b"file,truth\n",
-        b"file;truth\n0.png;1\n",
+        b"file;truth\n0.png;2\n",
         b"\xff\xfe",
         b"file,truth\n.,1\n",
         b"file,truth\n0\0.png,1\n",
@@ -52,4 +52,30 @@ def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
 def test_labels_that_are_none_are_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(EvaluateError, match=r"labels\.csv"):
+        read_labels(tmp_path / "labels.csv", tmp_path)
+
+
+def test_columns_may_be_parted_by_semicolons_as_french_spreadsheets_write_them(
+    tmp_path: Path,
+) -> None:
+    pictures(tmp_path, 2)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\ufefffile;truth;patient_id\n0.png;1;a\n1.png;0;b, c\n", "utf-8")
+    cases = read_labels(labels, tmp_path)
+    assert [(one.file.name, one.truth, one.patient) for one in cases] == [
+        ("0.png", 1, "a"),
+        ("1.png", 0, "b, c"),
+    ]
+
+
+def test_labels_that_are_not_utf_8_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes("file,truth,r\u00e9sultat\n".encode("latin-1"))
+    with pytest.raises(EvaluateError, match=r"labels\.csv: no UTF-8; save it as CSV UTF-8"):
+        read_labels(tmp_path / "labels.csv", tmp_path)
+
+
+def test_a_case_with_both_truths_is_told(tmp_path: Path) -> None:
+    pictures(tmp_path, 2)
+    (tmp_path / "labels.csv").write_text("file,truth\n0.png,1\n1.png,0\n0.png,0\n", "utf-8")
+    with pytest.raises(EvaluateError, match=r"labels\.csv, line 4: 0\.png: has truth 1"):
         read_labels(tmp_path / "labels.csv", tmp_path)
