@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
-from triage.eligibility.elements import BROKEN_VALUE, value_of
+from triage.eligibility.elements import BROKEN_VALUE, numbers_of, value_of
 from triage.eligibility.rule import Facts
 
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
@@ -56,8 +57,7 @@ def facts_of(dataset: Dataset) -> Facts:
         image_type=values_of(dataset, "ImageType"),
         views=_views(dataset),
         presentation=text_of(dataset, "PresentationIntentType"),
-        agent=text_of(dataset, "ContrastBolusAgent")
-        or _meaning(dataset, "ContrastBolusAgentSequence"),
+        agent=_agent(dataset),
         kernel=kernel_of(dataset, 0),
     )
 
@@ -103,6 +103,24 @@ def values_of(dataset: Dataset, name: str) -> tuple[str, ...]:
 def _meaning(dataset: Dataset, name: str) -> str:
     """What the first code of a sequence means, in words."""
     return next((text_of(item, "CodeMeaning") for item in items_of(dataset, name)), "")
+
+
+def _agent(dataset: Dataset) -> str:
+    """What was given, where the agent is named; else by what is stated of it without its name.
+
+    The name may be empty (PS3.3 §C.7.6.4): then an ingredient or an amount says the same.
+    """
+    named = text_of(dataset, "ContrastBolusAgent") or _meaning(
+        dataset, "ContrastBolusAgentSequence"
+    )
+    if found := named or text_of(dataset, "ContrastBolusIngredient"):
+        return found
+    for name in ("ContrastBolusVolume", "ContrastBolusTotalDose"):
+        with suppress(*BROKEN_VALUE):
+            amount = numbers_of(dataset, name)
+            if amount is not None and len(amount) and amount[0] > 0:
+                return "not named"
+    return ""
 
 
 def _views(dataset: Dataset) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ ASKED = """
     PixelAspectRatio SliceThickness AcquisitionNumber InstanceNumber PixelPaddingValue
     PixelPaddingRangeLimit Modality SOPClassUID ImageType BodyPartExamined SeriesDescription
     PatientAge PatientBirthDate ContrastBolusAgent ContrastBolusAgentSequence ConvolutionKernel
+    ContrastBolusIngredient ContrastBolusVolume ContrastBolusTotalDose
     ViewPosition ViewCodeSequence PatientOrientation PresentationIntentType SpecificCharacterSet
     PerFrameFunctionalGroupsSequence SharedFunctionalGroupsSequence ModalityLUTSequence
     VOILUTSequence PixelData

@@ -142,6 +142,27 @@ def test_a_native_series_of_a_vessel_study_is_told_by_the_tissue_it_is_called_by
     assert reason(HEAD, replace(study, agent="Iomeron")) is Reason.OUTSIDE_CONTRAST
 
 
+@pytest.mark.parametrize(
+    ("stated", "given"),
+    [
+        ({"ContrastBolusAgent": "", "ContrastBolusIngredient": "IODINE"}, True),
+        ({"ContrastBolusVolume": "80"}, True),
+        ({"ContrastBolusAgent": "", "ContrastBolusTotalDose": "24.5"}, True),
+        ({"ContrastBolusVolume": "0", "ContrastBolusTotalDose": ""}, False),
+        ({"ContrastBolusAgent": "NONE", "ContrastBolusVolume": "0"}, False),
+        ({"ContrastBolusAgent": "", "ContrastBolusRoute": "IV"}, False),
+    ],
+)
+def test_contrast_whose_agent_has_no_name_is_told_by_ingredient_or_amount(
+    make_ct: MakeCt, stated: dict[str, str], *, given: bool
+) -> None:
+    dataset = make_ct(8, 8)
+    dataset.BodyPartExamined = "HEAD"
+    for name, value in stated.items():
+        setattr(dataset, name, value)
+    assert reason(HEAD, facts_of(dataset)) is (Reason.OUTSIDE_CONTRAST if given else None)
+
+
 def test_a_lateral_without_view_position_is_known_by_how_its_rows_run() -> None:
     film = Dataset()
     film.Modality, film.BodyPartExamined, film.PatientAge = "DX", "CHEST", "003Y"
