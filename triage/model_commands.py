@@ -43,6 +43,8 @@ def _check_drawable(plot: Path | None) -> None:
 
     if plot and plot.suffix.lower() not in DRAWN:
         fail(f"--plot: {plot.name}: a name that ends in {', '.join(DRAWN)} is needed", WRONG_USAGE)
+    if plot and not plot.parent.is_dir():
+        fail(f"--plot: {plot.parent}: no such folder", WRONG_USAGE)
 
 
 @models_app.command("list")

@@ -93,6 +93,12 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_the_work(tmp_path: Path) 
     assert "plot.bmp" in done.stderr
 
 
+def test_a_plot_in_a_folder_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*words(tmp_path), "--plot", str(tmp_path / "none" / "a.png")])
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'none'}: no such folder" in done.stderr
+
+
 def test_explain_says_which_rule_decided(tmp_path: Path, make_ct: MakeCt) -> None:
     for number, dataset in enumerate(stack(make_ct, 24)):
         if number == 0:
