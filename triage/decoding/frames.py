@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.decoding.borders import body_box
+from triage.decoding.reduction import body_box
 
 _TOP = 0.85  # of a head's largest slice: of 82 real heads the highest one is 0.82 at most
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.decoding.borders import body_box
-from triage.decoding.reduction import block_mean
+from triage.decoding.reduction import block_mean, body_box
 
 _BODY_HU = -300.0
 #: Squares along the longer side, in which the body is looked for. Its outermost ones are worn away

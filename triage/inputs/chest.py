@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triage.decoding.borders import body_box
+from triage.decoding.reduction import body_box
 from triage.inputs.common import Array, box_mean, resize
 from triage.packages.input_spec import InputSpec
 

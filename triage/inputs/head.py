@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from triage.decoding.borders import body_box
+from triage.decoding.reduction import body_box
 from triage.inputs.common import Array, box_mean, resize
 from triage.packages.input_spec import InputSpec
 

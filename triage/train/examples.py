@@ -14,8 +14,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.decoding.borders import body_box
 from triage.decoding.frames import Frame
+from triage.decoding.reduction import body_box
 from triage.inputs.chest import chest_planes
 from triage.inputs.common import resize
 from triage.inputs.head import crop_planes, place, pose
