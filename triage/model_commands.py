@@ -23,7 +23,10 @@ def _folder(name: str) -> Path:
     """A package by name, or by the path of its folder."""
     from triage.settings import TriageSettings
 
-    return Path(name) if Path(name).is_dir() else TriageSettings().models / name
+    found = Path(name) if Path(name).is_dir() else TriageSettings().models / name
+    if not found.is_dir():
+        fail(f"{name}: no such package: vigie models list has their names")
+    return found
 
 
 def _folders(names: list[str] | None) -> list[Path]:

@@ -240,7 +240,10 @@ def verify(
 
 @audit_app.command("show")
 def show_at(
-    at: Annotated[datetime, typer.Option(help="the moment, UTC unless it says otherwise")],
+    at: Annotated[
+        datetime,
+        typer.Option(help="the moment, UTC unless it says otherwise: 2026-03-14T09:30:00"),
+    ],
 ) -> None:
     """The list as it stood at a past moment, in reading order, and what had been closed in the day
     before: one JSON object a line.

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from infra.demo.site import make_site
-from infra.embedded import MockKafka, Postgres, free_port
+from infra.embedded import MockKafka, Postgres, StartError, free_port
 from infra.supervisor import Supervisor
 from streams.health import write_whole
 from streams.identity.seal import KeyRing, new_ring, write_ring
@@ -51,7 +51,7 @@ class Installation:
         self._kafka, self._database, self._ready, self._historic = kafka, database, ready, historic
         self._speed = speed
         self._stack = ExitStack()
-        self._hurried = False
+        self._hurried = self._kept = False
         self.token = secrets.token_urlsafe(24)
         self.readers = {name: secrets.token_urlsafe(24) for name in READERS}
         self.folder = Path(tempfile.mkdtemp(prefix="vigie-demo-"))
@@ -66,8 +66,9 @@ class Installation:
     def __enter__(self) -> Installation:
         try:
             self._start()
-        except BaseException:  # an interrupt too
+        except BaseException as error:  # an interrupt too
             self.hurry()
+            self._kept = isinstance(error, StartError)  # it names the log that says why
             self._stack.close()
             raise
         return self
@@ -82,8 +83,16 @@ class Installation:
         if self._ready:
             self._ready.unlink(missing_ok=True)
 
+    def _clear(self) -> None:
+        """Removes what the processes wrote; of a start that failed their logs stay."""
+        for path in self.folder.iterdir() if self._kept else [self.folder]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix != ".log":
+                path.unlink(missing_ok=True)
+
     def _start(self) -> None:
-        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._stack.callback(self._clear)
         if self._kafka:
             self.kafka = self._kafka
             make_topics(self.settings())

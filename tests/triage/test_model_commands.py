@@ -179,3 +179,9 @@ def test_a_folder_without_packages_is_said_and_is_no_success(
     run = CliRunner().invoke(app, ["models", *words])
     assert run.exit_code == 1
     assert f"{tmp_path}: no package is there (VIGIE_MODELS)" in run.stderr
+
+
+def test_a_package_that_is_not_there_says_where_the_names_are() -> None:
+    done = CliRunner().invoke(app, ["models", "card", "no-such-package"])
+    assert done.exit_code == 1
+    assert done.stderr == "no-such-package: no such package: vigie models list has their names\n"

@@ -57,6 +57,7 @@ def facts_of(dataset: Dataset) -> Facts:
         image_type=values_of(dataset, "ImageType"),
         views=_views(dataset),
         presentation=text_of(dataset, "PresentationIntentType"),
+        quality_control=text_of(dataset, "QualityControlImage"),
         agent=_agent(dataset),
         kernel=kernel_of(dataset, 0),
     )

@@ -69,6 +69,7 @@ class Facts:
         image_type: all its values, in capitals.
         views: what the header calls the view, in several places; empty where it does not.
         presentation: Presentation Intent Type.
+        quality_control: Quality Control Image.
         agent: Contrast/Bolus Agent.
     """
 
@@ -83,6 +84,7 @@ class Facts:
     image_type: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
     presentation: str = ""
+    quality_control: str = ""
     agent: str = ""
     kernel: str = ""
 
@@ -129,6 +131,8 @@ def image_decision(rule: Rule, facts: Facts) -> Decision:
         return Decision(Reason.OUTSIDE_IMAGE, "image type", because)
     if facts.presentation.strip().upper() == "FOR PROCESSING":
         return Decision(Reason.OUTSIDE_IMAGE, "presentation intent", facts.presentation)
+    if facts.quality_control.strip().upper() == "YES":  # of a phantom: no patient is in it
+        return Decision(Reason.OUTSIDE_IMAGE, "quality control image", facts.quality_control)
     if sop_class == _RAW:
         return Decision(Reason.OUTSIDE_IMAGE, "SOP class", sop_class)
     for refused in (_by_contrast(rule, facts), _by_kernel(rule, facts), _by_view(rule, facts)):

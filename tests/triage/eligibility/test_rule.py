@@ -81,6 +81,16 @@ def test_a_child_is_six_from_its_sixth_birthday_on(
     assert int(age) == years
 
 
+@pytest.mark.parametrize(
+    ("stated", "reason"), [("YES", Reason.OUTSIDE_IMAGE), ("NO", None), ("BOTH", None), ("", None)]
+)
+def test_a_physicist_s_image_is_no_patient_s(
+    ct_file: FileDataset, stated: str, reason: Reason | None
+) -> None:
+    ct_file.QualityControlImage, ct_file.ImageType = stated, ["ORIGINAL", "PRIMARY"]
+    assert image_decision(Rule(), facts_of(ct_file)).reason is reason
+
+
 def test_a_birth_date_that_stands_for_an_unknown_one_is_no_age(ct_file: FileDataset) -> None:
     ct_file.PatientBirthDate, ct_file.StudyDate = "19000101", "20260101"
     found = facts_of(ct_file)
