@@ -69,7 +69,10 @@ def _to_the_blank(hounsfield: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     kept = []
     for axis, side in enumerate(body_box(hounsfield)):
-        body = (hounsfield > _BODY_HU).sum(1 - axis)
+        if side == slice(0, hounsfield.shape[axis]):
+            kept.append(side)
+            continue
+        body = np.count_nonzero(hounsfield > _BODY_HU, axis=1 - axis)
         straight = _STRAIGHT * body.max()
         start = side.start if body[side.start] >= straight else 0
         stop = side.stop if body[side.stop - 1] >= straight else len(body)

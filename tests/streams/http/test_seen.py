@@ -33,7 +33,7 @@ async def test_each_door_s_answers_and_refusals_are_told_by_sender(
     ae = AE(ae_title="SCU")
     ae.add_requested_context(CT)
     calling = await asyncio.to_thread(ae.associate, "127.0.0.1", door.dicom.port, ae_title="PACS")
-    assert calling.is_rejected
+    assert not calling.is_established
     async with asyncio.timeout(5):
         while len(door.seen.events(NOW)) < 5:
             await asyncio.sleep(0.02)
