@@ -164,6 +164,7 @@ def head_ct(number: str, bleed: str | None) -> list[bytes]:
                 ImageOrientationPatient=["1", "0", "0", "0", "1", "0"],
                 ImagePositionPatient=["-115", "-115", str(5 * index)],
                 SliceThickness="5",
+                PixelSpacing=["0.9", "0.9"],
                 Rows=plane.shape[0],
                 Columns=plane.shape[1],
                 RescaleIntercept="-1024",
