@@ -64,14 +64,17 @@ class Installation:
         self.ring: KeyRing = new_ring()
 
     def __enter__(self) -> Installation:
-        try:
+        with ExitStack() as undo:
+            undo.push(self._undo)
             self._start()
-        except BaseException as error:  # an interrupt too
-            self.hurry()
-            self._kept = isinstance(error, StartError)  # it names the log that says why
-            self._stack.close()
-            raise
+            undo.pop_all()
         return self
+
+    def _undo(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends a start that failed, or was interrupted."""
+        self.hurry()
+        self._kept = kind is not None and issubclass(kind, StartError)  # it names the log
+        self._stack.close()
 
     def __exit__(
         self,

@@ -17,7 +17,7 @@ from triage.decoding.protocol import Request
 from triage.decoding.series import decide
 from triage.eligibility.rule import Decision
 from triage.errors import NotAnalysed
-from triage.inference.opening import open_network
+from triage.inference.opening import Opened, open_network
 from triage.inputs.jailed import prepared
 from triage.judging.bodies import Unlike, sizes_of, unlike_stacks
 from triage.judging.coverage import why_incomplete
@@ -59,7 +59,9 @@ def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
     read, rules = decoded.read, package.manifest
     numbers = sorted({frame.stack for frame in decoded.frames})
     stacks = [[frame for frame in decoded.frames if frame.stack == one] for one in numbers]
-    doubts = [_doubt(package, stack) for stack in stacks]
+    abstains = rules.abstention is not None or rules.body is not None
+    network = open_network(package, device="cpu") if abstains else None
+    doubts = [_doubt(package, network, stack) if network else None for stack in stacks]
     short = why_incomplete(rules.coverage, read, here, None, rules.body)
     will_be = f"flagged or not analysed ({short.value})" if short else "flagged or not flagged"
     if told := [doubt.unlike for doubt in doubts if doubt and doubt.unlike]:
@@ -77,13 +79,10 @@ def _verdict(package: Package, decoded: Decoded, here: int) -> Iterator[str]:
             yield f"  {which}{line}"
 
 
-def _doubt(package: Package, stack: Sequence[Frame]) -> Judgement | None:
-    """The judgement of one stack; None of a package that never abstains."""
-    if package.manifest.abstention is None and package.manifest.body is None:
-        return None
+def _doubt(package: Package, network: Opened, stack: Sequence[Frame]) -> Judgement:
     unlike = unlike_stacks(package.manifest.body, stack).get(stack[0].stack)
     images = prepared(stack, package.input.model_dump(mode="json"))
-    return judge(package, open_network(package, device="cpu").scores(images), unlike)
+    return judge(package, network.scores(images), unlike)
 
 
 def _guard(found: Judgement | None) -> Iterator[str]:

@@ -109,7 +109,7 @@ class CoverageRule(Strict):
 
 class BodyRule(Strict):
     """What the body must be like in images in Hounsfield units; else the series is *out of
-    distribution*. A flag of what the guard knows stands without a skull, and without its size not.
+    distribution*. A flag of what the guard knows needs no skull.
 
     Attributes:
         size_mm: the longer side of the box around it is so long, at least and at most, in half of
